@@ -1,0 +1,294 @@
+"""A SIMD tile type for Numba: rows x vectors of machine registers that a kernel computes with as one value.
+
+LLVM keeps a tile's elements in registers, where it would keep an array's in memory. Every operation is elementwise or in one fixed
+order, so an element's bits depend neither on the tile's shape nor on the registers' width.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+INT32 = ir.IntType(32)
+_TRIPLE, _, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
+
+
+def _tile_shape():
+    """Bits of a register, rows and vectors of the tile that suits the target's register file."""
+    features = _FEATURES.split(",")
+    if "+avx512f" in features:
+        return 512, 4, 4
+    if _TRIPLE.startswith(("aarch64", "arm64")):
+        return 128, 4, 4
+    # 16 registers: 4 x 4 would spill
+    return (256, 6, 2) if "+avx" in features else (128, 6, 2)
+
+
+REGISTER_BITS, ROWS, VECTORS = _tile_shape()
+
+
+class Tile(types.Type):
+    """The Numba type of a tile."""
+
+    def __init__(self, dtype, rows, vectors):
+        self.dtype, self.rows, self.vectors = dtype, rows, vectors
+        self.lanes = REGISTER_BITS // dtype.bitwidth
+        super().__init__(name=f"Tile({dtype}, {rows}x{vectors}x{self.lanes})")
+
+
+@register_model(Tile)
+class TileModel(models.PrimitiveModel):
+    """A tile is an LLVM array of vectors, row by row."""
+
+    def __init__(self, manager, tile):
+        vector = ir.VectorType(manager.lookup(tile.dtype).get_value_type(), tile.lanes)
+        super().__init__(manager, tile, ir.ArrayType(vector, tile.rows * tile.vectors))
+
+
+class Vector:
+    """One register while code is emitted: Python's operators on it emit LLVM instructions. A number stands for itself in every lane."""
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    @property
+    def is_double(self):
+        return self.value.type.element == ir.DoubleType()
+
+    @property
+    def integers(self):
+        return ir.VectorType(ir.IntType(64 if self.is_double else 32), self.value.type.count)
+
+    def operand(self, other):
+        if isinstance(other, Vector):
+            return other.value
+        return ir.Constant(self.value.type, [other] * self.value.type.count)
+
+    def _emit(self, instruction, other):
+        return Vector(self.builder, getattr(self.builder, instruction)(self.value, self.operand(other)))
+
+    def __add__(self, other):
+        return self._emit("fadd", other)
+
+    def __sub__(self, other):
+        return self._emit("fsub", other)
+
+    def __mul__(self, other):
+        return self._emit("fmul", other)
+
+    def __truediv__(self, other):
+        return self._emit("fdiv", other)
+
+    def bits(self, instruction, other):
+        """Apply an LLVM integer instruction to the bit patterns, and read the result as floats."""
+        pattern = self.builder.bitcast(self.value, self.integers)
+        if isinstance(other, Vector):
+            other = self.builder.bitcast(other.value, self.integers)
+        else:
+            other = ir.Constant(self.integers, [other] * self.integers.count)
+        return Vector(self.builder, self.builder.bitcast(getattr(self.builder, instruction)(pattern, other), self.value.type))
+
+
+def fma(a, b, c):
+    """a * b + c, rounded once."""
+    kind = a.value.type
+    name = f"llvm.fma.v{kind.count}f{64 if a.is_double else 32}"
+    function = cgutils.get_or_insert_function(a.builder.module, ir.FunctionType(kind, [kind] * 3), name)
+    return Vector(a.builder, a.builder.call(function, [a.value, a.operand(b), a.operand(c)]))
+
+
+def choose(a, comparison, b, yes, no):
+    """Take yes in the lanes where the comparison holds, else no; nothing compares with NaN."""
+    condition = a.builder.fcmp_ordered(comparison, a.value, a.operand(b))
+    return Vector(a.builder, a.builder.select(condition, a.operand(yes), a.operand(no)))
+
+
+def _splat(builder, scalar, lanes):
+    kind = ir.VectorType(scalar.type, lanes)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(INT32, 0))
+    return Vector(builder, builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)))
+
+
+def _unpack(builder, value):
+    return [Vector(builder, builder.extract_value(value, i)) for i in range(value.type.count)]
+
+
+def _pack(context, builder, tile, vectors):
+    value = ir.Constant(context.get_value_type(tile), ir.Undefined)
+    for i, vector in enumerate(vectors):
+        value = builder.insert_value(value, vector.value, i)
+    return value
+
+
+def elementwise(function, *, operator=None):
+    """Make an operation on tiles (or on a tile and a scalar) from one on Vectors; a tile function where no operator is named."""
+
+    def emit(context, builder, signature, args):
+        tile, operands = signature.return_type, []
+        for kind, value in zip(signature.args, args, strict=True):
+            if isinstance(kind, Tile):
+                operands.append(_unpack(builder, value))
+            else:
+                scalar = context.cast(builder, value, kind, tile.dtype)
+                operands.append([_splat(builder, scalar, tile.lanes)] * (tile.rows * tile.vectors))
+        return _pack(context, builder, tile, [function(*vectors) for vectors in zip(*operands, strict=True)])
+
+    if operator is None:
+        if function.__code__.co_argcount == 1:
+            return intrinsic(lambda typing, tile: (tile(tile), emit))
+        return intrinsic(lambda typing, tile, other: (tile(tile, other), emit))
+
+    @infer_global(operator)
+    class OfTiles(AbstractTemplate):
+        def generic(self, args, kws):
+            if isinstance(args[0], Tile) and isinstance(args[1], (Tile, types.Float)):
+                return signature(args[0], *args)
+
+    lower_builtin(operator, Tile, Tile)(emit)
+    lower_builtin(operator, Tile, types.Float)(emit)
+
+
+elementwise(lambda a, b: a + b, operator=operator.add)
+elementwise(lambda a, b: a - b, operator=operator.sub)
+elementwise(lambda a, b: a * b, operator=operator.mul)
+maximum = elementwise(lambda a, b: choose(a, ">", b, a, b))
+
+
+def _place(builder, start, stride, row, column):
+    row_start = builder.add(start, builder.mul(stride, ir.Constant(stride.type, row)))
+    return builder.add(row_start, ir.Constant(stride.type, column))
+
+
+def _pointer(context, builder, array_type, array, place):
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [place], inbounds=True)
+
+
+def _vector_pointer(context, builder, tile, array_type, array, place):
+    kind = context.get_value_type(tile).element
+    return builder.bitcast(_pointer(context, builder, array_type, array, place), kind.as_pointer())
+
+
+def _load_vector(context, builder, tile, array_type, array, place):
+    vector = builder.load(_vector_pointer(context, builder, tile, array_type, array, place))
+    vector.align = tile.dtype.bitwidth // 8
+    return Vector(builder, vector)
+
+
+@intrinsic
+def lanes_of(typing, array):
+    """How many elements of the array's dtype a register holds."""
+    lanes = REGISTER_BITS // array.dtype.bitwidth
+    return types.intp(array), lambda context, builder, signature, args: context.get_constant(types.intp, lanes)
+
+
+@intrinsic(prefer_literal=True)
+def load(typing, array, start, stride, rows, vectors):
+    """Read a tile whose rows are `stride` elements apart."""
+    return _load(Tile(array.dtype, rows.literal_value, vectors.literal_value), array, rows, vectors)
+
+
+@intrinsic(prefer_literal=True)
+def load_elements(typing, array, start, stride, rows, elements):
+    """Read a tile of so many elements a row, however many registers they take."""
+    vectors = elements.literal_value * array.dtype.bitwidth // REGISTER_BITS
+    return _load(Tile(array.dtype, rows.literal_value, vectors), array, rows, elements)
+
+
+def _load(tile, array, *shape):
+    def emit(context, builder, signature, args):
+        loaded = []
+        for row in range(tile.rows):
+            for vector in range(tile.vectors):
+                place = _place(builder, args[1], args[2], row, vector * tile.lanes)
+                loaded.append(_load_vector(context, builder, tile, array, args[0], place))
+        return _pack(context, builder, tile, loaded)
+
+    return tile(array, types.intp, types.intp, *shape), emit
+
+
+@intrinsic
+def store(typing, array, start, stride, tile):
+    """Write a tile whose rows are `stride` elements apart."""
+
+    def emit(context, builder, signature, args):
+        vectors = iter(_unpack(builder, args[3]))
+        for row in range(tile.rows):
+            for vector in range(tile.vectors):
+                place = _place(builder, args[1], args[2], row, vector * tile.lanes)
+                stored = builder.store(next(vectors).value, _vector_pointer(context, builder, tile, array, args[0], place))
+                stored.align = tile.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, tile), emit
+
+
+@intrinsic
+def zeros_like(typing, tile):
+    """A tile of zeros."""
+    return tile(tile), lambda context, builder, signature, args: ir.Constant(context.get_value_type(tile), None)
+
+
+@intrinsic
+def splat_like(typing, tile, scalar):
+    """A tile of one number."""
+
+    def emit(context, builder, signature, args):
+        number = context.cast(builder, args[1], scalar, tile.dtype)
+        return _pack(context, builder, tile, [_splat(builder, number, tile.lanes)] * (tile.rows * tile.vectors))
+
+    return tile(tile, scalar), emit
+
+
+@intrinsic
+def add_outer(typing, tile, weights, at, x, x_at, x_stride):
+    """tile[r, v] + weights[at + v] * x[x_at + r * x_stride]: one column of weights times one column of inputs."""
+
+    def emit(context, builder, signature, args):
+        sums, lanes = _unpack(builder, args[0]), tile.lanes
+        columns = []
+        for vector in range(tile.vectors):
+            place = builder.add(args[2], ir.Constant(args[2].type, vector * lanes))
+            columns.append(_load_vector(context, builder, tile, weights, args[1], place))
+        for row in range(tile.rows):
+            place = _place(builder, args[4], args[5], row, 0)
+            value = _splat(builder, builder.load(_pointer(context, builder, x, args[3], place)), lanes)
+            for vector, column in enumerate(columns):
+                i = row * tile.vectors + vector
+                sums[i] = fma(column, value, sums[i])
+        return _pack(context, builder, tile, sums)
+
+    return tile(tile, weights, types.intp, x, types.intp, types.intp), emit
+
+
+def _reduction(combine):
+    """Fold a tile of one row into a scalar by halves: element i with i + n/2, then n/4, ...; the order does not depend on the lanes."""
+
+    def typed(typing, tile):
+        def emit(context, builder, signature, args):
+            vectors = _unpack(builder, args[0])
+            while len(vectors) > 1:
+                half = len(vectors) // 2
+                vectors = [combine(a, b) for a, b in zip(vectors[:half], vectors[half:], strict=True)]
+            (vector,), lanes = vectors, tile.lanes
+            while lanes > 1:
+                lanes //= 2
+                low, high = (
+                    builder.shuffle_vector(
+                        vector.value, vector.value, ir.Constant(ir.VectorType(INT32, lanes), list(range(first, first + lanes)))
+                    )
+                    for first in (0, lanes)
+                )
+                vector = combine(Vector(builder, low), Vector(builder, high))
+            return builder.extract_element(vector.value, ir.Constant(INT32, 0))
+
+        return tile.dtype(tile), emit
+
+    return intrinsic(typed)
+
+
+total = _reduction(lambda a, b: a + b)
+largest = _reduction(lambda a, b: choose(a, ">", b, a, b))
