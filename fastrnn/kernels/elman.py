@@ -2,8 +2,8 @@
 
 from .elementary import activate, activated
 from .jit import function, inline
-from .product import FULL, HALF, ONE, add_products, product
-from .tile import ROWS, add_outer, lanes_of, load, store, zeros_like
+from .product import FULL, HALF, ONE, product
+from .tile import ROWS, add_products, lanes_of, load, store, zeros_like
 
 
 @inline
@@ -13,10 +13,9 @@ def step_panel(rows, previous, current, size, half, weights, at, width, activati
         # both halves at once: one chain of sums would wait for itself (H 64: 79 ns a step against 97)
         second = zeros_like(tile)
         for k in range(size - half):
-            tile = add_outer(tile, weights, at + k * width, rows, previous + k, 0)
-            second = add_outer(second, weights, at + (half + k) * width, rows, previous + half + k, 0)
-        if half > size - half:
-            tile = add_outer(tile, weights, at + (half - 1) * width, rows, previous + half - 1, 0)
+            tile = add_products(tile, weights, at + k * width, width, rows, previous + k, 0, 1)
+            second = add_products(second, weights, at + (half + k) * width, width, rows, previous + half + k, 0, 1)
+        tile = add_products(tile, weights, at + (size - half) * width, width, rows, previous + size - half, 0, 2 * half - size)
         tile = tile + second
     else:
         tile = add_products(tile, weights, at, width, rows, previous, 0, size)

@@ -12,6 +12,8 @@ DENSE, ELMAN = range(2)
 FIELDS = ("kind", "input_size", "output_size", "columns", "stride", "activation", "half", "weight", "weight_hh", "bias")
 KIND, INPUT_SIZE, OUTPUT_SIZE, COLUMNS, STRIDE, ACTIVATION, HALF, WEIGHT, WEIGHT_HH, BIAS = range(len(FIELDS))
 
+TOGETHER = 64  # sequences stepped side by side, so that weights are read once for them all
+
 SOFTMAX, LOG_SOFTMAX = 4, 5  # after elementary's activations
 
 
@@ -23,21 +25,20 @@ def copy_rows(source, at, stride, out, out_at, out_stride, rows, size):
 
 
 @function
-def project(layer, weights, x, x_at, sequences, x_sequence, steps, x_step, rows, at):
+def project(layer, weights, x, x_at, x_step, steps, x_sequence, sequences, rows, at):
+    # x (sequences, steps, I)            from x_at; read only
     # rows (steps, sequences, columns)   from `at`; receive x_t @ weight.T + bias
-    stride = layer[STRIDE]
+    size, columns, stride = layer[INPUT_SIZE], layer[COLUMNS], layer[STRIDE]
+    still = 0 * size  # the bias is every row's start; a literal 0 would compile product again
     if steps >= sequences:
-        for n in range(sequences):
-            product(
-                x, x_at + n * x_sequence, x_step, steps, layer[INPUT_SIZE], layer[INPUT_SIZE], weights, layer[WEIGHT], layer[COLUMNS],
-                weights, layer[BIAS], 0, rows, at + n * stride, sequences * stride,
-            )  # fmt: skip
+        outer, inner, x_outer, x_inner, outer_stride, inner_stride = sequences, steps, x_sequence, x_step, stride, sequences * stride
     else:
-        for t in range(steps):
-            product(
-                x, x_at + t * x_step, x_sequence, sequences, layer[INPUT_SIZE], layer[INPUT_SIZE], weights, layer[WEIGHT], layer[COLUMNS],
-                weights, layer[BIAS], 0, rows, at + t * sequences * stride, stride,
-            )  # fmt: skip
+        outer, inner, x_outer, x_inner, outer_stride, inner_stride = steps, sequences, x_step, x_sequence, sequences * stride, stride
+    for i in range(outer):
+        product(
+            x, x_at + i * x_outer, x_inner, inner, size, size, weights, layer[WEIGHT], columns,
+            weights, layer[BIAS], still, rows, at + i * outer_stride, inner_stride,
+        )  # fmt: skip
 
 
 @kernel
@@ -52,9 +53,10 @@ def run(layers, weights, states, x, x_at, x_sequence, out, out_at, out_sequence,
     widest = 0
     for layer in layers:
         widest = max(widest, layer[STRIDE])
-    here, there = 0, workspace.size // 2
-    capacity = there // widest
-    block = min(count, capacity // 2, 64)
+    buffer = workspace.size // 2
+    here, there = 0 * buffer, buffer  # a literal 0 would compile project again
+    capacity = buffer // widest
+    block = min(count, capacity // 2, TOGETHER)
     chunk = min(steps, capacity // block - 1)
     for n in range(0, count, block):
         together = min(block, count - n)
@@ -67,10 +69,10 @@ def run(layers, weights, states, x, x_at, x_sequence, out, out_at, out_sequence,
                 rows_at = there + together * stride if layer[KIND] == ELMAN else there
                 if index == 0:
                     x_from = x_at + n * x_sequence + t * layer[INPUT_SIZE]
-                    project(layer, weights, x, x_from, together, x_sequence, span, layer[INPUT_SIZE], workspace, rows_at)
+                    project(layer, weights, x, x_from, layer[INPUT_SIZE], span, x_sequence, together, workspace, rows_at)
                 else:
-                    below = layers[index - 1][STRIDE]
-                    project(layer, weights, workspace, here, 1, 0, together * span, below, workspace, rows_at)
+                    below = layers[index - 1, STRIDE]
+                    project(layer, weights, workspace, here, together * below, span, below, together, workspace, rows_at)
                 if layer[KIND] == ELMAN:
                     state = state_at + (first + n) * size
                     copy_rows(states, state, size, workspace, there, stride, together, size)
@@ -83,7 +85,7 @@ def run(layers, weights, states, x, x_at, x_sequence, out, out_at, out_sequence,
                     softmax(workspace, there, stride, together * span, size, activation == LOG_SOFTMAX)
                 else:
                     activate(workspace, there, together * span * stride, activation)
-                here, there = rows_at, 0 if there else workspace.size // 2
+                here, there = rows_at, 0 if there else buffer
             size, stride = layers[last, OUTPUT_SIZE], layers[last, STRIDE]
             for sequence in range(together):
                 copy_rows(

@@ -1,7 +1,7 @@
 """Packing of weights, and the product of rows with packed weights."""
 
 from .jit import function, inline, kernel
-from .tile import REGISTER_BITS, ROWS, VECTORS, add_outer, lanes_of, load, store, zeros_like
+from .tile import REGISTER_BITS, ROWS, VECTORS, add_products, lanes_of, load, store, zeros_like
 
 FULL, HALF, ONE = VECTORS, max(VECTORS // 2, 1), 1
 
@@ -29,13 +29,6 @@ def pack(weight, widths, packed, at):
                 packed[at + k * width + column - first] = weight[column, k]
         first += width
         at += size * width
-
-
-@inline
-def add_products(tile, weights, at, width, x, x_at, x_stride, length):
-    for k in range(length):
-        tile = add_outer(tile, weights, at + k * width, x, x_at + k, x_stride)
-    return tile
 
 
 @inline

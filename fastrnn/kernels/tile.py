@@ -244,24 +244,31 @@ def splat_like(typing, tile, scalar):
 
 
 @intrinsic
-def add_outer(typing, tile, weights, at, x, x_at, x_stride):
-    """tile[r, v] + weights[at + v] * x[x_at + r * x_stride]: one column of weights times one column of inputs."""
+def add_products(typing, tile, weights, at, width, x, x_at, x_stride, length):
+    """tile[r, v] + the sum over k < length, in that order, of weights[at + k * width + v] * x[x_at + r * x_stride + k].
+
+    The whole inner loop of every product: columns of packed weights times columns of inputs.
+    """
 
     def emit(context, builder, signature, args):
-        sums, lanes = _unpack(builder, args[0]), tile.lanes
-        columns = []
-        for vector in range(tile.vectors):
-            place = builder.add(args[2], ir.Constant(args[2].type, vector * lanes))
-            columns.append(_load_vector(context, builder, tile, weights, args[1], place))
-        for row in range(tile.rows):
-            place = _place(builder, args[4], args[5], row, 0)
-            value = _splat(builder, builder.load(_pointer(context, builder, x, args[3], place)), lanes)
-            for vector, column in enumerate(columns):
-                i = row * tile.vectors + vector
-                sums[i] = fma(column, value, sums[i])
-        return _pack(context, builder, tile, sums)
+        initial, weights_array, start, step, x_array, x_start, rows_apart, count = args
+        sums = cgutils.alloca_once_value(builder, initial)
+        with cgutils.for_range(builder, count) as loop:
+            added = list(_unpack(builder, builder.load(sums)))
+            place = builder.add(start, builder.mul(loop.index, step))
+            column = [
+                _load_vector(context, builder, tile, weights, weights_array, _place(builder, place, step, 0, v * tile.lanes))
+                for v in range(tile.vectors)
+            ]
+            for row in range(tile.rows):
+                element = _pointer(context, builder, x, x_array, builder.add(_place(builder, x_start, rows_apart, row, 0), loop.index))
+                value = _splat(builder, builder.load(element), tile.lanes)
+                for v in range(tile.vectors):
+                    added[row * tile.vectors + v] = fma(column[v], value, added[row * tile.vectors + v])
+            builder.store(_pack(context, builder, tile, added), sums)
+        return builder.load(sums)
 
-    return tile(tile, weights, types.intp, x, types.intp, types.intp), emit
+    return tile(tile, weights, types.intp, types.intp, x, types.intp, types.intp, types.intp), emit
 
 
 def _reduction(combine):

@@ -1,0 +1,125 @@
+"""Every check and every error text."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+Array = NDArray[Any]
+
+REAL_KINDS = "biuf"
+
+
+def is_nested_list(value: object) -> bool:
+    return isinstance(value, (list, tuple, int, float))
+
+
+def as_array(name: str, value: ArrayLike) -> Array:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array or a rectangular nested list, got rows of different lengths") from error
+    if array.dtype.kind not in REAL_KINDS:
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array
+
+
+def check_weights(named: Iterable[tuple[str, ArrayLike, tuple[str, ...]]]) -> list[Array]:
+    """Convert weights, each given with its name and axes, to one dtype; the same letter must mean the same size."""
+    named = list(named)
+    arrays = [(name, as_array(name, value), axes, is_nested_list(value)) for name, value, axes in named]
+    dtype, decided_by = None, ""
+    for name, array, _, nested in arrays:
+        if nested:
+            continue
+        native = array.dtype.newbyteorder("=")
+        if native not in (np.float32, np.float64):
+            raise TypeError(f"{name} must be float32 or float64, got {array.dtype}; convert it with .astype(numpy.float32)")
+        if dtype is None:
+            dtype, decided_by = native, name
+        elif native != dtype:
+            raise TypeError(f"{decided_by} and {name} must have the same dtype, got {dtype} and {native}")
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, array, axes, _ in arrays:
+        if array.ndim != len(axes):
+            raise ValueError(f"{name} must have {len(axes)} axes ({', '.join(axes)}), got shape {array.shape}")
+        for axis, size in zip(axes, array.shape, strict=True):
+            if size == 0:
+                raise ValueError(f"{name} must have no empty axis, got shape {array.shape} for ({', '.join(axes)})")
+            known, other = sizes.setdefault(axis, (size, name))
+            if known != size:
+                raise ValueError(f"{other} and {name} must agree in {axis}, got {known} and {size}")
+    return [array.astype(dtype or np.float64, order="C", copy=False) for _, array, _, _ in arrays]
+
+
+def check_choice(name: str, value: object, known: Sequence[object]) -> None:
+    if not any(value is one or (isinstance(one, str) and value == one) for one in known):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+
+
+def check_layers(layers: Sequence[Any], kinds: tuple[type, ...]) -> None:
+    """Check that layers can follow one another."""
+    if not layers:
+        raise ValueError("layers must be at least one, got none")
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, kinds):
+            raise TypeError(f"layers[{i}] must be an RNN or a Dense layer, got {type(layer).__name__}")
+    for i, (below, above) in enumerate(zip(layers, layers[1:], strict=False)):
+        if above.dtype != below.dtype:
+            raise TypeError(f"layers[{i}] and layers[{i + 1}] must have the same dtype, got {below.dtype} and {above.dtype}")
+        if above.input_size != below.output_size:
+            raise ValueError(
+                f"layers[{i + 1}] must have input_size={below.output_size}, the output_size of layers[{i}], got {above.input_size}"
+            )
+
+
+def check_data(name: str, value: ArrayLike, input_size: int, *, integers: bool = False) -> Array:
+    """Check x; integers are numbers to rnn_forward, and to a layer not accepted."""
+    x = as_array(name, value)
+    if x.dtype.kind in "iu" and not integers:
+        raise TypeError(f"{name} must be floating or boolean, got {x.dtype}; for numbers pass {name}.astype(float)")
+    if x.ndim < 2:
+        raise ValueError(f"{name} must have shape (..., T, {input_size}), got {x.shape}")
+    if x.shape[-1] != input_size:
+        raise ValueError(f"{name} must have shape (..., T, {input_size}) for input_size={input_size}, got {x.shape}")
+    return x
+
+
+def check_state(name: str, value: ArrayLike, x: Array, hidden_size: int) -> Array:
+    state = as_array(name, value)
+    if state.dtype.kind in "iu":
+        raise TypeError(f"{name} must be floating or boolean, got {state.dtype}; pass {name}.astype(float)")
+    expected = (*x.shape[:-2], hidden_size)
+    if state.shape != expected:
+        raise ValueError(f"{name} must have shape {expected} for x of shape {x.shape} and hidden_size={hidden_size}, got {state.shape}")
+    return state
+
+
+def check_states(value: object, count: int) -> list[Any]:
+    """Split a Sequential's state into one entry, perhaps None, for each recurrent layer."""
+    if value is None:
+        return [None] * count
+    if isinstance(value, (tuple, list)):
+        if len(value) != count:
+            raise ValueError(f"state must have {count} entries, one for each recurrent layer, got {len(value)}")
+        return list(value)
+    if count != 1:
+        raise ValueError(f"state must be None or a tuple with {count} entries, one for each recurrent layer, got {type(value).__name__}")
+    return [value]
+
+
+def check_out(out: object, shape: tuple[int, ...], dtype: DTypeLike, inputs: Iterable[tuple[str, Array]]) -> Array:
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out must have dtype {np.dtype(dtype)}, the weights' dtype in native byte order, got {out.dtype.str}")
+    if out.shape != shape:
+        raise ValueError(f"out must have shape {shape}, got {out.shape}")
+    for flag, meaning in (("C_CONTIGUOUS", "C-contiguous"), ("ALIGNED", "aligned"), ("WRITEABLE", "writable")):
+        if not out.flags[flag]:
+            raise ValueError(f"out must be {meaning}, got an array that is not")
+    for name, array in inputs:
+        if np.may_share_memory(out, array) and np.shares_memory(out, array):
+            raise ValueError(f"out must share no memory with {name}, got an overlapping array; pass {name}.copy()")
+    return out

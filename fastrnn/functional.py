@@ -1,0 +1,70 @@
+"""The notebook's cell as one function."""
+
+from numpy.typing import ArrayLike
+
+from .arguments import Array, check_choice, check_data, check_weights
+from .forward import Part, pack_network
+from .kernels.network import DENSE, ELMAN
+from .layers import NONLINEARITIES, forward
+
+
+def rnn_forward(
+    x: ArrayLike,
+    U: ArrayLike,
+    W: ArrayLike,
+    V: ArrayLike,
+    b: ArrayLike,
+    *,
+    c: ArrayLike | None = None,
+    h0: ArrayLike | None = None,
+    nonlinearity: str = "tanh",
+    out: Array | None = None,
+) -> Array:
+    """Compute softmax(V s_t + c) for every step of s_t = f(U x_t + W s_{t-1} + b).
+
+    For more than one call with the same weights make an `RNN` and a `Dense` once.
+
+    Parameters
+    ----------
+    x : array_like of shape (..., T, I)
+        Numbers of any real dtype; converted to the weights' dtype.
+    U : array_like of shape (H, I)
+        float32 or float64, as all the weights; all of one dtype.
+    W : array_like of shape (H, H)
+    V : array_like of shape (O, H)
+    b : array_like of shape (H,)
+    c : array_like of shape (O,), optional
+    h0 : array_like of shape (..., H), optional
+        The state before the first step; zeros where not given. Not broadcast.
+    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
+        The function f.
+    out : ndarray of shape (..., T, O), optional
+        Receives the result: C-contiguous, of the weights' dtype, sharing no memory with the inputs.
+
+    Returns
+    -------
+    ndarray of shape (..., T, O)
+        Each row sums to one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another dtype or shape.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> rng = np.random.default_rng(0)
+    >>> x, U, W, V, b = (rng.random(shape) for shape in ((100, 32), (64, 32), (64, 64), (5, 64), (64,)))
+    >>> fastrnn.rnn_forward(x, U, W, V, b).shape
+    (100, 5)
+    """
+    check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+    named = [("U", U, ("H", "I")), ("W", W, ("H", "H")), ("V", V, ("O", "H")), ("b", b, ("H",))]
+    if c is not None:
+        named.append(("c", c, ("O",)))
+    weights = check_weights(named)
+    data = check_data("x", x, weights[0].shape[1], integers=True)
+    rnn = Part(ELMAN, (weights[0], weights[1]), weights[3], nonlinearity)
+    head = Part(DENSE, (weights[2],), weights[4] if c is not None else None, "softmax")
+    return forward(pack_network([rnn, head]), data, [("h0", h0)], out)[0]

@@ -1,0 +1,375 @@
+"""The layers: weights copied once, frozen, and called on arrays."""
+
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arguments import Array, check_choice, check_data, check_layers, check_out, check_state, check_states, check_weights
+from .forward import Network, Part, pack_network, run_network
+from .kernels.elementary import ACTIVATIONS
+from .kernels.network import DENSE, ELMAN
+
+NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
+DENSE_ACTIVATIONS = (None, "softmax", "log_softmax", "sigmoid", "tanh", "relu")
+
+
+class Frozen:
+    """What every layer is: attributes set once, and copied or pickled as the arguments it was made from."""
+
+    _network: Network | None
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is frozen: {name} can't be set; make a new layer")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is frozen: {name} can't be deleted")
+
+    def _set(self, **attributes: object) -> None:
+        self.__dict__.update(attributes)
+
+    def _parts(self) -> list[Part]:
+        raise NotImplementedError
+
+    def _packed(self) -> Network:
+        """Pack at the first call: a layer inside a Sequential is never packed on its own."""
+        network = self._network
+        if network is None:
+            network = pack_network(self._parts())
+            self._set(_network=network)
+        return network
+
+
+def read_only(array: Array) -> Array:
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def rebuild(kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    return kind(*arguments, **options)
+
+
+def forward(
+    network: Network, x: Array, states: list[tuple[str, ArrayLike | None]], out: Array | None
+) -> tuple[Array, tuple[Array, ...]]:
+    """Check states and out, each state under the name its user knows it by, and run."""
+    leading, dtype = x.shape[:-2], network.weights.dtype
+    inputs, given = [("x", x)], []
+    for (name, value), hidden_size in zip(states, network.hidden_sizes, strict=True):
+        if value is not None:
+            value = check_state(name, value, x, hidden_size)
+            inputs.append((name, value))
+        given.append(value)
+    shape = (*x.shape[:-1], network.output_size)
+    output = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, inputs)
+    flat = np.empty(int(np.prod(leading)) * sum(network.hidden_sizes), dtype)
+    final, end = [], 0
+    for value, hidden_size in zip(given, network.hidden_sizes, strict=True):
+        start, end = end, end + int(np.prod(leading)) * hidden_size
+        state = flat[start:end].reshape(*leading, hidden_size)
+        with np.errstate(over="ignore"):
+            state[...] = 0 if value is None else value
+        final.append(state)
+    run_network(network, x, flat, output)
+    return output, tuple(final)
+
+
+class RNN(Frozen):
+    """Run an Elman layer over whole sequences: s_t = f(weight_ih x_t + weight_hh s_{t-1} + bias).
+
+    Parameters
+    ----------
+    weight_ih : array_like of shape (hidden_size, input_size)
+        Weights of the input, float32 or float64; the layer computes in the weights' dtype. Copied.
+    weight_hh : array_like of shape (hidden_size, hidden_size)
+        Weights of the state before.
+    bias : array_like of shape (hidden_size,), optional
+        Added at every step.
+    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
+        The function f.
+
+    Attributes
+    ----------
+    weight_ih, weight_hh, bias : ndarray
+        The weights, read only; bias may be None.
+    nonlinearity : str
+    input_size, hidden_size, output_size : int
+        output_size is hidden_size: the output is the state after each step.
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError
+        For weights that are neither float32 nor float64, or of different dtypes.
+    ValueError
+        For sizes that disagree or are zero, or an unknown nonlinearity.
+
+    References
+    ----------
+    J. L. Elman, "Finding structure in time", Cognitive Science 14 (1990), 179-211.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> rnn = fastrnn.RNN(np.eye(3, 2), 0.5 * np.eye(3), nonlinearity="identity")
+    >>> output, h_n = rnn(np.ones((4, 2)))
+    >>> output[:, 0]
+    array([1.   , 1.5  , 1.75 , 1.875])
+    >>> h_n
+    array([1.875, 1.875, 0.   ])
+    """
+
+    weight_ih: Array
+    weight_hh: Array
+    bias: Array | None
+    nonlinearity: str
+    input_size: int
+    hidden_size: int
+    output_size: int
+    dtype: np.dtype[Any]
+
+    def __init__(
+        self, weight_ih: ArrayLike, weight_hh: ArrayLike, bias: ArrayLike | None = None, *, nonlinearity: str = "tanh"
+    ) -> None:
+        check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+        named = [
+            ("weight_ih", weight_ih, ("hidden_size", "input_size")),
+            ("weight_hh", weight_hh, ("hidden_size", "hidden_size")),
+        ]
+        if bias is not None:
+            named.append(("bias", bias, ("hidden_size",)))
+        weights = [read_only(weight) for weight in check_weights(named)]
+        self._set(
+            weight_ih=weights[0],
+            weight_hh=weights[1],
+            bias=weights[2] if bias is not None else None,
+            nonlinearity=nonlinearity,
+            input_size=weights[0].shape[1],
+            hidden_size=weights[0].shape[0],
+            output_size=weights[0].shape[0],
+            dtype=weights[0].dtype,
+            _network=None,
+        )
+
+    def __call__(self, x: ArrayLike, h0: ArrayLike | None = None, *, out: Array | None = None) -> tuple[Array, Array]:
+        """Run the layer.
+
+        Parameters
+        ----------
+        x : array_like of shape (..., T, input_size)
+            Floating or boolean; converted to the layer's dtype.
+        h0 : array_like of shape (..., hidden_size), optional
+            The state before the first step; zeros where not given. Not broadcast.
+        out : ndarray of shape (..., T, hidden_size), optional
+            Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or h0.
+
+        Returns
+        -------
+        output : ndarray of shape (..., T, hidden_size)
+            The state after each step.
+        h_n : ndarray of shape (..., hidden_size)
+            The state after the last step; h0 where T is 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape.
+        """
+        data = check_data("x", x, self.input_size)
+        output, (h_n,) = forward(self._packed(), data, [("h0", h0)], out)
+        return output, h_n
+
+    def _parts(self) -> list[Part]:
+        return [Part(ELMAN, (self.weight_ih, self.weight_hh), self.bias, self.nonlinearity)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, (type(self), (self.weight_ih, self.weight_hh, self.bias), {"nonlinearity": self.nonlinearity})
+
+    def __repr__(self) -> str:
+        bias = "" if self.bias is not None else ", bias=None"
+        return (
+            f"RNN(input_size={self.input_size}, hidden_size={self.hidden_size}{bias}, "
+            f"nonlinearity={self.nonlinearity!r}, dtype={self.dtype})"
+        )
+
+
+class Dense(Frozen):
+    """Apply y = f(weight x + bias) at every step: the head on a recurrent layer.
+
+    Parameters
+    ----------
+    weight : array_like of shape (output_size, input_size)
+        float32 or float64; the layer computes in the weights' dtype. Copied.
+    bias : array_like of shape (output_size,), optional
+    activation : {None, "softmax", "log_softmax", "sigmoid", "tanh", "relu"}
+        The function f; softmax and log_softmax are over the last axis, and stable for any finite logits.
+
+    Attributes
+    ----------
+    weight, bias : ndarray
+        The weights, read only; bias may be None.
+    activation : str or None
+    input_size, output_size : int
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError
+        For weights that are neither float32 nor float64, or of different dtypes.
+    ValueError
+        For sizes that disagree or are zero, or an unknown activation.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> head = fastrnn.Dense(np.zeros((4, 2)), activation="softmax")
+    >>> head(np.ones((1, 2)))
+    array([[0.25, 0.25, 0.25, 0.25]])
+    """
+
+    weight: Array
+    bias: Array | None
+    activation: str | None
+    input_size: int
+    output_size: int
+    dtype: np.dtype[Any]
+
+    def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None, *, activation: str | None = None) -> None:
+        check_choice("activation", activation, DENSE_ACTIVATIONS)
+        named: list[tuple[str, ArrayLike, tuple[str, ...]]] = [("weight", weight, ("output_size", "input_size"))]
+        if bias is not None:
+            named.append(("bias", bias, ("output_size",)))
+        weights = [read_only(weight) for weight in check_weights(named)]
+        self._set(
+            weight=weights[0],
+            bias=weights[1] if bias is not None else None,
+            activation=activation,
+            input_size=weights[0].shape[1],
+            output_size=weights[0].shape[0],
+            dtype=weights[0].dtype,
+            _network=None,
+        )
+
+    def __call__(self, x: ArrayLike, *, out: Array | None = None) -> Array:
+        """Run the layer.
+
+        Parameters
+        ----------
+        x : array_like of shape (..., T, input_size)
+            Floating or boolean; converted to the layer's dtype.
+        out : ndarray of shape (..., T, output_size), optional
+            Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x.
+
+        Returns
+        -------
+        ndarray of shape (..., T, output_size)
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape.
+        """
+        return forward(self._packed(), check_data("x", x, self.input_size), [], out)[0]
+
+    def _parts(self) -> list[Part]:
+        return [Part(DENSE, (self.weight,), self.bias, self.activation)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, (type(self), (self.weight, self.bias), {"activation": self.activation})
+
+    def __repr__(self) -> str:
+        bias = "" if self.bias is not None else ", bias=None"
+        return (
+            f"Dense(input_size={self.input_size}, output_size={self.output_size}{bias}, "
+            f"activation={self.activation!r}, dtype={self.dtype})"
+        )
+
+
+class Sequential(Frozen):
+    """Run layers one after the other in one pass over the data: the same bits as the layers one by one, sooner.
+
+    Parameters
+    ----------
+    *layers : RNN or Dense
+        Each takes what the one before gives; all of one dtype.
+
+    Attributes
+    ----------
+    layers : tuple
+    input_size, output_size : int
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError
+        For no layer at all, something that is not a layer, or layers of different dtypes.
+    ValueError
+        For sizes that disagree.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> rnn = fastrnn.RNN(np.eye(3, 2), 0.5 * np.eye(3))
+    >>> model = fastrnn.Sequential(rnn, fastrnn.Dense(np.ones((4, 3)), activation="softmax"))
+    >>> probs, state = model(np.ones((5, 10, 2)))
+    >>> probs.shape, [h.shape for h in state]
+    ((5, 10, 4), [(5, 3)])
+    """
+
+    layers: tuple[RNN | Dense, ...]
+    input_size: int
+    output_size: int
+    dtype: np.dtype[Any]
+
+    def __init__(self, *layers: RNN | Dense) -> None:
+        check_layers(layers, (RNN, Dense))
+        self._set(
+            layers=layers,
+            input_size=layers[0].input_size,
+            output_size=layers[-1].output_size,
+            dtype=layers[0].dtype,
+            _network=None,
+        )
+
+    def __call__(
+        self, x: ArrayLike, state: object = None, *, out: Array | None = None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Run the layers.
+
+        Parameters
+        ----------
+        x : array_like of shape (..., T, input_size)
+            Floating or boolean; converted to the layers' dtype.
+        state : tuple or list of array_like of shape (..., hidden_size), optional
+            The state before the first step, one entry for each recurrent layer; None, whole or as an entry, means zeros.
+            Where there is one recurrent layer, its state alone will do.
+        out : ndarray of shape (..., T, output_size), optional
+            Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or a state.
+
+        Returns
+        -------
+        output : ndarray of shape (..., T, output_size)
+        state : tuple of ndarray of shape (..., hidden_size)
+            The states after the last step, one for each recurrent layer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape.
+        """
+        data = check_data("x", x, self.input_size)
+        network = self._packed()
+        states = check_states(state, len(network.hidden_sizes))
+        bare = state is not None and not isinstance(state, (tuple, list))
+        named = [("state" if bare else f"state[{i}]", value) for i, value in enumerate(states)]
+        return forward(network, data, named, out)
+
+    def _parts(self) -> list[Part]:
+        return [part for layer in self.layers for part in layer._parts()]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, (type(self), self.layers, {})
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
