@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .jit import function, inline
-from .tile import Vector, choose, elementwise, fma, lanes_of, load, store
+from .tile import Vector, ahead, choose, elementwise, fma, lanes_of, load, store
 
 LOG2_E = 1.4426950408889634
 TANH_SMALL = 0.26  # just past the tanh of 1/4, where an ulp doubles
@@ -203,9 +203,9 @@ def activated(tile, activation):
 
 
 @function
-def activate(values, at, count, activation):
-    # values   its `count` elements from `at` are replaced; count is a multiple of the lanes
+def activate(values, count, activation):
+    # values (count,)   replaced; count is a multiple of the lanes
     if activation == IDENTITY:
         return
-    for i in range(at, at + count, lanes_of(values)):
-        store(values, i, 0, activated(load(values, i, 0, 1, 1), activation))
+    for i in range(0, count, lanes_of(values)):
+        store(ahead(values, i), 0, activated(load(ahead(values, i), 0, 1, 1), activation))

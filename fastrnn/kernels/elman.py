@@ -3,60 +3,57 @@
 from .elementary import activate, activated
 from .jit import function, inline
 from .product import FULL, HALF, ONE, product
-from .tile import ROWS, add_products, lanes_of, load, store, zeros_like
+from .tile import ROWS, add_products, ahead, lanes_of, load, store, zeros_like
 
 
 @inline
-def step_panel(rows, previous, current, size, half, weights, at, width, activation, vectors):
-    tile = load(rows, current, 0, 1, vectors)
+def step_panel(previous, current, size, half, weights, width, activation, vectors):
+    tile = load(current, 0, 1, vectors)
     if half < size:
-        # both halves at once: one chain of sums would wait for itself (H 64: 79 ns a step against 97)
-        second = zeros_like(tile)
-        for k in range(size - half):
-            tile = add_products(tile, weights, at + k * width, width, rows, previous + k, 0, 1)
-            second = add_products(second, weights, at + (half + k) * width, width, rows, previous + half + k, 0, 1)
-        tile = add_products(tile, weights, at + (size - half) * width, width, rows, previous + size - half, 0, 2 * half - size)
+        # both halves at once: one chain of sums would wait for itself
+        second, far, rest = zeros_like(tile), ahead(weights, half * width), size - half
+        for k in range(rest):
+            tile = add_products(tile, ahead(weights, k * width), width, ahead(previous, k), 0, 1)
+            second = add_products(second, ahead(far, k * width), width, ahead(previous, half + k), 0, 1)
+        tile = add_products(tile, ahead(weights, rest * width), width, ahead(previous, rest), 0, half - rest)
         tile = tile + second
     else:
-        tile = add_products(tile, weights, at, width, rows, previous, 0, size)
-    store(rows, current, 0, activated(tile, activation))
+        tile = add_products(tile, weights, width, previous, 0, size)
+    store(current, 0, activated(tile, activation))
 
 
 @function
-def recur_one(rows, at, stride, steps, size, half, weights, weights_at, columns, activation):
-    lanes = lanes_of(weights)
+def recur_one(rows, stride, steps, size, half, weights, columns, activation):
+    lanes = lanes_of(rows)
     panel = FULL * lanes
     full = columns // panel
     for t in range(steps):
-        previous = at + t * stride
-        current = previous + stride
+        previous = ahead(rows, t * stride)
+        current = ahead(previous, stride)
         for i in range(full):
             # every other step backwards: the panels read last are still in L1
             column = (i if t % 2 == 0 else full - 1 - i) * panel
-            step_panel(rows, previous, current + column, size, half, weights, weights_at + column * size, panel, activation, FULL)
+            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), panel, activation, FULL)
         column = full * panel
         if columns - column >= HALF * lanes:
-            step_panel(
-                rows, previous, current + column, size, half, weights, weights_at + column * size, HALF * lanes, activation, HALF
-            )
+            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), HALF * lanes, activation, HALF)
             column += HALF * lanes
         if columns - column >= lanes:
-            step_panel(rows, previous, current + column, size, half, weights, weights_at + column * size, lanes, activation, ONE)
+            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), lanes, activation, ONE)
 
 
 @function
-def recur(rows, at, stride, count, steps, size, half, weights, weights_at, columns, activation):
-    # rows (1 + steps, count, columns)   from `at`, a row every `stride` elements: the state before the first step,
+def recur(rows, stride, count, steps, size, half, weights, columns, activation):
+    # rows (1 + steps, count, columns)   a row every `stride` elements: the state before the first step,
     #                                    then for each step its projected input, replaced by the state after it
-    # weights                            weight_hh packed, from weights_at; read only
+    # weights                            weight_hh packed; read only
     together = count - count % ROWS
     step = count * stride
     if together:
-        for current in range(at + step, at + (steps + 1) * step, step):
-            product(
-                rows, current - step, stride, together, size, half, weights, weights_at, columns,
-                rows, current, stride, rows, current, stride,
-            )  # fmt: skip
-            activate(rows, current, together * stride, activation)
+        for t in range(steps):
+            previous = ahead(rows, t * step)
+            current = ahead(previous, step)
+            product(previous, stride, together, size, half, weights, columns, current, stride, current, stride)
+            activate(current, together * stride, activation)
     for n in range(together, count):
-        recur_one(rows, at + n * stride, step, steps, size, half, weights, weights_at, columns, activation)
+        recur_one(ahead(rows, n * stride), step, steps, size, half, weights, columns, activation)

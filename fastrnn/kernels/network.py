@@ -5,6 +5,7 @@ from .elman import recur
 from .jit import function, kernel
 from .product import product
 from .softmax import softmax
+from .tile import ahead, copy, pointer
 
 DENSE, ELMAN = range(2)
 
@@ -18,17 +19,17 @@ SOFTMAX, LOG_SOFTMAX = 4, 5  # after elementary's activations
 
 
 @function
-def copy_rows(source, at, stride, out, out_at, out_stride, rows, size):
+def copy_rows(source, stride, target, target_stride, rows, size):
     for row in range(rows):
-        for i in range(size):
-            out[out_at + row * out_stride + i] = source[at + row * stride + i]
+        copy(ahead(source, row * stride), ahead(target, row * target_stride), size)
 
 
 @function
-def project(layer, weights, x, x_at, x_step, steps, x_sequence, sequences, rows, at):
-    # x (sequences, steps, I)            from x_at; read only
-    # rows (steps, sequences, columns)   from `at`; receive x_t @ weight.T + bias
+def project(layer, weights, x, x_step, steps, x_sequence, sequences, rows):
+    # x (sequences, steps, I)            read only
+    # rows (steps, sequences, columns)   receive x_t @ weight.T + bias
     size, columns, stride = layer[INPUT_SIZE], layer[COLUMNS], layer[STRIDE]
+    weight, bias = ahead(weights, layer[WEIGHT]), ahead(weights, layer[BIAS])
     still = 0 * size  # the bias is every row's start; a literal 0 would compile product again
     if steps >= sequences:
         outer, inner, x_outer, x_inner, outer_stride, inner_stride = sequences, steps, x_sequence, x_step, stride, sequences * stride
@@ -36,9 +37,8 @@ def project(layer, weights, x, x_at, x_step, steps, x_sequence, sequences, rows,
         outer, inner, x_outer, x_inner, outer_stride, inner_stride = steps, sequences, x_step, x_sequence, sequences * stride, stride
     for i in range(outer):
         product(
-            x, x_at + i * x_outer, x_inner, inner, size, size, weights, layer[WEIGHT], columns,
-            weights, layer[BIAS], still, rows, at + i * outer_stride, inner_stride,
-        )  # fmt: skip
+            ahead(x, i * x_outer), x_inner, inner, size, size, weight, columns, bias, still, ahead(rows, i * outer_stride), inner_stride
+        )
 
 
 @kernel
@@ -54,41 +54,35 @@ def run(layers, weights, states, x, x_at, x_sequence, out, out_at, out_sequence,
     for layer in layers:
         widest = max(widest, layer[STRIDE])
     buffer = workspace.size // 2
-    here, there = 0 * buffer, buffer  # a literal 0 would compile project again
     capacity = buffer // widest
     block = min(count, capacity // 2, TOGETHER)
     chunk = min(steps, capacity // block - 1)
+    packed, here, there = pointer(weights), pointer(workspace), ahead(pointer(workspace), buffer)
     for n in range(0, count, block):
         together = min(block, count - n)
         for t in range(0, steps, chunk):
             span = min(chunk, steps - t)
-            state_at = 0
+            state = ahead(pointer(states), 0)
+            source, step, sequence = ahead(pointer(x), x_at + n * x_sequence + t * layers[0, INPUT_SIZE]), layers[0, INPUT_SIZE], x_sequence
             for index in range(last + 1):
                 layer = layers[index]
                 size, stride, activation = layer[OUTPUT_SIZE], layer[STRIDE], layer[ACTIVATION]
-                rows_at = there + together * stride if layer[KIND] == ELMAN else there
-                if index == 0:
-                    x_from = x_at + n * x_sequence + t * layer[INPUT_SIZE]
-                    project(layer, weights, x, x_from, layer[INPUT_SIZE], span, x_sequence, together, workspace, rows_at)
-                else:
-                    below = layers[index - 1, STRIDE]
-                    project(layer, weights, workspace, here, together * below, span, below, together, workspace, rows_at)
-                if layer[KIND] == ELMAN:
-                    state = state_at + (first + n) * size
-                    copy_rows(states, state, size, workspace, there, stride, together, size)
-                    recur(
-                        workspace, there, stride, together, span, size, layer[HALF], weights, layer[WEIGHT_HH], layer[COLUMNS], activation
-                    )
-                    copy_rows(workspace, there + span * together * stride, stride, states, state, size, together, size)
-                    state_at += total * size
+                recurrent = layer[KIND] == ELMAN
+                rows = ahead(there, together * stride) if recurrent else there
+                project(layer, packed, source, step, span, sequence, together, rows)
+                if recurrent:
+                    current = ahead(state, (first + n) * size)
+                    copy_rows(current, size, there, stride, together, size)
+                    recur(there, stride, together, span, size, layer[HALF], ahead(packed, layer[WEIGHT_HH]), layer[COLUMNS], activation)
+                    copy_rows(ahead(there, span * together * stride), stride, current, size, together, size)
+                    state = ahead(state, total * size)
                 elif activation == SOFTMAX or activation == LOG_SOFTMAX:
-                    softmax(workspace, there, stride, together * span, size, activation == LOG_SOFTMAX)
+                    softmax(there, stride, together * span, size, activation == LOG_SOFTMAX)
                 else:
-                    activate(workspace, there, together * span * stride, activation)
-                here, there = rows_at, 0 if there else buffer
-            size, stride = layers[last, OUTPUT_SIZE], layers[last, STRIDE]
-            for sequence in range(together):
-                copy_rows(
-                    workspace, here + sequence * stride, together * stride,
-                    out, out_at + (n + sequence) * out_sequence + t * size, size, span, size,
-                )  # fmt: skip
+                    activate(there, together * span * stride, activation)
+                source, step, sequence = rows, together * stride, stride
+                here, there = there, here
+            size = layers[last, OUTPUT_SIZE]
+            for i in range(together):
+                target = ahead(pointer(out), out_at + (n + i) * out_sequence + t * size)
+                copy_rows(ahead(source, i * sequence), step, target, size, span, size)

@@ -1,7 +1,7 @@
 """Packing of weights, and the product of rows with packed weights."""
 
 from .jit import function, inline, kernel
-from .tile import REGISTER_BITS, ROWS, VECTORS, add_products, lanes_of, load, store, zeros_like
+from .tile import REGISTER_BITS, ROWS, VECTORS, add_products, ahead, lanes_of, load, store, zeros_like
 
 FULL, HALF, ONE = VECTORS, max(VECTORS // 2, 1), 1
 
@@ -32,57 +32,52 @@ def pack(weight, widths, packed, at):
 
 
 @inline
-def tile_product(x, x_at, x_stride, size, half, weights, at, width, start, start_at, start_stride, out, out_at, out_stride, rows, vectors):
-    tile = load(start, start_at, start_stride, rows, vectors)
-    tile = add_products(tile, weights, at, width, x, x_at, x_stride, half)
+def tile_product(x, x_stride, size, half, weights, width, start, start_stride, out, out_stride, rows, vectors):
+    tile = add_products(load(start, start_stride, rows, vectors), weights, width, x, x_stride, half)
     if half < size:
-        second = zeros_like(tile)
-        second = add_products(second, weights, at + half * width, width, x, x_at + half, x_stride, size - half)
-        tile = tile + second
-    store(out, out_at, out_stride, tile)
+        tile = tile + add_products(zeros_like(tile), ahead(weights, half * width), width, ahead(x, half), x_stride, size - half)
+    store(out, out_stride, tile)
 
 
 @inline
-def panel_product(
-    x, x_at, x_stride, rows, size, half, weights, at, width, start, start_at, start_stride, out, out_at, out_stride, vectors
-):
+def panel_product(x, x_stride, count, size, half, weights, width, start, start_stride, out, out_stride, vectors):
     row = 0
-    while row + ROWS <= rows:
+    while row + ROWS <= count:
         tile_product(
-            x, x_at + row * x_stride, x_stride, size, half, weights, at, width,
-            start, start_at + row * start_stride, start_stride, out, out_at + row * out_stride, out_stride, ROWS, vectors,
+            ahead(x, row * x_stride), x_stride, size, half, weights, width,
+            ahead(start, row * start_stride), start_stride, ahead(out, row * out_stride), out_stride, ROWS, vectors,
         )  # fmt: skip
         row += ROWS
-    while row < rows:
+    while row < count:
         tile_product(
-            x, x_at + row * x_stride, 0, size, half, weights, at, width,
-            start, start_at + row * start_stride, 0, out, out_at + row * out_stride, 0, 1, vectors,
+            ahead(x, row * x_stride), 0, size, half, weights, width,
+            ahead(start, row * start_stride), 0, ahead(out, row * out_stride), 0, 1, vectors,
         )  # fmt: skip
         row += 1
 
 
 @function
-def product(x, x_at, x_stride, rows, size, half, weights, at, columns, start, start_at, start_stride, out, out_at, out_stride):
-    # x (rows, size)           from x_at, rows x_stride elements apart; read only
-    # weights                  packed, from `at`; read only
-    # start (rows, columns)    what the products are added to: start + first half of the sum, then + the second; read only
-    # out (rows, columns)      receives the sums; may be start
-    lanes = lanes_of(weights)
+def product(x, x_stride, count, size, half, weights, columns, start, start_stride, out, out_stride):
+    # x (count, size)          rows x_stride elements apart; read only
+    # weights                  packed; read only
+    # start (count, columns)   what the products are added to: start + first half of the sum, then + the second; read only
+    # out (count, columns)     receives the sums; may be start
+    lanes = lanes_of(x)
     column = 0
     while columns - column >= FULL * lanes:
         panel_product(
-            x, x_at, x_stride, rows, size, half, weights, at + column * size, FULL * lanes,
-            start, start_at + column, start_stride, out, out_at + column, out_stride, FULL,
+            x, x_stride, count, size, half, ahead(weights, column * size), FULL * lanes,
+            ahead(start, column), start_stride, ahead(out, column), out_stride, FULL,
         )  # fmt: skip
         column += FULL * lanes
     if columns - column >= HALF * lanes:
         panel_product(
-            x, x_at, x_stride, rows, size, half, weights, at + column * size, HALF * lanes,
-            start, start_at + column, start_stride, out, out_at + column, out_stride, HALF,
+            x, x_stride, count, size, half, ahead(weights, column * size), HALF * lanes,
+            ahead(start, column), start_stride, ahead(out, column), out_stride, HALF,
         )  # fmt: skip
         column += HALF * lanes
     if columns - column >= lanes:
         panel_product(
-            x, x_at, x_stride, rows, size, half, weights, at + column * size, lanes,
-            start, start_at + column, start_stride, out, out_at + column, out_stride, ONE,
+            x, x_stride, count, size, half, ahead(weights, column * size), lanes,
+            ahead(start, column), start_stride, ahead(out, column), out_stride, ONE,
         )  # fmt: skip

@@ -4,36 +4,36 @@ import numpy as np
 
 from .elementary import exp, log
 from .jit import function
-from .tile import largest, load, load_elements, lanes_of, maximum, splat_like, store, total, zeros_like
+from .tile import ahead, fill, lanes_of, largest, load, load_elements, maximum, splat_like, store, total, zeros_like
 
 BLOCK = 32  # a row is summed in 32 interleaved partial sums, whatever the registers' width
 
 
 @function
-def softmax(rows, at, stride, count, size, logarithm):
-    # rows (count, size)   from `at`, a row every `stride` elements, a multiple of BLOCK; logits, replaced
+def softmax(rows, stride, count, size, logarithm):
+    # rows (count, size)   logits, replaced; a row every `stride` elements, a multiple of BLOCK
     lanes = lanes_of(rows)
-    for row in range(at, at + count * stride, stride):
-        end = row + (size + BLOCK - 1) // BLOCK * BLOCK
-        for i in range(row + size, end):
-            rows[i] = -np.inf
-        highest = load_elements(rows, row, 0, 1, BLOCK)
-        for i in range(row + BLOCK, end, BLOCK):
-            highest = maximum(load_elements(rows, i, 0, 1, BLOCK), highest)
+    end = (size + BLOCK - 1) // BLOCK * BLOCK
+    for n in range(count):
+        row = ahead(rows, n * stride)
+        fill(ahead(row, size), end - size, -np.inf)
+        highest = load_elements(row, BLOCK)
+        for i in range(BLOCK, end, BLOCK):
+            highest = maximum(load_elements(ahead(row, i), BLOCK), highest)
         shift = largest(highest)
         if logarithm and not -np.inf < shift < np.inf:
             shift = np.float32(0)
         sums = zeros_like(highest)
-        for i in range(row, end, BLOCK):
-            block = load_elements(rows, i, 0, 1, BLOCK) - shift
+        for i in range(0, end, BLOCK):
+            block = load_elements(ahead(row, i), BLOCK) - shift
             powers = exp(block)
             sums = sums + powers
-            store(rows, i, 0, block if logarithm else powers)
+            store(ahead(row, i), 0, block if logarithm else powers)
         if logarithm:
-            subtrahend = log(splat_like(load(rows, row, 0, 1, 1), total(sums)))
-            for i in range(row, end, lanes):
-                store(rows, i, 0, load(rows, i, 0, 1, 1) - subtrahend)
+            subtrahend = log(splat_like(load(row, 0, 1, 1), total(sums)))
+            for i in range(0, end, lanes):
+                store(ahead(row, i), 0, load(ahead(row, i), 0, 1, 1) - subtrahend)
         else:
             inverse = 1.0 / total(sums)
-            for i in range(row, end, lanes):
-                store(rows, i, 0, load(rows, i, 0, 1, 1) * inverse)
+            for i in range(0, end, lanes):
+                store(ahead(row, i), 0, load(ahead(row, i), 0, 1, 1) * inverse)

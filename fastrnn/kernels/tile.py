@@ -158,72 +158,108 @@ elementwise(lambda a, b: a * b, operator=operator.mul)
 maximum = elementwise(lambda a, b: choose(a, ">", b, a, b))
 
 
-def _place(builder, start, stride, row, column):
-    row_start = builder.add(start, builder.mul(stride, ir.Constant(stride.type, row)))
-    return builder.add(row_start, ir.Constant(stride.type, column))
+# Kernels hand each other pointers: an array would travel as seven values, and be counted in and out.
 
 
-def _pointer(context, builder, array_type, array, place):
-    return builder.gep(context.make_array(array_type)(context, builder, array).data, [place], inbounds=True)
+@intrinsic
+def pointer(typing, array):
+    """The address of an array's first element."""
+
+    def emit(context, builder, signature, args):
+        return context.make_array(array)(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), emit
 
 
-def _vector_pointer(context, builder, tile, array_type, array, place):
+@intrinsic
+def ahead(typing, pointer, elements):
+    """The address so many elements further on."""
+    return pointer(pointer, types.intp), lambda context, builder, signature, args: builder.gep(args[0], [args[1]], inbounds=True)
+
+
+@intrinsic
+def copy(typing, source, target, elements):
+    """Copy so many elements."""
+
+    def emit(context, builder, signature, args):
+        cgutils.raw_memcpy(builder, args[1], args[0], args[2], context.get_abi_sizeof(context.get_value_type(source.dtype)))
+        return context.get_dummy_value()
+
+    return types.void(source, source, types.intp), emit
+
+
+@intrinsic
+def fill(typing, pointer, elements, value):
+    """Set so many elements to one value."""
+
+    def emit(context, builder, signature, args):
+        element = context.cast(builder, args[2], value, pointer.dtype)
+        with cgutils.for_range(builder, args[1]) as loop:
+            builder.store(element, builder.gep(args[0], [loop.index], inbounds=True))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp, value), emit
+
+
+def _vector_at(context, builder, tile, pointer, place):
     kind = context.get_value_type(tile).element
-    return builder.bitcast(_pointer(context, builder, array_type, array, place), kind.as_pointer())
+    return builder.bitcast(builder.gep(pointer, [place], inbounds=True), kind.as_pointer())
 
 
-def _load_vector(context, builder, tile, array_type, array, place):
-    vector = builder.load(_vector_pointer(context, builder, tile, array_type, array, place))
+def _load_vector(context, builder, tile, pointer, place):
+    vector = builder.load(_vector_at(context, builder, tile, pointer, place))
     vector.align = tile.dtype.bitwidth // 8
     return Vector(builder, vector)
 
 
+def _places(builder, tile, stride):
+    """Where a tile's vectors start, row by row."""
+    for row in range(tile.rows):
+        first = builder.mul(stride, ir.Constant(stride.type, row))
+        for vector in range(tile.vectors):
+            yield builder.add(first, ir.Constant(stride.type, vector * tile.lanes))
+
+
 @intrinsic
-def lanes_of(typing, array):
-    """How many elements of the array's dtype a register holds."""
-    lanes = REGISTER_BITS // array.dtype.bitwidth
-    return types.intp(array), lambda context, builder, signature, args: context.get_constant(types.intp, lanes)
+def lanes_of(typing, pointer):
+    """How many elements of a pointer's dtype a register holds."""
+    lanes = REGISTER_BITS // pointer.dtype.bitwidth
+    return types.intp(pointer), lambda context, builder, signature, args: context.get_constant(types.intp, lanes)
 
 
 @intrinsic(prefer_literal=True)
-def load(typing, array, start, stride, rows, vectors):
+def load(typing, pointer, stride, rows, vectors):
     """Read a tile whose rows are `stride` elements apart."""
-    return _load(Tile(array.dtype, rows.literal_value, vectors.literal_value), array, rows, vectors)
+    return _load(Tile(pointer.dtype, rows.literal_value, vectors.literal_value), pointer, rows, vectors)
 
 
 @intrinsic(prefer_literal=True)
-def load_elements(typing, array, start, stride, rows, elements):
-    """Read a tile of so many elements a row, however many registers they take."""
-    vectors = elements.literal_value * array.dtype.bitwidth // REGISTER_BITS
-    return _load(Tile(array.dtype, rows.literal_value, vectors), array, rows, elements)
+def load_elements(typing, pointer, elements):
+    """Read a tile of one row of so many elements, however many registers they take."""
+    return _load(Tile(pointer.dtype, 1, elements.literal_value * pointer.dtype.bitwidth // REGISTER_BITS), pointer, elements)
 
 
-def _load(tile, array, *shape):
+def _load(tile, pointer, *shape):
     def emit(context, builder, signature, args):
-        loaded = []
-        for row in range(tile.rows):
-            for vector in range(tile.vectors):
-                place = _place(builder, args[1], args[2], row, vector * tile.lanes)
-                loaded.append(_load_vector(context, builder, tile, array, args[0], place))
-        return _pack(context, builder, tile, loaded)
+        stride = args[1] if tile.rows > 1 else ir.Constant(ir.IntType(64), 0)
+        places = _places(builder, tile, stride)
+        return _pack(context, builder, tile, [_load_vector(context, builder, tile, args[0], place) for place in places])
 
-    return tile(array, types.intp, types.intp, *shape), emit
+    strides = [types.intp] * (len(shape) - 1)
+    return tile(pointer, *strides, *shape), emit
 
 
 @intrinsic
-def store(typing, array, start, stride, tile):
+def store(typing, pointer, stride, tile):
     """Write a tile whose rows are `stride` elements apart."""
 
     def emit(context, builder, signature, args):
-        vectors = iter(_unpack(builder, args[3]))
-        for row in range(tile.rows):
-            for vector in range(tile.vectors):
-                place = _place(builder, args[1], args[2], row, vector * tile.lanes)
-                stored = builder.store(next(vectors).value, _vector_pointer(context, builder, tile, array, args[0], place))
-                stored.align = tile.dtype.bitwidth // 8
+        for vector, place in zip(_unpack(builder, args[2]), _places(builder, tile, args[1]), strict=True):
+            stored = builder.store(vector.value, _vector_at(context, builder, tile, args[0], place))
+            stored.align = tile.dtype.bitwidth // 8
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.intp, tile), emit
+    return types.void(pointer, types.intp, tile), emit
 
 
 @intrinsic
@@ -244,31 +280,28 @@ def splat_like(typing, tile, scalar):
 
 
 @intrinsic
-def add_products(typing, tile, weights, at, width, x, x_at, x_stride, length):
-    """tile[r, v] + the sum over k < length, in that order, of weights[at + k * width + v] * x[x_at + r * x_stride + k].
+def add_products(typing, tile, weights, width, x, x_stride, length):
+    """tile[r, v] + the sum over k < length, in that order, of weights[k * width + v] * x[r * x_stride + k].
 
     The whole inner loop of every product: columns of packed weights times columns of inputs.
     """
 
     def emit(context, builder, signature, args):
-        initial, weights_array, start, step, x_array, x_start, rows_apart, count = args
+        initial, columns, step, inputs, stride, count = args
         sums = cgutils.alloca_once_value(builder, initial)
         with cgutils.for_range(builder, count) as loop:
-            added = list(_unpack(builder, builder.load(sums)))
-            place = builder.add(start, builder.mul(loop.index, step))
-            column = [
-                _load_vector(context, builder, tile, weights, weights_array, _place(builder, place, step, 0, v * tile.lanes))
-                for v in range(tile.vectors)
-            ]
+            added = _unpack(builder, builder.load(sums))
+            here = builder.gep(columns, [builder.mul(loop.index, step)], inbounds=True)
+            column = [_load_vector(context, builder, tile, here, ir.Constant(step.type, v * tile.lanes)) for v in range(tile.vectors)]
             for row in range(tile.rows):
-                element = _pointer(context, builder, x, x_array, builder.add(_place(builder, x_start, rows_apart, row, 0), loop.index))
-                value = _splat(builder, builder.load(element), tile.lanes)
+                place = builder.add(builder.mul(stride, ir.Constant(stride.type, row)), loop.index)
+                value = _splat(builder, builder.load(builder.gep(inputs, [place], inbounds=True)), tile.lanes)
                 for v in range(tile.vectors):
                     added[row * tile.vectors + v] = fma(column[v], value, added[row * tile.vectors + v])
             builder.store(_pack(context, builder, tile, added), sums)
         return builder.load(sums)
 
-    return tile(tile, weights, types.intp, types.intp, x, types.intp, types.intp, types.intp), emit
+    return tile(tile, weights, types.intp, x, types.intp, types.intp), emit
 
 
 def _reduction(combine):
