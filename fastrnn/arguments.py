@@ -27,21 +27,20 @@ def as_array(name: str, value: ArrayLike) -> Array:
 
 def check_weights(named: Iterable[tuple[str, ArrayLike, tuple[str, ...]]]) -> list[Array]:
     """Convert weights, each given with its name and axes, to one dtype; the same letter must mean the same size."""
-    named = list(named)
-    arrays = [(name, as_array(name, value), axes, is_nested_list(value)) for name, value, axes in named]
-    dtype, decided_by = None, ""
-    for name, array, _, nested in arrays:
-        if nested:
+    arrays, dtype, decided_by = [], "", ""
+    for name, value, axes in named:
+        array = as_array(name, value)
+        arrays.append((name, array, axes))
+        kind = array.dtype.char
+        if is_nested_list(value) or kind == dtype:
             continue
-        native = array.dtype.newbyteorder("=")
-        if native not in (np.float32, np.float64):
+        if kind not in "fd":
             raise TypeError(f"{name} must be float32 or float64, got {array.dtype}; convert it with .astype(numpy.float32)")
-        if dtype is None:
-            dtype, decided_by = native, name
-        elif native != dtype:
-            raise TypeError(f"{decided_by} and {name} must have the same dtype, got {dtype} and {native}")
+        if dtype:
+            raise TypeError(f"{decided_by} and {name} must have the same dtype, got {np.dtype(dtype)} and {np.dtype(kind)}")
+        dtype, decided_by = kind, name
     sizes: dict[str, tuple[int, str]] = {}
-    for name, array, axes, _ in arrays:
+    for name, array, axes in arrays:
         if array.ndim != len(axes):
             raise ValueError(f"{name} must have {len(axes)} axes ({', '.join(axes)}), got shape {array.shape}")
         for axis, size in zip(axes, array.shape, strict=True):
@@ -50,7 +49,7 @@ def check_weights(named: Iterable[tuple[str, ArrayLike, tuple[str, ...]]]) -> li
             known, other = sizes.setdefault(axis, (size, name))
             if known != size:
                 raise ValueError(f"{other} and {name} must agree in {axis}, got {known} and {size}")
-    return [array.astype(dtype or np.float64, order="C", copy=False) for _, array, _, _ in arrays]
+    return [array.astype(dtype or "d", order="C", copy=False) for _, array, _ in arrays]
 
 
 def check_choice(name: str, value: object, known: Sequence[object]) -> None:

@@ -1,8 +1,9 @@
 """Packs layers into the form that the kernels read, and runs them over arrays in kernel calls of bounded work."""
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -10,7 +11,7 @@ from numpy.typing import DTypeLike
 from .arguments import Array
 from .kernels import network as kernels
 from .kernels.elementary import ACTIVATIONS
-from .kernels.product import pack, panel_widths
+from .kernels.product import pack, padded
 from .kernels.softmax import BLOCK
 
 CODES = {None: 0, **{name: code for code, name in enumerate(ACTIVATIONS)}, "softmax": kernels.SOFTMAX, "log_softmax": kernels.LOG_SOFTMAX}
@@ -22,9 +23,8 @@ WORK = 50_000_000  # multiplications a kernel call: milliseconds, and below a se
 TWO_SUMS = 512  # bytes of a state up to which a row's product is summed in two halves; DESIGN: no gain above
 
 
-@dataclass(frozen=True)
-class Part:
-    """A layer as the kernels see it: its matrices, packed side by side, and what follows their product."""
+class Part(NamedTuple):
+    """A layer as the kernels see it: its matrices, and what follows their product."""
 
     kind: int
     weights: tuple[Array, ...]
@@ -32,8 +32,7 @@ class Part:
     activation: str | None
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """Layers packed."""
 
     layers: Array
@@ -52,35 +51,57 @@ def empty_aligned(size: int, dtype: DTypeLike) -> Array:
     return buffer[start : start + size * itemsize].view(dtype)
 
 
+class Scratch(threading.local):
+    """Each thread's workspace, kept from call to call: nothing in it outlives a kernel call."""
+
+    def __init__(self) -> None:
+        self.workspaces: dict[np.dtype[Any], Array] = {}
+
+    def rows(self, width: int, dtype: np.dtype[Any]) -> Array:
+        """Give two layers' rows of so many elements: WORKSPACE bytes each, or two rows where they are longer."""
+        if 2 * width * dtype.itemsize > WORKSPACE:
+            return empty_aligned(4 * width, dtype)
+        workspace = self.workspaces.get(dtype)
+        if workspace is None:
+            workspace = self.workspaces[dtype] = empty_aligned(2 * WORKSPACE // dtype.itemsize, dtype)
+        return workspace
+
+
+scratch = Scratch()
+
+
 def pack_network(parts: Sequence[Part]) -> Network:
     dtype = parts[0].weights[0].dtype
-    fields, matrices, size = [], [], 0
+    fields, matrices, biases, size = [], [], [], 0
     for part in parts:
         outputs, inputs = part.weights[0].shape
-        widths = np.array(panel_widths(outputs, dtype.itemsize))
-        columns = int(widths.sum())
-        bias = np.zeros(outputs, dtype) if part.bias is None else part.bias
+        columns = padded(outputs, dtype.itemsize)
         starts = []
-        for matrix in (*part.weights, bias.reshape(outputs, 1)):
-            matrices.append((matrix, widths, size))
+        for matrix in part.weights:
+            matrices.append((matrix, columns, size))
             starts.append(size)
             size += columns * matrix.shape[1]
-            size += -size % ALIGNMENT
+        biases.append((part.bias, size, columns))
         activation = CODES[part.activation]
         stride = columns if activation < kernels.SOFTMAX else columns + -columns % BLOCK
         half = (outputs + 1) // 2 if outputs * dtype.itemsize <= TWO_SUMS else outputs
-        fields.append((part.kind, inputs, outputs, columns, stride, activation, half, starts[0], starts[-2], starts[-1]))
+        fields.append((part.kind, inputs, outputs, columns, stride, activation, half, starts[0], starts[-1], size))
+        size += columns
     weights = empty_aligned(size, dtype)
-    for matrix, widths, start in matrices:
-        pack(np.ascontiguousarray(matrix), widths, weights, start)
+    for matrix, columns, start in matrices:
+        pack(matrix if matrix.flags.carray else matrix.copy(), columns, weights, start)
+    for bias, start, columns in biases:
+        weights[start : start + columns] = 0
+        if bias is not None:
+            weights[start : start + len(bias)] = bias
     return Network(
         layers=np.array(fields, np.int64),
         weights=weights,
         input_size=fields[0][1],
         output_size=fields[-1][2],
-        hidden_sizes=tuple(part.weights[0].shape[0] for part in parts if part.kind == kernels.ELMAN),
-        widest=max(field[4] for field in fields),
-        work=sum(matrix.size for matrix, _, _ in matrices),
+        hidden_sizes=tuple([part.weights[0].shape[0] for part in parts if part.kind == kernels.ELMAN]),
+        widest=max([field[4] for field in fields]),
+        work=size,
     )
 
 
@@ -100,14 +121,18 @@ def run_network(network: Network, x: Array, states: Array, out: Array) -> None:
     sequences = math.prod(leading)
     if not sequences or not steps:
         return
-    rows = (steps + 1) * min(sequences, kernels.TOGETHER)
-    capacity = max(2, min(WORKSPACE // (network.widest * dtype.itemsize), rows))
-    workspace = empty_aligned(2 * capacity * network.widest, dtype)
+    workspace = scratch.rows(network.widest, dtype)
     flat_out = out.reshape(-1)
     direct = x.dtype == dtype and x.flags.carray
     work = network.work
     if direct:
         flat_x = x.reshape(-1)
+        if sequences * steps * work <= WORK:
+            kernels.run(
+                network.layers, network.weights, states, flat_x, 0, steps * inputs, flat_out, 0, steps * outputs, workspace,
+                sequences, 0, sequences, steps,
+            )  # fmt: skip
+            return
     else:
         flat_x = np.empty(min(sequences * steps * inputs, max(inputs * kernels.TOGETHER, CONVERTED // dtype.itemsize)), dtype)
         work = max(work, -(-WORK * inputs // flat_x.size))
@@ -132,5 +157,10 @@ def convert(x: Array, first: int, count: int, start: int, length: int, buffer: A
         piece = x[first : first + count, times]
     else:
         piece = x[(*np.unravel_index(np.arange(first, first + count), leading), times)]
+    assign(buffer[: piece.size].reshape(piece.shape), piece)
+
+
+def assign(target: Array, value: Array) -> None:
+    """Copy with conversion; what is out of the target's range becomes infinite."""
     with np.errstate(over="ignore"):
-        buffer[: piece.size].reshape(piece.shape)[...] = piece
+        target[...] = value

@@ -1,12 +1,13 @@
 """The layers: weights copied once, frozen, and called on arrays."""
 
+import math
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import Array, check_choice, check_data, check_layers, check_out, check_state, check_states, check_weights
-from .forward import Network, Part, pack_network, run_network
+from .forward import Network, Part, assign, pack_network, run_network
 from .kernels.elementary import ACTIVATIONS
 from .kernels.network import DENSE, ELMAN
 
@@ -63,13 +64,14 @@ def forward(
         given.append(value)
     shape = (*x.shape[:-1], network.output_size)
     output = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, inputs)
-    flat = np.empty(int(np.prod(leading)) * sum(network.hidden_sizes), dtype)
+    sequences = math.prod(leading)
+    flat = np.zeros(sequences * sum(network.hidden_sizes), dtype)
     final, end = [], 0
     for value, hidden_size in zip(given, network.hidden_sizes, strict=True):
-        start, end = end, end + int(np.prod(leading)) * hidden_size
+        start, end = end, end + sequences * hidden_size
         state = flat[start:end].reshape(*leading, hidden_size)
-        with np.errstate(over="ignore"):
-            state[...] = 0 if value is None else value
+        if value is not None:
+            assign(state, value)
         final.append(state)
     run_network(network, x, flat, output)
     return output, tuple(final)

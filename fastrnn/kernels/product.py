@@ -1,34 +1,38 @@
 """Packing of weights, and the product of rows with packed weights."""
 
 from .jit import function, inline, kernel
-from .tile import REGISTER_BITS, ROWS, VECTORS, add_products, ahead, lanes_of, load, store, zeros_like
+from .tile import REGISTER_BITS, ROWS, VECTORS, add_products, ahead, lanes_of, load, pointer, store, zeros_like
 
 FULL, HALF, ONE = VECTORS, max(VECTORS // 2, 1), 1
 
 
-def panel_widths(size, itemsize):
-    """Split `size` columns into panels of FULL, HALF or ONE vectors, zero-padded; three vectors of four make a full panel."""
+def padded(size, itemsize):
+    """Columns of so many packed outputs: panels of FULL vectors, then HALF or ONE; three vectors of four make a full panel."""
     lanes = REGISTER_BITS // (8 * itemsize)
     vectors = -(-size // lanes)
-    full, rest = divmod(vectors, FULL)
-    if rest > HALF:
-        full, rest = full + 1, 0
-    return [FULL * lanes] * full + [HALF * lanes] * (rest // HALF) + [lanes] * (rest % HALF)
+    rest = vectors % FULL
+    return (vectors - rest + (FULL if rest > HALF else rest)) * lanes
 
 
 @kernel
-def pack(weight, widths, packed, at):
+def pack(weight, columns, packed, at):
     # weight (O, K)   read only
-    # widths (P,)     columns of each panel
     # packed (size,)  receives from `at` the panels, each (K, width), zero past O
     outputs, size = weight.shape
-    first = 0
-    for width in widths:
-        for column in range(first, min(first + width, outputs)):
-            for k in range(size):
-                packed[at + k * width + column - first] = weight[column, k]
-        first += width
-        at += size * width
+    lanes = lanes_of(pointer(packed))
+    column = 0
+    for vectors in (FULL, HALF, ONE):
+        width = vectors * lanes
+        while columns - column >= width:
+            for c in range(width):
+                if column + c < outputs:
+                    for k in range(size):
+                        packed[at + k * width + c] = weight[column + c, k]
+                else:
+                    for k in range(size):
+                        packed[at + k * width + c] = 0
+            column += width
+            at += size * width
 
 
 @inline
