@@ -3,6 +3,7 @@
 from .jit import function, inline, kernel
 from .tile import REGISTER_BITS, ROWS, VECTORS, add_products, ahead, lanes_of, load, pointer, store, zeros_like
 
+DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFLOP/s against 139 at H 256
 FULL, HALF, ONE = VECTORS, max(VECTORS // 2, 1), 1
 
 
@@ -60,6 +61,18 @@ def panel_product(x, x_stride, count, size, half, weights, width, start, start_s
         row += 1
 
 
+@inline
+def deep_product(x, x_stride, count, size, half, weights, width, start, start_stride, out, out_stride, vectors):
+    # DEPTH rows of a panel at a time stay in L1 while all rows of x pass; the sums go on where they stopped
+    for k in range(0, size, DEPTH):
+        depth = min(size - k, DEPTH)
+        panel_product(
+            ahead(x, k), x_stride, count, depth, half if half < size else depth, ahead(weights, k * width), width,
+            start, start_stride, out, out_stride, vectors,
+        )  # fmt: skip
+        start, start_stride = out, out_stride
+
+
 @function
 def product(x, x_stride, count, size, half, weights, columns, start, start_stride, out, out_stride):
     # x (count, size)          rows x_stride elements apart; read only
@@ -69,19 +82,19 @@ def product(x, x_stride, count, size, half, weights, columns, start, start_strid
     lanes = lanes_of(x)
     column = 0
     while columns - column >= FULL * lanes:
-        panel_product(
+        deep_product(
             x, x_stride, count, size, half, ahead(weights, column * size), FULL * lanes,
             ahead(start, column), start_stride, ahead(out, column), out_stride, FULL,
         )  # fmt: skip
         column += FULL * lanes
     if columns - column >= HALF * lanes:
-        panel_product(
+        deep_product(
             x, x_stride, count, size, half, ahead(weights, column * size), HALF * lanes,
             ahead(start, column), start_stride, ahead(out, column), out_stride, HALF,
         )  # fmt: skip
         column += HALF * lanes
     if columns - column >= lanes:
-        panel_product(
+        deep_product(
             x, x_stride, count, size, half, ahead(weights, column * size), lanes,
             ahead(start, column), start_stride, ahead(out, column), out_stride, ONE,
         )  # fmt: skip
