@@ -1,9 +1,9 @@
 """The compile options, and the disk cache of compiled kernels."""
 
+import contextlib
 import functools
 import hashlib
 import pathlib
-import pickle
 
 import llvmlite
 from numba import njit
@@ -37,26 +37,26 @@ def source_stamp():
 
 
 class KernelCache(FunctionCache):
-    """Numba's cache with a file of its own for each signature and CPU, and without a way to fail.
+    """Numba's cache with files of their own for each signature, CPU and source, and without a way to fail.
 
-    Two processes that save different signatures into one index can swap each other's machine code.
+    Two processes that save different signatures under one name can swap each other's machine code, and a process that dies
+    between writing an index and its data can leave old code under a new stamp.
     """
 
-    def _files(self, signature, codegen):
-        key = hashlib.sha256(repr(self._index_key(signature, codegen)).encode()).hexdigest()
-        return IndexDataCacheFile(self._cache_path, f"{self._impl.filename_base}-{key[:16]}", source_stamp())
+    def _select_files(self, signature, codegen):
+        key = repr((source_stamp(), self._index_key(signature, codegen)))
+        name = f"{self._impl.filename_base}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        self._cache_file = IndexDataCacheFile(self._cache_path, name, source_stamp())
 
     def load_overload(self, signature, target_context):
-        self._cache_file = self._files(signature, target_context.codegen())
+        self._select_files(signature, target_context.codegen())
         try:
             loaded = super().load_overload(signature, target_context)
-        except (OSError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError, pickle.UnpicklingError):
-            return None  # a damaged file
-        return loaded if loaded is None or loaded.signature.args == signature else None
+        except Exception:  # a damaged file can raise anything; compiling is always right
+            return None
+        return loaded if loaded is not None and loaded.signature.args == signature else None
 
     def save_overload(self, signature, data):
-        self._cache_file = self._files(signature, data.codegen)
-        try:
+        self._select_files(signature, data.codegen)
+        with contextlib.suppress(OSError):  # a full disk, or one that has become read-only
             super().save_overload(signature, data)
-        except OSError:
-            return  # a full or read-only disk
