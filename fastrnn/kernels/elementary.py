@@ -191,7 +191,7 @@ ACTIVATIONS = ("identity", "tanh", "relu", "sigmoid")
 IDENTITY, TANH, RELU, SIGMOID = range(4)
 
 
-@inline
+@function
 def activated(tile, activation):
     if activation == TANH:
         tile = tanh(tile)

@@ -22,7 +22,7 @@ def step_panel(previous, current, size, half, weights, width, activation, vector
     store(current, 0, activated(tile, activation))
 
 
-@function
+@inline
 def recur_one(rows, stride, steps, size, half, weights, columns, activation):
     lanes = lanes_of(rows)
     panel = FULL * lanes
@@ -42,7 +42,7 @@ def recur_one(rows, stride, steps, size, half, weights, columns, activation):
             step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), lanes, activation, ONE)
 
 
-@function
+@inline
 def recur(rows, stride, count, steps, size, half, weights, columns, activation):
     # rows (1 + steps, count, columns)   a row every `stride` elements: the state before the first step,
     #                                    then for each step its projected input, replaced by the state after it

@@ -2,7 +2,7 @@
 
 from .elementary import activate
 from .elman import recur
-from .jit import function, kernel
+from .jit import function, inline, kernel
 from .product import product
 from .softmax import softmax
 from .tile import ahead, copy, pointer
@@ -24,7 +24,7 @@ def copy_rows(source, stride, target, target_stride, rows, size):
         copy(ahead(source, row * stride), ahead(target, row * target_stride), size)
 
 
-@function
+@inline
 def project(layer, weights, x, x_step, steps, x_sequence, sequences, rows):
     # x (sequences, steps, I)            read only
     # rows (steps, sequences, columns)   receive x_t @ weight.T + bias

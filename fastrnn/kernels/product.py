@@ -1,7 +1,7 @@
 """Packing of weights, and the product of rows with packed weights."""
 
 from .jit import function, inline, kernel
-from .tile import REGISTER_BITS, ROWS, VECTORS, add_products, ahead, lanes_of, load, pointer, store, zeros_like
+from .tile import REGISTER_BITS, ROWS, VECTORS, ahead, lanes_of, pointer, tile_product
 
 DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFLOP/s against 139 at H 256
 FULL, HALF, ONE = VECTORS, max(VECTORS // 2, 1), 1
@@ -37,39 +37,24 @@ def pack(weight, columns, packed, at):
 
 
 @inline
-def tile_product(x, x_stride, size, half, weights, width, start, start_stride, out, out_stride, rows, vectors):
-    tile = add_products(load(start, start_stride, rows, vectors), weights, width, x, x_stride, half)
-    if half < size:
-        tile = tile + add_products(zeros_like(tile), ahead(weights, half * width), width, ahead(x, half), x_stride, size - half)
-    store(out, out_stride, tile)
-
-
-@inline
 def panel_product(x, x_stride, count, size, half, weights, width, start, start_stride, out, out_stride, vectors):
-    row = 0
-    while row + ROWS <= count:
-        tile_product(
-            ahead(x, row * x_stride), x_stride, size, half, weights, width,
-            ahead(start, row * start_stride), start_stride, ahead(out, row * out_stride), out_stride, ROWS, vectors,
-        )  # fmt: skip
-        row += ROWS
-    while row < count:
-        tile_product(
-            ahead(x, row * x_stride), 0, size, half, weights, width,
-            ahead(start, row * start_stride), 0, ahead(out, row * out_stride), 0, 1, vectors,
-        )  # fmt: skip
-        row += 1
-
-
-@inline
-def deep_product(x, x_stride, count, size, half, weights, width, start, start_stride, out, out_stride, vectors):
     # DEPTH rows of a panel at a time stay in L1 while all rows of x pass; the sums go on where they stopped
     for k in range(0, size, DEPTH):
         depth = min(size - k, DEPTH)
-        panel_product(
-            ahead(x, k), x_stride, count, depth, half if half < size else depth, ahead(weights, k * width), width,
-            start, start_stride, out, out_stride, vectors,
-        )  # fmt: skip
+        part = half if half < size else depth
+        row = 0
+        while row + ROWS <= count:
+            tile_product(
+                ahead(x, row * x_stride + k), x_stride, depth, part, ahead(weights, k * width), width,
+                ahead(start, row * start_stride), start_stride, ahead(out, row * out_stride), out_stride, ROWS, vectors,
+            )  # fmt: skip
+            row += ROWS
+        while row < count:
+            tile_product(
+                ahead(x, row * x_stride + k), 0, depth, part, ahead(weights, k * width), width,
+                ahead(start, row * start_stride), 0, ahead(out, row * out_stride), 0, 1, vectors,
+            )  # fmt: skip
+            row += 1
         start, start_stride = out, out_stride
 
 
@@ -82,19 +67,19 @@ def product(x, x_stride, count, size, half, weights, columns, start, start_strid
     lanes = lanes_of(x)
     column = 0
     while columns - column >= FULL * lanes:
-        deep_product(
+        panel_product(
             x, x_stride, count, size, half, ahead(weights, column * size), FULL * lanes,
             ahead(start, column), start_stride, ahead(out, column), out_stride, FULL,
         )  # fmt: skip
         column += FULL * lanes
     if columns - column >= HALF * lanes:
-        deep_product(
+        panel_product(
             x, x_stride, count, size, half, ahead(weights, column * size), HALF * lanes,
             ahead(start, column), start_stride, ahead(out, column), out_stride, HALF,
         )  # fmt: skip
         column += HALF * lanes
     if columns - column >= lanes:
-        deep_product(
+        panel_product(
             x, x_stride, count, size, half, ahead(weights, column * size), lanes,
             ahead(start, column), start_stride, ahead(out, column), out_stride, ONE,
         )  # fmt: skip

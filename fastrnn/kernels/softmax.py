@@ -3,13 +3,13 @@
 import numpy as np
 
 from .elementary import exp, log
-from .jit import function
+from .jit import function, inline
 from .tile import ahead, fill, lanes_of, largest, load, load_elements, maximum, splat_like, store, total, zeros_like
 
 BLOCK = 32  # a row is summed in 32 interleaved partial sums, whatever the registers' width
 
 
-@function
+@inline
 def softmax(rows, stride, count, size, logarithm):
     # rows (count, size)   logits, replaced; a row every `stride` elements, a multiple of BLOCK
     lanes = lanes_of(rows)

@@ -220,6 +220,32 @@ def _places(builder, tile, stride):
             yield builder.add(first, ir.Constant(stride.type, vector * tile.lanes))
 
 
+def _emit_load(context, builder, tile, pointer, stride):
+    places = _places(builder, tile, stride)
+    return _pack(context, builder, tile, [_load_vector(context, builder, tile, pointer, place) for place in places])
+
+
+def _emit_store(context, builder, tile, pointer, stride, value):
+    for vector, place in zip(_unpack(builder, value), _places(builder, tile, stride), strict=True):
+        stored = builder.store(vector.value, _vector_at(context, builder, tile, pointer, place))
+        stored.align = tile.dtype.bitwidth // 8
+
+
+def _emit_products(context, builder, tile, initial, weights, width, x, x_stride, length):
+    sums = cgutils.alloca_once_value(builder, initial)
+    with cgutils.for_range(builder, length) as loop:
+        added = _unpack(builder, builder.load(sums))
+        here = builder.gep(weights, [builder.mul(loop.index, width)], inbounds=True)
+        column = [_load_vector(context, builder, tile, here, ir.Constant(width.type, v * tile.lanes)) for v in range(tile.vectors)]
+        for row in range(tile.rows):
+            place = builder.add(builder.mul(x_stride, ir.Constant(x_stride.type, row)), loop.index)
+            value = _splat(builder, builder.load(builder.gep(x, [place], inbounds=True)), tile.lanes)
+            for v in range(tile.vectors):
+                added[row * tile.vectors + v] = fma(column[v], value, added[row * tile.vectors + v])
+        builder.store(_pack(context, builder, tile, added), sums)
+    return builder.load(sums)
+
+
 @intrinsic
 def lanes_of(typing, pointer):
     """How many elements of a pointer's dtype a register holds."""
@@ -242,8 +268,7 @@ def load_elements(typing, pointer, elements):
 def _load(tile, pointer, *shape):
     def emit(context, builder, signature, args):
         stride = args[1] if tile.rows > 1 else ir.Constant(ir.IntType(64), 0)
-        places = _places(builder, tile, stride)
-        return _pack(context, builder, tile, [_load_vector(context, builder, tile, args[0], place) for place in places])
+        return _emit_load(context, builder, tile, args[0], stride)
 
     strides = [types.intp] * (len(shape) - 1)
     return tile(pointer, *strides, *shape), emit
@@ -254,9 +279,7 @@ def store(typing, pointer, stride, tile):
     """Write a tile whose rows are `stride` elements apart."""
 
     def emit(context, builder, signature, args):
-        for vector, place in zip(_unpack(builder, args[2]), _places(builder, tile, args[1]), strict=True):
-            stored = builder.store(vector.value, _vector_at(context, builder, tile, args[0], place))
-            stored.align = tile.dtype.bitwidth // 8
+        _emit_store(context, builder, tile, *args)
         return context.get_dummy_value()
 
     return types.void(pointer, types.intp, tile), emit
@@ -287,21 +310,33 @@ def add_products(typing, tile, weights, width, x, x_stride, length):
     """
 
     def emit(context, builder, signature, args):
-        initial, columns, step, inputs, stride, count = args
-        sums = cgutils.alloca_once_value(builder, initial)
-        with cgutils.for_range(builder, count) as loop:
-            added = _unpack(builder, builder.load(sums))
-            here = builder.gep(columns, [builder.mul(loop.index, step)], inbounds=True)
-            column = [_load_vector(context, builder, tile, here, ir.Constant(step.type, v * tile.lanes)) for v in range(tile.vectors)]
-            for row in range(tile.rows):
-                place = builder.add(builder.mul(stride, ir.Constant(stride.type, row)), loop.index)
-                value = _splat(builder, builder.load(builder.gep(inputs, [place], inbounds=True)), tile.lanes)
-                for v in range(tile.vectors):
-                    added[row * tile.vectors + v] = fma(column[v], value, added[row * tile.vectors + v])
-            builder.store(_pack(context, builder, tile, added), sums)
-        return builder.load(sums)
+        return _emit_products(context, builder, tile, *args)
 
     return tile(tile, weights, types.intp, x, types.intp, types.intp), emit
+
+
+@intrinsic(prefer_literal=True)
+def tile_product(typing, x, x_stride, size, half, weights, width, start, start_stride, out, out_stride, rows, vectors):
+    """Write start + the products' sum up to `half`, and to that add the sum of the rest, if there is one."""
+    tile = Tile(x.dtype, rows.literal_value, vectors.literal_value)
+
+    def emit(context, builder, signature, args):
+        x, x_stride, size, half, weights, width, start, start_stride, out, out_stride, *_ = args
+        first = _emit_load(context, builder, tile, start, start_stride)
+        first = _emit_products(context, builder, tile, first, weights, width, x, x_stride, half)
+        sums = cgutils.alloca_once_value(builder, first)
+        with builder.if_then(builder.icmp_signed("<", half, size)):
+            far = builder.gep(weights, [builder.mul(half, width)], inbounds=True)
+            zeros = ir.Constant(first.type, None)
+            rest = builder.gep(x, [half], inbounds=True)
+            second = _emit_products(context, builder, tile, zeros, far, width, rest, x_stride, builder.sub(size, half))
+            added = [a + b for a, b in zip(_unpack(builder, first), _unpack(builder, second), strict=True)]
+            builder.store(_pack(context, builder, tile, added), sums)
+        _emit_store(context, builder, tile, out, out_stride, builder.load(sums))
+        return context.get_dummy_value()
+
+    intp = types.intp
+    return types.void(x, intp, intp, intp, weights, intp, start, intp, out, intp, rows, vectors), emit
 
 
 def _reduction(combine):
