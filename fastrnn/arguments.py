@@ -1,5 +1,6 @@
 """Every check and every error text."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 Array = NDArray[Any]
+NamedWeight = tuple[str, ArrayLike, tuple[str, ...]]  # name, value, axes
 
 REAL_KINDS = "biuf"
 
@@ -25,7 +27,7 @@ def as_array(name: str, value: ArrayLike) -> Array:
     return array
 
 
-def check_weights(named: Iterable[tuple[str, ArrayLike, tuple[str, ...]]]) -> list[Array]:
+def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
     """Convert weights, each given with its name and axes, to one dtype; the same letter must mean the same size."""
     arrays, dtype, decided_by = [], "", ""
     for name, value, axes in named:
@@ -64,7 +66,7 @@ def check_layers(layers: Sequence[Any], kinds: tuple[type, ...]) -> None:
     for i, layer in enumerate(layers):
         if not isinstance(layer, kinds):
             raise TypeError(f"layers[{i}] must be an RNN or a Dense layer, got {type(layer).__name__}")
-    for i, (below, above) in enumerate(zip(layers, layers[1:], strict=False)):
+    for i, (below, above) in enumerate(itertools.pairwise(layers)):
         if above.dtype != below.dtype:
             raise TypeError(f"layers[{i}] and layers[{i + 1}] must have the same dtype, got {below.dtype} and {above.dtype}")
         if above.input_size != below.output_size:
@@ -115,8 +117,9 @@ def check_out(out: object, shape: tuple[int, ...], dtype: DTypeLike, inputs: Ite
         raise TypeError(f"out must have dtype {np.dtype(dtype)}, the weights' dtype in native byte order, got {out.dtype.str}")
     if out.shape != shape:
         raise ValueError(f"out must have shape {shape}, got {out.shape}")
-    for flag, meaning in (("C_CONTIGUOUS", "C-contiguous"), ("ALIGNED", "aligned"), ("WRITEABLE", "writable")):
-        if not out.flags[flag]:
+    flags = out.flags
+    for holds, meaning in ((flags.c_contiguous, "C-contiguous"), (flags.aligned, "aligned"), (flags.writeable, "writable")):
+        if not holds:
             raise ValueError(f"out must be {meaning}, got an array that is not")
     for name, array in inputs:
         if np.may_share_memory(out, array) and np.shares_memory(out, array):

@@ -14,7 +14,12 @@ from .kernels.elementary import ACTIVATIONS
 from .kernels.product import pack, padded
 from .kernels.softmax import BLOCK
 
-CODES = {None: 0, **{name: code for code, name in enumerate(ACTIVATIONS)}, "softmax": kernels.SOFTMAX, "log_softmax": kernels.LOG_SOFTMAX}
+CODES: dict[str | None, int] = {
+    None: ACTIVATIONS.index("identity"),
+    **{name: code for code, name in enumerate(ACTIVATIONS)},
+    "softmax": kernels.SOFTMAX,
+    "log_softmax": kernels.LOG_SOFTMAX,
+}
 
 ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
 WORKSPACE = 1 << 19  # bytes for the rows of one layer: two such stay in L2 beside the weights
@@ -156,7 +161,8 @@ def convert(x: Array, first: int, count: int, start: int, length: int, buffer: A
     elif len(leading) == 1:
         piece = x[first : first + count, times]
     else:
-        piece = x[(*np.unravel_index(np.arange(first, first + count), leading), times)]
+        index: tuple[Any, ...] = (*np.unravel_index(np.arange(first, first + count), leading), times)
+        piece = x[index]
     assign(buffer[: piece.size].reshape(piece.shape), piece)
 
 

@@ -2,7 +2,7 @@
 
 from numpy.typing import ArrayLike
 
-from .arguments import Array, check_choice, check_data, check_weights
+from .arguments import Array, NamedWeight, check_choice, check_data, check_weights
 from .forward import Part, pack_network
 from .kernels.network import DENSE, ELMAN
 from .layers import NONLINEARITIES, forward
@@ -60,7 +60,7 @@ def rnn_forward(
     (100, 5)
     """
     check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
-    named = [("U", U, ("H", "I")), ("W", W, ("H", "H")), ("V", V, ("O", "H")), ("b", b, ("H",))]
+    named: list[NamedWeight] = [("U", U, ("H", "I")), ("W", W, ("H", "H")), ("V", V, ("O", "H")), ("b", b, ("H",))]
     if c is not None:
         named.append(("c", c, ("O",)))
     weights = check_weights(named)

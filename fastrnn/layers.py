@@ -6,9 +6,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, check_choice, check_data, check_layers, check_out, check_state, check_states, check_weights
+from .arguments import Array, NamedWeight, check_choice, check_data, check_layers, check_out, check_state, check_states, check_weights
 from .forward import Network, Part, assign, pack_network, run_network
-from .kernels.elementary import ACTIVATIONS
 from .kernels.network import DENSE, ELMAN
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
@@ -51,9 +50,7 @@ def rebuild(kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> 
     return kind(*arguments, **options)
 
 
-def forward(
-    network: Network, x: Array, states: list[tuple[str, ArrayLike | None]], out: Array | None
-) -> tuple[Array, tuple[Array, ...]]:
+def forward(network: Network, x: Array, states: list[tuple[str, ArrayLike | None]], out: Array | None) -> tuple[Array, tuple[Array, ...]]:
     """Check states and out, each state under the name its user knows it by, and run."""
     leading, dtype = x.shape[:-2], network.weights.dtype
     inputs, given = [("x", x)], []
@@ -131,11 +128,9 @@ class RNN(Frozen):
     output_size: int
     dtype: np.dtype[Any]
 
-    def __init__(
-        self, weight_ih: ArrayLike, weight_hh: ArrayLike, bias: ArrayLike | None = None, *, nonlinearity: str = "tanh"
-    ) -> None:
+    def __init__(self, weight_ih: ArrayLike, weight_hh: ArrayLike, bias: ArrayLike | None = None, *, nonlinearity: str = "tanh") -> None:
         check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
-        named = [
+        named: list[NamedWeight] = [
             ("weight_ih", weight_ih, ("hidden_size", "input_size")),
             ("weight_hh", weight_hh, ("hidden_size", "hidden_size")),
         ]
@@ -239,7 +234,7 @@ class Dense(Frozen):
 
     def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None, *, activation: str | None = None) -> None:
         check_choice("activation", activation, DENSE_ACTIVATIONS)
-        named: list[tuple[str, ArrayLike, tuple[str, ...]]] = [("weight", weight, ("output_size", "input_size"))]
+        named: list[NamedWeight] = [("weight", weight, ("output_size", "input_size"))]
         if bias is not None:
             named.append(("bias", bias, ("output_size",)))
         weights = [read_only(weight) for weight in check_weights(named)]
@@ -283,8 +278,7 @@ class Dense(Frozen):
     def __repr__(self) -> str:
         bias = "" if self.bias is not None else ", bias=None"
         return (
-            f"Dense(input_size={self.input_size}, output_size={self.output_size}{bias}, "
-            f"activation={self.activation!r}, dtype={self.dtype})"
+            f"Dense(input_size={self.input_size}, output_size={self.output_size}{bias}, activation={self.activation!r}, dtype={self.dtype})"
         )
 
 
@@ -334,9 +328,7 @@ class Sequential(Frozen):
             _network=None,
         )
 
-    def __call__(
-        self, x: ArrayLike, state: object = None, *, out: Array | None = None
-    ) -> tuple[Array, tuple[Array, ...]]:
+    def __call__(self, x: ArrayLike, state: object = None, *, out: Array | None = None) -> tuple[Array, tuple[Array, ...]]:
         """Run the layers.
 
         Parameters

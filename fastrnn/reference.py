@@ -3,6 +3,7 @@
 Nothing is checked here, and everything is computed in the weights' dtype.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def log_softmax(z: Array) -> Array:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str | None, Callable[[Array], Array]] = {
     None: lambda z: z,
     "identity": lambda z: z,
     "tanh": np.tanh,

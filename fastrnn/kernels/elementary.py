@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .jit import function, inline
+from .jit import function
 from .tile import Vector, ahead, choose, elementwise, fma, lanes_of, load, store
 
 LOG2_E = 1.4426950408889634

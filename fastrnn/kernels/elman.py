@@ -1,7 +1,7 @@
 """The timestep loop of an Elman layer: s_t = f(W s_{t-1} + p_t), p_t being U x_t + b."""
 
 from .elementary import activate, activated
-from .jit import function, inline
+from .jit import inline
 from .product import FULL, HALF, ONE, product
 from .tile import ROWS, add_products, ahead, lanes_of, load, store, zeros_like
 

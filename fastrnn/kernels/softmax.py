@@ -3,7 +3,7 @@
 import numpy as np
 
 from .elementary import exp, log
-from .jit import function, inline
+from .jit import inline
 from .tile import ahead, fill, lanes_of, largest, load, load_elements, maximum, splat_like, store, total, zeros_like
 
 BLOCK = 32  # a row is summed in 32 interleaved partial sums, whatever the registers' width

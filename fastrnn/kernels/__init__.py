@@ -1,0 +1,1 @@
+"""Compiled code: nothing here imports from above, checks or allocates."""
