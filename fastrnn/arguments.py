@@ -55,7 +55,7 @@ def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
 
 
 def check_choice(name: str, value: object, known: Sequence[object]) -> None:
-    if not any(value is one or (isinstance(one, str) and value == one) for one in known):
+    if not isinstance(value, (str, type(None))) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
 
 

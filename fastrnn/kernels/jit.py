@@ -53,7 +53,9 @@ class KernelCache(FunctionCache):
         self._select_files(signature, target_context.codegen())
         try:
             loaded = super().load_overload(signature, target_context)
-        except Exception:  # a damaged file can raise anything; compiling is always right
+        except Exception:  # a damaged file can raise anything; start it anew
+            with contextlib.suppress(OSError):
+                self._cache_file.flush()
             return None
         return loaded if loaded is not None and loaded.signature.args == signature else None
 
