@@ -1,0 +1,78 @@
+"""The notebook's loop beside fastrnn, each compared with the reference and then timed."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+import fastrnn
+from bench.cases import DTYPES, SHAPES, STREAM, problem
+from tests.cases import TOLERANCES
+
+
+def notebook(p):
+    """The notebook's code."""
+    state_t = p.h0
+    outputs = []
+    for x_t in p.x:
+        state_t = np.tanh(p.U @ x_t + p.W @ state_t + p.b)
+        outputs.append(state_t if p.V is None else softmax(p.V @ state_t))
+    return np.concatenate(outputs, axis=0)
+
+
+def notebook_batch(p):
+    """The same for a batch: every sequence at once."""
+    state_t = p.h0
+    outputs = []
+    for t in range(p.x.shape[1]):
+        state_t = np.tanh(p.x[:, t] @ p.U.T + state_t @ p.W.T + p.b)
+        outputs.append(state_t)
+    return np.stack(outputs, axis=1)
+
+
+def notebook_loop(p):
+    return lambda: notebook_batch(p) if p.x.ndim > 2 else notebook(p)
+
+
+def model(p):
+    rnn = fastrnn.RNN(p.U, p.W, p.b)
+    layer = rnn if p.V is None else fastrnn.Sequential(rnn, fastrnn.Dense(p.V, activation="softmax"))
+    return lambda: layer(p.x, p.h0)[0]
+
+
+def rnn_forward(p):
+    return lambda: fastrnn.rnn_forward(p.x, p.U, p.W, p.V, p.b, h0=p.h0)
+
+
+WAYS = {"notebook loop": notebook_loop, "model(x)": model, "rnn_forward(x, U, W, V, b)": rnn_forward}
+
+ROWS = [
+    pytest.param(shape, dtype, way, id=f"{shape.name}-{dtype}-{way}")
+    for shape in SHAPES
+    for dtype in DTYPES
+    for way in WAYS
+    if shape.outputs or way != "rnn_forward(x, U, W, V, b)"
+]
+
+
+def compare_and_time(benchmark, shape, dtype, way, call):
+    expected = problem(shape, dtype).expected
+    tolerance = TOLERANCES[np.dtype(dtype)] * max(1, np.abs(expected).max())
+    np.testing.assert_allclose(call().reshape(-1), expected.reshape(-1), rtol=0, atol=tolerance)
+    benchmark.group, benchmark.name = f"{shape}, {dtype}", way
+    benchmark(call)
+
+
+@pytest.mark.parametrize(("shape", "dtype", "way"), ROWS)
+def test_forward(benchmark, shape, dtype, way):
+    """A whole sequence, or a batch of them."""
+    compare_and_time(benchmark, shape, dtype, way, WAYS[way](problem(shape, dtype)))
+
+
+@pytest.mark.parametrize("way", ["NumPy step", "rnn(x, h)"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_stream(benchmark, dtype, way):
+    """One step, the state handed in and out."""
+    p = problem(STREAM, dtype)
+    x_t, rnn = p.x[0], fastrnn.RNN(p.U, p.W, p.b)
+    calls = {"NumPy step": lambda: np.tanh(p.U @ x_t + p.W @ p.h0 + p.b), "rnn(x, h)": lambda: rnn(p.x, p.h0)[0]}
+    compare_and_time(benchmark, STREAM, dtype, way, calls[way])

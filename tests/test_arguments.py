@@ -1,0 +1,490 @@
+"""Bad arguments get an error that says what was expected and what came; layers are frozen, and copied without their packed form."""
+
+import copy
+import pathlib
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+import fastrnn
+from fastrnn import RNN, Dense, Sequential, rnn_forward
+
+from .cases import CASES, DTYPES, assert_same_bits, assert_same_results, run
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def ones(*shape, dtype=np.float64):
+    return np.ones(shape, dtype)
+
+
+def frozen(array):
+    array.flags.writeable = False
+    return array
+
+
+SINGLE = np.float32
+RNN_2_3 = RNN(ones(3, 2), ones(3, 3))
+MODEL = Sequential(RNN_2_3, Dense(ones(4, 3)))
+TWO = Sequential(RNN_2_3, RNN(ones(5, 3), ones(5, 5)))
+X, H0 = ones(3, 7, 2), ones(3, 3)
+SHARED = np.ones(100)
+
+# call, exception, its whole text
+ERRORS = {
+    "complex x": (lambda: RNN_2_3(ones(7, 2) * 1j), TypeError, "x must hold real numbers, got dtype complex128"),
+    "object x": (lambda: RNN_2_3(np.full((7, 2), None)), TypeError, "x must hold real numbers, got dtype object"),
+    "string x": (lambda: RNN_2_3(np.full((7, 2), "1")), TypeError, "x must hold real numbers, got dtype <U1"),
+    "date x": (lambda: RNN_2_3(np.zeros((7, 2), "M8[s]")), TypeError, "x must hold real numbers, got dtype datetime64[s]"),
+    "ragged x": (
+        lambda: RNN_2_3([[1.0, 2.0], [3.0]]),
+        ValueError,
+        "x must be an array or a rectangular nested list, got rows of different lengths",
+    ),
+    "integer x": (
+        lambda: RNN_2_3(ones(7, 2, dtype=np.int64)),
+        TypeError,
+        "x must be floating or boolean, got int64; for numbers pass x.astype(float)",
+    ),
+    "unsigned x": (
+        lambda: MODEL(ones(7, 2, dtype=np.uint8)),
+        TypeError,
+        "x must be floating or boolean, got uint8; for numbers pass x.astype(float)",
+    ),
+    "integer x to Dense": (
+        lambda: Dense(ones(4, 3))(ones(7, 3, dtype=np.int32)),
+        TypeError,
+        "x must be floating or boolean, got int32; for numbers pass x.astype(float)",
+    ),
+    "complex x to rnn_forward": (
+        lambda: rnn_forward(ones(7, 2) * 1j, ones(3, 2), ones(3, 3), ones(4, 3), ones(3)),
+        TypeError,
+        "x must hold real numbers, got dtype complex128",
+    ),
+    "scalar x": (lambda: RNN_2_3(1.0), ValueError, "x must have shape (..., T, 2), got ()"),
+    "x of rank 1": (lambda: RNN_2_3(ones(2)), ValueError, "x must have shape (..., T, 2), got (2,)"),
+    "x of another size": (lambda: RNN_2_3(ones(7, 4)), ValueError, "x must have shape (..., T, 2) for input_size=2, got (7, 4)"),
+    "x of another size to Dense": (
+        lambda: Dense(ones(4, 3))(ones(7, 4)),
+        ValueError,
+        "x must have shape (..., T, 3) for input_size=3, got (7, 4)",
+    ),
+    "x of another size to rnn_forward": (
+        lambda: rnn_forward(ones(7, 4), ones(3, 2), ones(3, 3), ones(4, 3), ones(3)),
+        ValueError,
+        "x must have shape (..., T, 2) for input_size=2, got (7, 4)",
+    ),
+    "empty features": (lambda: RNN_2_3(ones(7, 0)), ValueError, "x must have shape (..., T, 2) for input_size=2, got (7, 0)"),
+    "integer weight": (
+        lambda: RNN(ones(3, 2, dtype=np.int64), ones(3, 3)),
+        TypeError,
+        "weight_ih must be float32 or float64, got int64; convert it with .astype(numpy.float32)",
+    ),
+    "half weight": (
+        lambda: RNN(ones(3, 2), ones(3, 3, dtype=np.float16)),
+        TypeError,
+        "weight_hh must be float32 or float64, got float16; convert it with .astype(numpy.float32)",
+    ),
+    "long double weight": (
+        lambda: Dense(ones(3, 2, dtype=np.longdouble)),
+        TypeError,
+        f"weight must be float32 or float64, got {np.dtype(np.longdouble)}; convert it with .astype(numpy.float32)",
+    ),
+    "boolean weight": (
+        lambda: Dense(ones(3, 2), ones(3, dtype=bool)),
+        TypeError,
+        "bias must be float32 or float64, got bool; convert it with .astype(numpy.float32)",
+    ),
+    "complex weight": (lambda: Dense(ones(3, 2) * 1j), TypeError, "weight must hold real numbers, got dtype complex128"),
+    "complex weights in lists": (lambda: Dense([[1j]]), TypeError, "weight must hold real numbers, got dtype complex128"),
+    "ragged weight": (
+        lambda: Dense([[1.0], [1.0, 2.0]]),
+        ValueError,
+        "weight must be an array or a rectangular nested list, got rows of different lengths",
+    ),
+    "mixed weights": (
+        lambda: RNN(ones(3, 2), ones(3, 3, dtype=SINGLE)),
+        TypeError,
+        "weight_ih and weight_hh must have the same dtype, got float64 and float32",
+    ),
+    "mixed bias": (
+        lambda: RNN(ones(3, 2, dtype=SINGLE), ones(3, 3, dtype=SINGLE), ones(3)),
+        TypeError,
+        "weight_ih and bias must have the same dtype, got float32 and float64",
+    ),
+    "mixed Dense": (
+        lambda: Dense(ones(3, 2, dtype=SINGLE), ones(3)),
+        TypeError,
+        "weight and bias must have the same dtype, got float32 and float64",
+    ),
+    "mixed letters": (
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3, dtype=SINGLE), ones(3)),
+        TypeError,
+        "U and V must have the same dtype, got float64 and float32",
+    ),
+    "weight_ih of rank 1": (
+        lambda: RNN(ones(3), ones(3, 3)),
+        ValueError,
+        "weight_ih must have 2 axes (hidden_size, input_size), got shape (3,)",
+    ),
+    "bias of rank 2": (lambda: Dense(ones(3, 2), ones(3, 1)), ValueError, "bias must have 1 axes (output_size), got shape (3, 1)"),
+    "weight_hh not square": (
+        lambda: RNN(ones(3, 2), ones(3, 4)),
+        ValueError,
+        "weight_ih and weight_hh must agree in hidden_size, got 3 and 4",
+    ),
+    "weights disagree": (
+        lambda: RNN(ones(3, 2), ones(4, 4)),
+        ValueError,
+        "weight_ih and weight_hh must agree in hidden_size, got 3 and 4",
+    ),
+    "bias disagrees": (
+        lambda: RNN(ones(3, 2), ones(3, 3), ones(4)),
+        ValueError,
+        "weight_ih and bias must agree in hidden_size, got 3 and 4",
+    ),
+    "Dense bias disagrees": (
+        lambda: Dense(ones(3, 2), ones(2)),
+        ValueError,
+        "weight and bias must agree in output_size, got 3 and 2",
+    ),
+    "U and W disagree": (
+        lambda: rnn_forward(X, ones(3, 2), ones(4, 4), ones(4, 3), ones(3)),
+        ValueError,
+        "U and W must agree in H, got 3 and 4",
+    ),
+    "U and V disagree": (
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 5), ones(3)),
+        ValueError,
+        "U and V must agree in H, got 3 and 5",
+    ),
+    "U and b disagree": (
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3), ones(2)),
+        ValueError,
+        "U and b must agree in H, got 3 and 2",
+    ),
+    "V and c disagree": (
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3), ones(3), c=ones(3)),
+        ValueError,
+        "V and c must agree in O, got 4 and 3",
+    ),
+    "no hidden unit": (
+        lambda: RNN(ones(0, 2), ones(0, 0)),
+        ValueError,
+        "weight_ih must have no empty axis, got shape (0, 2) for (hidden_size, input_size)",
+    ),
+    "no input": (
+        lambda: RNN(ones(3, 0), ones(3, 3)),
+        ValueError,
+        "weight_ih must have no empty axis, got shape (3, 0) for (hidden_size, input_size)",
+    ),
+    "no output": (
+        lambda: Dense(ones(0, 2)),
+        ValueError,
+        "weight must have no empty axis, got shape (0, 2) for (output_size, input_size)",
+    ),
+    "unknown nonlinearity": (
+        lambda: RNN(ones(3, 2), ones(3, 3), nonlinearity="Tanh"),
+        ValueError,
+        "nonlinearity must be one of 'tanh', 'relu', 'sigmoid', 'identity', got 'Tanh'",
+    ),
+    "no nonlinearity": (
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3), ones(3), nonlinearity=None),
+        ValueError,
+        "nonlinearity must be one of 'tanh', 'relu', 'sigmoid', 'identity', got None",
+    ),
+    "softmax nonlinearity": (
+        lambda: RNN(ones(3, 2), ones(3, 3), nonlinearity="softmax"),
+        ValueError,
+        "nonlinearity must be one of 'tanh', 'relu', 'sigmoid', 'identity', got 'softmax'",
+    ),
+    "unknown activation": (
+        lambda: Dense(ones(3, 2), activation="gelu"),
+        ValueError,
+        "activation must be one of None, 'softmax', 'log_softmax', 'sigmoid', 'tanh', 'relu', got 'gelu'",
+    ),
+    "an array as activation": (
+        lambda: Dense(ones(3, 2), activation=ones(2)),
+        ValueError,
+        "activation must be one of None, 'softmax', 'log_softmax', 'sigmoid', 'tanh', 'relu', got array([1., 1.])",
+    ),
+    "no layers": (lambda: Sequential(), ValueError, "layers must be at least one, got none"),
+    "not a layer": (lambda: Sequential(RNN_2_3, np.tanh), TypeError, "layers[1] must be an RNN or a Dense layer, got ufunc"),
+    "a list of layers": (lambda: Sequential([RNN_2_3]), TypeError, "layers[0] must be an RNN or a Dense layer, got list"),
+    "layers disagree": (
+        lambda: Sequential(RNN_2_3, Dense(ones(4, 2))),
+        ValueError,
+        "layers[1] must have input_size=3, the output_size of layers[0], got 2",
+    ),
+    "mixed layers": (
+        lambda: Sequential(RNN_2_3, Dense(ones(4, 3, dtype=SINGLE))),
+        TypeError,
+        "layers[0] and layers[1] must have the same dtype, got float64 and float32",
+    ),
+    "h0 without the batch": (
+        lambda: RNN_2_3(X, ones(3)),
+        ValueError,
+        "h0 must have shape (3, 3) for x of shape (3, 7, 2) and hidden_size=3, got (3,)",
+    ),
+    "h0 to be broadcast": (
+        lambda: RNN_2_3(X, ones(1, 3)),
+        ValueError,
+        "h0 must have shape (3, 3) for x of shape (3, 7, 2) and hidden_size=3, got (1, 3)",
+    ),
+    "h0 of another size": (
+        lambda: RNN_2_3(ones(7, 2), ones(4)),
+        ValueError,
+        "h0 must have shape (3,) for x of shape (7, 2) and hidden_size=3, got (4,)",
+    ),
+    "integer h0": (
+        lambda: RNN_2_3(X, ones(3, 3, dtype=np.int16)),
+        TypeError,
+        "h0 must be floating or boolean, got int16; pass h0.astype(float)",
+    ),
+    "complex h0": (lambda: RNN_2_3(X, H0 * 1j), TypeError, "h0 must hold real numbers, got dtype complex128"),
+    "h0 of rnn_forward": (
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3), ones(3), h0=ones(3)),
+        ValueError,
+        "h0 must have shape (3, 3) for x of shape (3, 7, 2) and hidden_size=3, got (3,)",
+    ),
+    "bare state": (
+        lambda: MODEL(X, ones(2, 3)),
+        ValueError,
+        "state must have shape (3, 3) for x of shape (3, 7, 2) and hidden_size=3, got (2, 3)",
+    ),
+    "state in a tuple": (
+        lambda: TWO(X, (H0, H0)),
+        ValueError,
+        "state[1] must have shape (3, 5) for x of shape (3, 7, 2) and hidden_size=5, got (3, 3)",
+    ),
+    "too few states": (lambda: TWO(X, (H0,)), ValueError, "state must have 2 entries, one for each recurrent layer, got 1"),
+    "too many states": (lambda: MODEL(X, [H0, H0]), ValueError, "state must have 1 entries, one for each recurrent layer, got 2"),
+    "bare state for two": (
+        lambda: TWO(X, H0),
+        ValueError,
+        "state must be None or a tuple with 2 entries, one for each recurrent layer, got ndarray",
+    ),
+    "state for none": (
+        lambda: Sequential(Dense(ones(4, 2)))(X, H0),
+        ValueError,
+        "state must be None or a tuple with 0 entries, one for each recurrent layer, got ndarray",
+    ),
+    "out is a list": (lambda: RNN_2_3(X, out=[]), TypeError, "out must be a numpy.ndarray, got list"),
+    "out of another dtype": (
+        lambda: RNN_2_3(X, out=ones(3, 7, 3, dtype=SINGLE)),
+        TypeError,
+        f"out must have dtype float64, the weights' dtype in native byte order, got {np.dtype(SINGLE).str}",
+    ),
+    "out byte-swapped": (
+        lambda: RNN_2_3(X, out=np.ones((3, 7, 3), np.dtype(float).newbyteorder("S"))),
+        TypeError,
+        f"out must have dtype float64, the weights' dtype in native byte order, got {np.dtype(float).newbyteorder('S').str}",
+    ),
+    "out of another shape": (lambda: RNN_2_3(X, out=ones(3, 7, 2)), ValueError, "out must have shape (3, 7, 3), got (3, 7, 2)"),
+    "out to be broadcast": (lambda: MODEL(X, out=ones(7, 4)), ValueError, "out must have shape (3, 7, 4), got (7, 4)"),
+    "out not contiguous": (
+        lambda: RNN_2_3(X, out=ones(3, 7, 6)[..., ::2]),
+        ValueError,
+        "out must be C-contiguous, got an array that is not",
+    ),
+    "out in Fortran order": (
+        lambda: Dense(ones(4, 2))(X, out=np.asfortranarray(ones(3, 7, 4))),
+        ValueError,
+        "out must be C-contiguous, got an array that is not",
+    ),
+    "out misaligned": (
+        lambda: RNN_2_3(X, out=np.zeros(3 * 7 * 3 * 8 + 1, np.uint8)[1:].view(float).reshape(3, 7, 3)),
+        ValueError,
+        "out must be aligned, got an array that is not",
+    ),
+    "out read-only": (
+        lambda: RNN_2_3(X, out=frozen(ones(3, 7, 3))),
+        ValueError,
+        "out must be writable, got an array that is not",
+    ),
+    "out is x": (
+        lambda: RNN(ones(2, 2), ones(2, 2))(SHARED[:14].reshape(7, 2), out=SHARED[:14].reshape(7, 2)),
+        ValueError,
+        "out must share no memory with x, got an overlapping array; pass x.copy()",
+    ),
+    "out overlaps x": (
+        lambda: Dense(ones(2, 2))(SHARED[:14].reshape(7, 2), out=SHARED[13:27].reshape(7, 2)),
+        ValueError,
+        "out must share no memory with x, got an overlapping array; pass x.copy()",
+    ),
+    "out overlaps h0": (
+        lambda: RNN_2_3(ones(7, 2), SHARED[20:23], out=SHARED[:21].reshape(7, 3)),
+        ValueError,
+        "out must share no memory with h0, got an overlapping array; pass h0.copy()",
+    ),
+    "out overlaps a state": (
+        lambda: TWO(ones(7, 2), (None, SHARED[30:35]), out=SHARED[:35].reshape(7, 5)),
+        ValueError,
+        "out must share no memory with state[1], got an overlapping array; pass state[1].copy()",
+    ),
+    "out of rnn_forward": (
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3), ones(3), out=ones(3, 7, 3)),
+        ValueError,
+        "out must have shape (3, 7, 4), got (3, 7, 3)",
+    ),
+    "set an attribute": (
+        lambda: setattr(RNN_2_3, "bias", None),
+        AttributeError,
+        "RNN is frozen: bias can't be set; make a new layer",
+    ),
+    "set a new attribute": (
+        lambda: setattr(MODEL, "name", "m"),
+        AttributeError,
+        "Sequential is frozen: name can't be set; make a new layer",
+    ),
+    "delete an attribute": (
+        lambda: delattr(Dense(ones(3, 2)), "weight"),
+        AttributeError,
+        "Dense is frozen: weight can't be deleted",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "exception", "text"), ERRORS.values(), ids=ERRORS)
+def test_errors(call, exception, text):
+    """The exception's type and its whole text."""
+    with pytest.raises(exception, match=f"^{re.escape(text)}$") as raised:
+        call()
+    assert raised.type is exception
+
+
+def test_every_text_is_in_the_table():
+    """No line that raises in arguments.py or layers.py is left out of the table: each has been run through by one of its calls."""
+    raising = set()
+    for call, exception, _ in ERRORS.values():
+        with pytest.raises(exception) as raised:
+            call()
+        raising.add((raised.traceback[-1].path.name, raised.traceback[-1].lineno))
+    for module in (fastrnn.arguments, fastrnn.layers):
+        path = pathlib.Path(module.__file__)
+        for number, line in enumerate(path.read_text().splitlines()):
+            if line.split()[:1] == ["raise"] and "NotImplementedError" not in line:
+                assert raising & {(path.name, number), (path.name, number + 1)}, line
+
+
+def test_an_error_leaves_out_untouched():
+    """A call that is refused has written nothing."""
+    out = np.full((3, 7, 3), 5.0)
+    with pytest.raises(ValueError, match="h0"):
+        RNN_2_3(X, ones(3), out=out)
+    assert (out == 5).all()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: RNN_2_3(X, H0, ones(3, 7, 3)),
+        lambda: Dense(ones(4, 2))(X, ones(3, 7, 4)),
+        lambda: MODEL(X, None, ones(3, 7, 4)),
+        lambda: RNN(ones(3, 2), ones(3, 3), None, "relu"),
+        lambda: Dense(ones(4, 2), None, "relu"),
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3), ones(3), ones(4)),
+    ],
+)
+def test_options_are_keywords(call):
+    """Calls take data and state by position, and nothing else."""
+    with pytest.raises(TypeError, match="positional argument"):
+        call()
+
+
+def test_overlap_is_exact():
+    """An out that lies between the elements of x shares nothing with it, and is accepted."""
+    memory = ones(7, 5)
+    x, out = memory[:, ::4], memory[3, 1:4].reshape(1, 3)
+    assert np.may_share_memory(x, out)
+    assert_same_bits(Dense(ones(3, 2))(x[3:4], out=out), np.full((1, 3), 2.0))
+    assert_same_bits(x, ones(7, 2))
+
+
+REPRS = {
+    "RNN(input_size=2, hidden_size=3, nonlinearity='relu', dtype=float64)": lambda: RNN(
+        ones(3, 2), ones(3, 3), ones(3), nonlinearity="relu"
+    ),
+    "RNN(input_size=2, hidden_size=3, bias=None, nonlinearity='tanh', dtype=float64)": lambda: RNN_2_3,
+    "Dense(input_size=3, output_size=4, activation='softmax', dtype=float32)": lambda: Dense(
+        ones(4, 3, dtype=SINGLE), ones(4, dtype=SINGLE), activation="softmax"
+    ),
+    "Dense(input_size=3, output_size=4, bias=None, activation=None, dtype=float64)": lambda: MODEL.layers[1],
+    "Sequential(RNN(input_size=2, hidden_size=3, bias=None, nonlinearity='tanh', dtype=float64), "
+    "Dense(input_size=3, output_size=4, bias=None, activation=None, dtype=float64))": lambda: MODEL,
+}
+
+
+@pytest.mark.parametrize(("text", "make"), REPRS.items())
+def test_repr(text, make):
+    """A repr shows the sizes, the options and the dtype."""
+    assert repr(make()) == text
+
+
+DUPLICATES = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda layer: pickle.loads(pickle.dumps(layer))}
+
+
+@every_case
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("duplicate", DUPLICATES.values(), ids=DUPLICATES)
+def test_copies(case, dtype, duplicate):
+    """Copies and pickles give the same bits, and leave the packed form behind: it would double them."""
+    model, (x, states) = case.layer(dtype), case.data(dtype, (3,), 5)
+    unused = pickle.dumps(model)
+    expected = run(model, x, states)
+    assert model._network is not None
+    assert pickle.dumps(model) == unused
+    other = duplicate(model)
+    assert other._network is None
+    assert repr(other) == repr(model)
+    assert_same_results(run(other, x, states), expected)
+
+
+def test_weights_are_copied():
+    """A change of the arrays a layer was made from changes nothing, before the first call or after it."""
+    arrays = [ones(3, 2), ones(3, 3), ones(3)]
+    rnn, dense = RNN(*arrays), Dense(arrays[0], arrays[2])
+    expected = RNN(ones(3, 2), ones(3, 3), ones(3))(X)[0], Dense(ones(3, 2), ones(3))(X)
+    for _ in range(2):
+        for array in arrays:
+            array += 1
+        assert_same_bits(rnn(X)[0], expected[0])
+        assert_same_bits(dense(X), expected[1])
+
+
+def test_weights_are_read_only():
+    """A layer's weights, those of its copies too, can be read and not written."""
+    for rnn in (RNN(ones(3, 2), ones(3, 3), ones(3)), copy.deepcopy(RNN(ones(3, 2), ones(3, 3), ones(3)))):
+        for weight in (rnn.weight_ih, rnn.weight_hh, rnn.bias):
+            with pytest.raises(ValueError, match="read-only"):
+                weight[...] = 0
+    dense = Dense(ones(3, 2), ones(3))
+    for weight in (dense.weight, dense.bias):
+        with pytest.raises(ValueError, match="read-only"):
+            weight[...] = 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attributes(dtype):
+    """Layers tell their weights, options, sizes and dtype."""
+    weight_ih, weight_hh, bias = (np.arange(np.prod(shape), dtype=dtype).reshape(shape) for shape in ((3, 2), (3, 3), (3,)))
+    rnn = RNN(weight_ih, weight_hh, bias, nonlinearity="sigmoid")
+    for actual, expected in ((rnn.weight_ih, weight_ih), (rnn.weight_hh, weight_hh), (rnn.bias, bias)):
+        assert_same_bits(actual, expected)
+    assert (rnn.input_size, rnn.hidden_size, rnn.output_size, rnn.nonlinearity, rnn.dtype) == (2, 3, 3, "sigmoid", dtype)
+    dense = Dense(weight_ih, activation="tanh")
+    assert_same_bits(dense.weight, weight_ih)
+    assert (dense.bias, dense.input_size, dense.output_size, dense.activation, dense.dtype) == (None, 2, 3, "tanh", dtype)
+    model = Sequential(dense, rnn.__class__(weight_hh, weight_hh))
+    assert (model.layers[0], model.input_size, model.output_size, model.dtype) == (dense, 2, 3, dtype)
+
+
+def test_state_without_a_recurrent_layer():
+    """A Sequential of Dense layers has () as its state, and takes None or an empty tuple."""
+    model = Sequential(Dense(ones(4, 2)), Dense(ones(1, 4)))
+    for state in (None, (), []):
+        output, last = model(X, state)
+        assert last == ()
+        assert_same_bits(output, np.full((3, 7, 1), 8.0))

@@ -1,0 +1,49 @@
+"""Ctrl-C in a long call is answered within a second."""
+
+import sys
+
+import pytest
+
+from .process import python
+
+INTERRUPTED = """
+import os, signal, threading, time
+import numpy as np
+import fastrnn
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+weights = [np.random.default_rng(i).uniform(-0.05, 0.05, shape) for i, shape in enumerate(((300, 4), (300, 300), (2, 300)))]
+{define}
+some = x[:3] if x.ndim == 2 else x[:3, :3]
+before, few = x.copy(), model(some)
+sent = []
+
+def send():
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Timer(0.4, send).start()
+started = time.perf_counter()
+try:
+    model(x)
+except KeyboardInterrupt:
+    print(time.perf_counter() - sent[0])
+else:
+    raise AssertionError(f"the call was over in {{time.perf_counter() - started}} s")
+np.testing.assert_array_equal(x, before)
+np.testing.assert_array_equal(model(some)[0], few[0])
+"""
+MODEL = "model = fastrnn.Sequential(fastrnn.RNN(*weights[:2]), fastrnn.Dense(weights[2], activation='softmax'))\n"
+DEFINITIONS = {
+    "one long sequence": MODEL + "x = np.ones((4_000_000, 4))",
+    "a converted one": MODEL + "x = np.ones((4_000_000, 4), np.float32)",
+    "a large batch": MODEL + "x = np.ones((200_000, 20, 4))",
+    "long and many": MODEL + "x = np.ones((100, 40_000, 4))",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT can be sent there")
+@pytest.mark.parametrize("define", DEFINITIONS.values(), ids=DEFINITIONS)
+def test_interrupt(define):
+    """KeyboardInterrupt comes within a second of the signal, changes no input, and the next call is right."""
+    assert float(python(INTERRUPTED.format(define=define))) < 1

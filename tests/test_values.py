@@ -1,0 +1,180 @@
+"""fastrnn equals the float64 reference."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastrnn
+from fastrnn import reference
+
+from .cases import CASES, DTYPES, MODEL, Case, assert_close, assert_same_bits, run, uniform
+
+NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
+ACTIVATIONS = (None, "softmax", "log_softmax", "sigmoid", "tanh", "relu")
+
+sizes = st.one_of(st.integers(1, 40), st.integers(1, 300), st.sampled_from([1, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 257, 300]))
+leading_axes = st.lists(st.integers(1, 5), max_size=3).map(tuple)
+dtypes = st.sampled_from(DTYPES)
+
+
+def check(case, dtype, leading, steps, seed=0, sizes=None):
+    x, states = case.data(dtype, leading, steps, sizes=sizes, seed=seed + 1)
+    output, last = run(case.layer(dtype, sizes=sizes, seed=seed), x, states)
+    expected, expected_last = run(case.reference(dtype, sizes=sizes, seed=seed), x.astype(float), tuple(s.astype(float) for s in states))
+    assert_close(output, expected, dtype)
+    for one, other in zip(last, expected_last, strict=True):
+        assert_close(one, other, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(("leading", "steps"), [((), 1), ((), 37), ((1,), 4), ((3,), 5), ((2, 1, 5), 6), ((70,), 3)])
+def test_every_case(case, dtype, leading, steps):
+    """Output and last states equal the reference for every row of the table, alone and in batches."""
+    check(case, dtype, leading, steps)
+
+
+@given(sizes, sizes, st.sampled_from(NONLINEARITIES), dtypes, leading_axes, st.integers(1, 12), st.integers(0, 99))
+def test_rnn_of_any_size(inputs, hidden, nonlinearity, dtype, leading, steps, seed):
+    """An RNN of any size up to 300 equals the reference."""
+    check(Case("", (("RNN", nonlinearity),), (inputs, hidden)), dtype, leading, steps, seed)
+
+
+@given(sizes, st.integers(1, 500), st.sampled_from(ACTIVATIONS), dtypes, leading_axes, st.integers(1, 12), st.integers(0, 99))
+def test_dense_of_any_size(inputs, outputs, activation, dtype, leading, steps, seed):
+    """A Dense of any size up to 500 outputs equals the reference."""
+    check(Case("", (("Dense", activation),), (inputs, outputs)), dtype, leading, steps, seed)
+
+
+@given(st.lists(sizes, min_size=3, max_size=3), st.integers(1, 500), dtypes, leading_axes, st.integers(1, 12), st.integers(0, 99))
+def test_sequential_of_any_size(widths, outputs, dtype, leading, steps, seed):
+    """Three layers of any sizes equal the reference."""
+    check(MODEL, dtype, leading, steps, seed, sizes=(*widths, outputs))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_largest_sizes(dtype):
+    """H = 300 and O = 500 over 200 steps stay within the tolerance."""
+    check(Case("", (("RNN", "tanh"), ("Dense", "softmax")), (41, 300, 500)), dtype, (5,), 200)
+
+
+@given(sizes, sizes, st.integers(1, 500), st.sampled_from(NONLINEARITIES), dtypes, leading_axes, st.booleans())
+def test_rnn_forward(inputs, hidden, outputs, nonlinearity, dtype, leading, full):
+    """rnn_forward equals the reference, with and without c and h0."""
+    rng = np.random.default_rng(hidden)
+    shapes = ((*leading, 6, inputs), (hidden, inputs), (hidden, hidden), (outputs, hidden), (hidden,))
+    arguments = [uniform(rng, shape, dtype, hidden**-0.5) for shape in shapes]
+    options = {"c": uniform(rng, outputs, dtype, 1.0), "h0": uniform(rng, (*leading, hidden), dtype, 1.0)} if full else {}
+    expected = reference.rnn_forward(
+        *(a.astype(float) for a in arguments), nonlinearity=nonlinearity, **{name: a.astype(float) for name, a in options.items()}
+    )
+    assert_close(fastrnn.rnn_forward(*arguments, nonlinearity=nonlinearity, **options), expected, dtype)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("leading", [(), (3,), (0,), (2, 0, 4)])
+def test_nothing_to_do(case, leading):
+    """T = 0 gives an empty output and the states as they came; an empty batch gives empty results."""
+    for steps in (0, 4) if 0 in leading else (0,):
+        x, states = case.data(np.float32, leading, steps)
+        output, last = run(case.layer(np.float32), x, states)
+        assert output.shape == (*leading, steps, case.sizes[-1])
+        assert output.dtype == np.float32
+        for one, other in zip(last, states, strict=True):
+            assert_same_bits(one, other)
+
+
+def test_no_state_means_zeros():
+    """None, a tuple of None and zeros are the same state, and a state that is left out is the last one's only difference."""
+    model = MODEL.layer(np.float64)
+    x, states = MODEL.data(np.float64, (3,), 5)
+    zeros = tuple(np.zeros_like(state) for state in states)
+    for state in (None, (None, None), [None, zeros[1]]):
+        assert_same_bits(model(x, state)[0], model(x, zeros)[0])
+    expected = MODEL.reference(np.float64)(x, (zeros[0], states[1]))
+    assert_close(model(x, (None, states[1]))[0], expected[0], np.float64)
+
+
+def test_bare_state():
+    """A Sequential with one recurrent layer takes its state bare, in a tuple or in a list."""
+    case = CASES[-3]
+    x, (state,) = case.data(np.float32, (2,), 5)
+    model = case.layer(np.float32)
+    for given_state in ((state,), [state]):
+        assert_same_bits(model(x, given_state)[0], model(x, state)[0])
+    assert_close(model(x, state)[0], case.reference(np.float32)(x.astype(float), (state.astype(float),))[0], np.float32)
+
+
+@given(sizes, st.sampled_from(NONLINEARITIES), dtypes, st.integers(0, 99))
+def test_permuted_units(hidden, nonlinearity, dtype, seed):
+    """Permuting the hidden units permutes the output."""
+    rng = np.random.default_rng(seed)
+    weight_ih, weight_hh, bias = (uniform(rng, shape, dtype, hidden**-0.5) for shape in ((hidden, 5), (hidden, hidden), (hidden,)))
+    x, h0, order = uniform(rng, (3, 7, 5), dtype, 1.0), uniform(rng, (3, hidden), dtype, 1.0), rng.permutation(hidden)
+    output, h_n = fastrnn.RNN(weight_ih, weight_hh, bias, nonlinearity=nonlinearity)(x, h0)
+    permuted = fastrnn.RNN(weight_ih[order], weight_hh[np.ix_(order, order)], bias[order], nonlinearity=nonlinearity)(x, h0[:, order])
+    assert_close(permuted[0], output[..., order].astype(float), dtype)
+    assert_close(permuted[1], h_n[..., order].astype(float), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [np.bool_, np.float16, np.float32, np.float64, np.longdouble])
+def test_input_of_other_dtypes(dtype, kind):
+    """Boolean and floating x and states of any width are converted to the weights' dtype."""
+    x, states = MODEL.data(np.float64, (3,), 5)
+    x, states = (x > 0 if kind is np.bool_ else x).astype(kind), tuple(state.astype(kind) for state in states)
+    output, last = MODEL.layer(dtype)(x, states)
+    converted, expected = MODEL.layer(dtype)(x.astype(dtype), tuple(state.astype(dtype) for state in states))
+    assert_same_bits(output, converted)
+    assert_same_bits(last[1], expected[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int64, np.bool_])
+def test_rnn_forward_converts_integers(dtype, kind):
+    """rnn_forward takes integer x as the numbers it holds, as NumPy would."""
+    rng = np.random.default_rng(4)
+    weights = [uniform(rng, shape, dtype, 0.4) for shape in ((6, 3), (6, 6), (4, 6), (6,))]
+    x = rng.integers(0, 2, (5, 3)).astype(kind)
+    assert_same_bits(fastrnn.rnn_forward(x, *weights), fastrnn.rnn_forward(x.astype(dtype), *weights))
+
+
+def test_out_of_range_becomes_inf():
+    """A float64 value beyond float32's range is inf to a float32 layer, in x and in h0, without a warning."""
+    rnn = fastrnn.RNN(*np.full((2, 2, 2), 0.25, np.float32), nonlinearity="relu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_x, _ = rnn(np.array([[1e300, 0.0], [1.0, 2.0]]))
+        from_h0, _ = rnn(np.array([[1.0, 2.0], [1.0, 2.0]]), np.array([0.0, 1e40]))
+    assert_same_bits(from_x, np.full((2, 2), np.inf, np.float32))
+    assert_same_bits(from_h0, np.full((2, 2), np.inf, np.float32))
+
+
+def test_weights_as_lists():
+    """Lists take the arrays' dtype, and all lists are float64."""
+    weight_ih, weight_hh, bias = [[1, 0.1], [0, 2]], [[0.1, 0], [0.3, 0.2]], [0.5, 1]
+    for dtype in DTYPES:
+        arrays = [np.array(weight, dtype) for weight in (weight_ih, weight_hh, bias)]
+        mixed = fastrnn.RNN(weight_ih, arrays[1], bias)
+        assert mixed.dtype == dtype
+        assert_same_bits(mixed(np.ones((3, 2)))[0], fastrnn.RNN(*arrays)(np.ones((3, 2)))[0])
+    assert fastrnn.RNN(weight_ih, weight_hh, bias).dtype == np.float64
+    assert_same_bits(fastrnn.RNN(weight_ih, weight_hh, bias)(np.ones((3, 2)))[0], fastrnn.RNN(*arrays)(np.ones((3, 2)))[0])
+
+
+def test_data_as_lists():
+    """x and h0 may be nested lists of floats."""
+    rnn = CASES[5].layer(np.float64)
+    assert_same_bits(rnn([[0.5, 0.25], [1.0, -1.0]], [0.5])[0], rnn(np.array([[0.5, 0.25], [1.0, -1.0]]), np.array([0.5]))[0])
+
+
+def test_weights_of_any_layout():
+    """Fortran-ordered, byte-swapped and strided weights mean the same numbers."""
+    rng = np.random.default_rng(8)
+    weight_ih, weight_hh, bias = (rng.uniform(-0.3, 0.3, shape) for shape in ((9, 4), (9, 9), (9,)))
+    expected = fastrnn.RNN(weight_ih, weight_hh, bias)(np.ones((3, 4)))[0]
+    for change in (np.asfortranarray, lambda w: w.astype(w.dtype.newbyteorder("S")), lambda w: np.repeat(w, 2, axis=0)[::2]):
+        assert_same_bits(fastrnn.RNN(change(weight_ih), change(weight_hh), change(bias))(np.ones((3, 4)))[0], expected)
