@@ -154,6 +154,17 @@ def test_memory_mapped(dtype, tmp_path):
 
 
 @every_dtype
+def test_wide_input(dtype):
+    """Input whose steps fill more than a piece of conversion has the bits of converted input, in a batch or alone."""
+    case = Case("", (("Dense", "sigmoid"),), (70_001, 3))
+    model, (x, _) = case.layer(dtype), case.data(np.float64, (5,), 7)
+    whole = model(x.astype(dtype))
+    assert_same_bits(model(x), whole)
+    assert_same_bits(model(np.asfortranarray(x)), whole)
+    assert_same_bits(model(x[3]), whole[3])
+
+
+@every_dtype
 def test_broadcast_input(dtype):
     """x broadcast along the batch, with strides of zero, has the bits of its copies."""
     model, (x, _) = MODEL.layer(dtype), MODEL.data(dtype, (), 6)

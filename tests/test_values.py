@@ -61,6 +61,13 @@ def test_largest_sizes(dtype):
     check(Case("", (("RNN", "tanh"), ("Dense", "softmax")), (41, 300, 500)), dtype, (5,), 200)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("widths", [(3, 2, 100_003), (2, 1500, 3), (5, 1, 40_007)])
+def test_rows_wider_than_the_workspace(dtype, widths):
+    """Layers whose rows fill more than the usual workspace equal the reference, in batches too."""
+    check(Case("", (("RNN", "tanh"), ("Dense", "log_softmax")), widths), dtype, (5,), 3)
+
+
 @given(sizes, sizes, st.integers(1, 500), st.sampled_from(NONLINEARITIES), dtypes, leading_axes, st.booleans())
 def test_rnn_forward(inputs, hidden, outputs, nonlinearity, dtype, leading, full):
     """rnn_forward equals the reference, with and without c and h0."""
