@@ -18,9 +18,13 @@ def is_nested_list(value: object) -> bool:
 
 
 def as_array(name: str, value: ArrayLike) -> Array:
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array; pass {name}.filled(value)")
     try:
         array = np.asarray(value)
     except ValueError as error:
+        if not isinstance(value, (list, tuple)):
+            raise
         raise ValueError(f"{name} must be an array or a rectangular nested list, got rows of different lengths") from error
     if array.dtype.kind not in REAL_KINDS:
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
@@ -45,13 +49,21 @@ def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
     for name, array, axes in arrays:
         if array.ndim != len(axes):
             raise ValueError(f"{name} must have {len(axes)} axes ({', '.join(axes)}), got shape {array.shape}")
+        if axes[0] == axes[-1] and array.shape[0] != array.shape[-1]:
+            raise ValueError(f"{name} must be square ({', '.join(axes)}), got shape {array.shape}")
         for axis, size in zip(axes, array.shape, strict=True):
             if size == 0:
                 raise ValueError(f"{name} must have no empty axis, got shape {array.shape} for ({', '.join(axes)})")
             known, other = sizes.setdefault(axis, (size, name))
             if known != size:
                 raise ValueError(f"{other} and {name} must agree in {axis}, got {known} and {size}")
-    return [array.astype(dtype or "d", order="C", copy=False) for _, array, _ in arrays]
+    common = np.dtype(dtype or "d")
+    return [array if array.dtype == common and array.flags.c_contiguous else convert(array, common) for _, array, _ in arrays]
+
+
+def convert(array: Array, dtype: np.dtype[Any]) -> Array:
+    with np.errstate(all="ignore"):
+        return array.astype(dtype, order="C")
 
 
 def check_choice(name: str, value: object, known: Sequence[object]) -> None:
@@ -89,8 +101,6 @@ def check_data(name: str, value: ArrayLike, input_size: int, *, integers: bool =
 
 def check_state(name: str, value: ArrayLike, x: Array, hidden_size: int) -> Array:
     state = as_array(name, value)
-    if state.dtype.kind in "iu":
-        raise TypeError(f"{name} must be floating or boolean, got {state.dtype}; pass {name}.astype(float)")
     expected = (*x.shape[:-2], hidden_size)
     if state.shape != expected:
         raise ValueError(f"{name} must have shape {expected} for x of shape {x.shape} and hidden_size={hidden_size}, got {state.shape}")
@@ -114,7 +124,7 @@ def check_out(out: object, shape: tuple[int, ...], dtype: DTypeLike, inputs: Ite
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
     if out.dtype != dtype:
-        raise TypeError(f"out must have dtype {np.dtype(dtype)}, the weights' dtype in native byte order, got {out.dtype.str}")
+        raise TypeError(f"out must have dtype {np.dtype(dtype)}, the weights' dtype in native byte order, got {out.dtype}")
     if out.shape != shape:
         raise ValueError(f"out must have shape {shape}, got {out.shape}")
     flags = out.flags
@@ -125,3 +135,7 @@ def check_out(out: object, shape: tuple[int, ...], dtype: DTypeLike, inputs: Ite
         if np.may_share_memory(out, array) and np.shares_memory(out, array):
             raise ValueError(f"out must share no memory with {name}, got an overlapping array; pass {name}.copy()")
     return out
+
+
+def frozen_error(layer: object, name: str, verb: str) -> AttributeError:
+    return AttributeError(f"{type(layer).__name__} is frozen: {name} can't be {verb}; make a new layer")

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from .arguments import Array
 from .kernels import network as kernels
 from .kernels.elementary import ACTIVATIONS
-from .kernels.product import pack, padded
+from .kernels.product import first_half, pack, padded
 from .kernels.softmax import BLOCK
 
 CODES: dict[str | None, int] = {
@@ -25,7 +25,10 @@ ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
 WORKSPACE = 1 << 19  # bytes for the rows of one layer: two such stay in L2 beside the weights
 CONVERTED = 1 << 20  # bytes of x converted at a time
 WORK = 50_000_000  # multiplications a kernel call: milliseconds, and below a second even without FMA hardware
-TWO_SUMS = 512  # bytes of a state up to which a row's product is summed in two halves; DESIGN: no gain above
+FEWEST_ROWS = 16  # of a layer whose rows are long, so that tiles are full, as far as WIDEST_WORKSPACE bytes allow
+WIDEST_WORKSPACE = 1 << 23
+PACKED = 1 << 22  # weights packed in a kernel call
+WHOLE_PANELS = 256  # columns: a multiple of every panel's
 
 
 class Part(NamedTuple):
@@ -62,14 +65,16 @@ class Scratch(threading.local):
     def __init__(self) -> None:
         self.workspaces: dict[np.dtype[Any], Array] = {}
 
-    def rows(self, width: int, dtype: np.dtype[Any]) -> Array:
-        """Give two layers' rows of so many elements: WORKSPACE bytes each, or two rows where they are longer."""
-        if 2 * width * dtype.itemsize > WORKSPACE:
-            return empty_aligned(4 * width, dtype)
+    def rows(self, width: int, dtype: np.dtype[Any]) -> tuple[Array, int]:
+        """Give rows of so many elements for two layers, and how many for each: WORKSPACE bytes, or more where they are long."""
+        row = width * dtype.itemsize
+        count = max(WORKSPACE // row, min(FEWEST_ROWS, WIDEST_WORKSPACE // row), 2)
+        if count * row > WORKSPACE:
+            return empty_aligned(2 * count * width, dtype), count
         workspace = self.workspaces.get(dtype)
         if workspace is None:
             workspace = self.workspaces[dtype] = empty_aligned(2 * WORKSPACE // dtype.itemsize, dtype)
-        return workspace
+        return workspace, count
 
 
 scratch = Scratch()
@@ -89,12 +94,15 @@ def pack_network(parts: Sequence[Part]) -> Network:
         biases.append((part.bias, size, columns))
         activation = CODES[part.activation]
         stride = columns if activation < kernels.SOFTMAX else columns + -columns % BLOCK
-        half = (outputs + 1) // 2 if outputs * dtype.itemsize <= TWO_SUMS else outputs
+        half = first_half(outputs, dtype.itemsize)
         fields.append((part.kind, inputs, outputs, columns, stride, activation, half, starts[0], starts[-1], size))
         size += columns
     weights = empty_aligned(size, dtype)
     for matrix, columns, start in matrices:
-        pack(matrix if matrix.flags.carray else matrix.copy(), columns, weights, start)
+        contiguous = matrix if matrix.flags.carray else matrix.copy()
+        piece = max(1, PACKED // (matrix.shape[1] * WHOLE_PANELS)) * WHOLE_PANELS
+        for column in range(0, columns, piece):
+            pack(contiguous[column : column + piece], min(piece, columns - column), weights, start + column * matrix.shape[1])
     for bias, start, columns in biases:
         weights[start : start + columns] = 0
         if bias is not None:
@@ -110,63 +118,68 @@ def pack_network(parts: Sequence[Part]) -> Network:
     )
 
 
-def spans(count: int, steps: int, work: int) -> Iterator[tuple[int, int, int, int]]:
-    """Cut count sequences of so many steps into pieces (first, count, start, steps) of at most WORK, or a single step of 64 sequences."""
-    sequences = max(kernels.TOGETHER, WORK // max(1, steps * work) // kernels.TOGETHER * kernels.TOGETHER)
+def spans(count: int, steps: int, work: int, together: int) -> Iterator[tuple[int, int, int, int]]:
+    """Cut count sequences of so many steps into pieces (first, count, start, steps) of at most WORK, or a single step of `together`."""
+    if count * steps * work <= WORK:
+        yield 0, count, 0, steps
+        return
+    sequences = max(together, WORK // max(1, steps * work) // together * together)
     length = max(1, WORK // (min(count, sequences) * work))
     for first in range(0, count, sequences):
         for start in range(0, steps, length):
             yield first, min(sequences, count - first), start, min(length, steps - start)
 
 
-def run_network(network: Network, x: Array, states: Array, out: Array) -> None:
-    """Fill out (..., T, O) from x (..., T, I), and advance the recurrent layers' states, (N, H) each, one after the other in `states`."""
+def run_network(network: Network, x: Array, states: Array | None, out: Array, *, h0: Array | None = None) -> None:
+    """Fill out (..., T, O) from x (..., T, I), and advance the recurrent layers' states, (N, H) each, one after the other in `states`.
+
+    Where states are None, those of a single recurrent layer start from h0 (..., H), or zeros, and are not kept.
+    """
     *leading, steps, inputs = x.shape
     outputs, dtype = network.output_size, network.weights.dtype
     sequences = math.prod(leading)
     if not sequences or not steps:
         return
-    workspace = scratch.rows(network.widest, dtype)
-    flat_out = out.reshape(-1)
+    workspace, rows = scratch.rows(network.widest, dtype)
+    together = min(rows // 2, kernels.TOGETHER)
+    flat_out = np.asarray(out).reshape(-1)
     direct = x.dtype == dtype and x.flags.carray
     work = network.work
     if direct:
         flat_x = x.reshape(-1)
-        if sequences * steps * work <= WORK:
-            kernels.run(
-                network.layers, network.weights, states, flat_x, 0, steps * inputs, flat_out, 0, steps * outputs, workspace,
-                sequences, 0, sequences, steps,
-            )  # fmt: skip
-            return
     else:
-        flat_x = np.empty(min(sequences * steps * inputs, max(inputs * kernels.TOGETHER, CONVERTED // dtype.itemsize)), dtype)
+        together = max(1, min(together, CONVERTED // (inputs * dtype.itemsize)))
+        flat_x = np.empty(min(sequences * steps * inputs, max(inputs * together, CONVERTED // dtype.itemsize)), dtype)
         work = max(work, -(-WORK * inputs // flat_x.size))
-    for first, count, start, length in spans(sequences, steps, work):
+    kept = states
+    for first, count, start, length in spans(sequences, steps, work, together):
         x_at, x_sequence = (first * steps + start) * inputs, steps * inputs
         if not direct:
             x_at, x_sequence = 0, length * inputs
-            convert(x, first, count, start, length, flat_x)
+            convert(x, first, count, (slice(start, start + length),), flat_x)
+        if kept is None and start == 0:
+            states = np.zeros(count * network.hidden_sizes[0], dtype)
+            if h0 is not None:
+                convert(h0, first, count, (), states)
         kernels.run(
             network.layers, network.weights, states, flat_x, x_at, x_sequence, flat_out, (first * steps + start) * outputs,
-            steps * outputs, workspace, sequences, first, count, length,
+            steps * outputs, workspace, count if kept is None else sequences, 0 if kept is None else first, count, length,
         )  # fmt: skip
 
 
-def convert(x: Array, first: int, count: int, start: int, length: int, buffer: Array) -> None:
-    """Copy the given sequences and steps of x, of any layout and dtype, into the buffer."""
-    leading = x.shape[:-2]
-    times = slice(start, start + length)
-    if not leading:
-        piece = x[None, times]
-    elif len(leading) == 1:
-        piece = x[first : first + count, times]
-    else:
-        index: tuple[Any, ...] = (*np.unravel_index(np.arange(first, first + count), leading), times)
-        piece = x[index]
+def convert(array: Array, first: int, count: int, own: tuple[slice, ...], buffer: Array) -> None:
+    """Copy the given sequences, counted in C order, of an array of any layout and dtype into the buffer; `own` cuts its last axes."""
+    leading = array.shape[: -1 - len(own)]
+    index: tuple[Any, ...] = (None,)
+    if len(leading) == 1:
+        index = (slice(first, first + count),)
+    elif leading:
+        index = np.unravel_index(np.arange(first, first + count), leading)
+    piece = array[(*index, *own)]
     assign(buffer[: piece.size].reshape(piece.shape), piece)
 
 
 def assign(target: Array, value: Array) -> None:
-    """Copy with conversion; what is out of the target's range becomes infinite."""
-    with np.errstate(over="ignore"):
+    """Copy with conversion; what is out of the target's range becomes infinite or zero."""
+    with np.errstate(all="ignore"):
         target[...] = value

@@ -1,11 +1,12 @@
 """The notebook's cell as one function."""
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, NamedWeight, check_choice, check_data, check_weights
-from .forward import Part, pack_network
+from .arguments import Array, NamedWeight, check_choice, check_data, check_out, check_state, check_weights
+from .forward import Part, pack_network, run_network
 from .kernels.network import DENSE, ELMAN
-from .layers import NONLINEARITIES, forward
+from .layers import NONLINEARITIES
 
 
 def rnn_forward(
@@ -67,4 +68,13 @@ def rnn_forward(
     data = check_data("x", x, weights[0].shape[1], integers=True)
     rnn = Part(ELMAN, (weights[0], weights[1]), weights[3], nonlinearity)
     head = Part(DENSE, (weights[2],), weights[4] if c is not None else None, "softmax")
-    return forward(pack_network([rnn, head]), data, [("h0", h0)], out)[0]
+    shape, dtype = (*data.shape[:-1], len(weights[2])), weights[0].dtype
+    if h0 is not None:
+        h0 = check_state("h0", h0, data, len(weights[1]))
+    if out is None:
+        output = np.empty(shape, dtype)
+    else:
+        inputs = [("x", data), *((name, array) for (name, _, _), array in zip(named, weights, strict=True))]
+        output = check_out(out, shape, dtype, [*inputs, ("h0", h0)] if h0 is not None else inputs)
+    run_network(pack_network([rnn, head]), data, None, output, h0=h0)
+    return output

@@ -6,7 +6,18 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, NamedWeight, check_choice, check_data, check_layers, check_out, check_state, check_states, check_weights
+from .arguments import (
+    Array,
+    NamedWeight,
+    check_choice,
+    check_data,
+    check_layers,
+    check_out,
+    check_state,
+    check_states,
+    check_weights,
+    frozen_error,
+)
 from .forward import Network, Part, assign, pack_network, run_network
 from .kernels.network import DENSE, ELMAN
 
@@ -20,10 +31,10 @@ class Frozen:
     _network: Network | None
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is frozen: {name} can't be set; make a new layer")
+        raise frozen_error(self, name, "set")
 
     def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is frozen: {name} can't be deleted")
+        raise frozen_error(self, name, "deleted")
 
     def _set(self, **attributes: object) -> None:
         self.__dict__.update(attributes)
@@ -43,7 +54,7 @@ class Frozen:
 def read_only(array: Array) -> Array:
     copy = array.copy()
     copy.flags.writeable = False
-    return copy
+    return copy.view()  # which nobody can make writable again
 
 
 def rebuild(kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -53,23 +64,19 @@ def rebuild(kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> 
 def forward(network: Network, x: Array, states: list[tuple[str, ArrayLike | None]], out: Array | None) -> tuple[Array, tuple[Array, ...]]:
     """Check states and out, each state under the name its user knows it by, and run."""
     leading, dtype = x.shape[:-2], network.weights.dtype
-    inputs, given = [("x", x)], []
-    for (name, value), hidden_size in zip(states, network.hidden_sizes, strict=True):
-        if value is not None:
-            value = check_state(name, value, x, hidden_size)
-            inputs.append((name, value))
-        given.append(value)
-    shape = (*x.shape[:-1], network.output_size)
-    output = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, inputs)
     sequences = math.prod(leading)
     flat = np.zeros(sequences * sum(network.hidden_sizes), dtype)
-    final, end = [], 0
-    for value, hidden_size in zip(given, network.hidden_sizes, strict=True):
+    inputs, final, end = [("x", x)], [], 0
+    for (name, value), hidden_size in zip(states, network.hidden_sizes, strict=True):
         start, end = end, end + sequences * hidden_size
-        state = flat[start:end].reshape(*leading, hidden_size)
+        view = flat[start:end].reshape(*leading, hidden_size)
         if value is not None:
-            assign(state, value)
-        final.append(state)
+            state = check_state(name, value, x, hidden_size)
+            inputs.append((name, state))
+            assign(view, state)
+        final.append(view)
+    shape = (*x.shape[:-1], network.output_size)
+    output = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, inputs)
     run_network(network, x, flat, output)
     return output, tuple(final)
 
@@ -299,9 +306,9 @@ class Sequential(Frozen):
     Raises
     ------
     TypeError
-        For no layer at all, something that is not a layer, or layers of different dtypes.
+        For something that is not a layer, or layers of different dtypes.
     ValueError
-        For sizes that disagree.
+        For no layer at all, or sizes that disagree.
 
     Examples
     --------

@@ -133,7 +133,7 @@ ERRORS = {
     "weight_hh not square": (
         lambda: RNN(ones(3, 2), ones(3, 4)),
         ValueError,
-        "weight_ih and weight_hh must agree in hidden_size, got 3 and 4",
+        "weight_hh must be square (hidden_size, hidden_size), got shape (3, 4)",
     ),
     "weights disagree": (
         lambda: RNN(ones(3, 2), ones(4, 4)),
@@ -238,10 +238,15 @@ ERRORS = {
         ValueError,
         "h0 must have shape (3,) for x of shape (7, 2) and hidden_size=3, got (4,)",
     ),
-    "integer h0": (
-        lambda: RNN_2_3(X, ones(3, 3, dtype=np.int16)),
+    "masked x": (
+        lambda: RNN_2_3(np.ma.masked_less(X, 0)),
         TypeError,
-        "h0 must be floating or boolean, got int16; pass h0.astype(float)",
+        "x must not be a masked array; pass x.filled(value)",
+    ),
+    "out over a weight": (
+        lambda: (lambda V: rnn_forward(ones(3, 2), ones(3, 2), ones(3, 3), V, ones(3), out=V))(ones(3, 3)),
+        ValueError,
+        "out must share no memory with V, got an overlapping array; pass V.copy()",
     ),
     "complex h0": (lambda: RNN_2_3(X, H0 * 1j), TypeError, "h0 must hold real numbers, got dtype complex128"),
     "h0 of rnn_forward": (
@@ -275,12 +280,12 @@ ERRORS = {
     "out of another dtype": (
         lambda: RNN_2_3(X, out=ones(3, 7, 3, dtype=SINGLE)),
         TypeError,
-        f"out must have dtype float64, the weights' dtype in native byte order, got {np.dtype(SINGLE).str}",
+        f"out must have dtype float64, the weights' dtype in native byte order, got {np.dtype(SINGLE)}",
     ),
     "out byte-swapped": (
         lambda: RNN_2_3(X, out=np.ones((3, 7, 3), np.dtype(float).newbyteorder("S"))),
         TypeError,
-        f"out must have dtype float64, the weights' dtype in native byte order, got {np.dtype(float).newbyteorder('S').str}",
+        f"out must have dtype float64, the weights' dtype in native byte order, got {np.dtype(float).newbyteorder('S')}",
     ),
     "out of another shape": (lambda: RNN_2_3(X, out=ones(3, 7, 2)), ValueError, "out must have shape (3, 7, 3), got (3, 7, 2)"),
     "out to be broadcast": (lambda: MODEL(X, out=ones(7, 4)), ValueError, "out must have shape (3, 7, 4), got (7, 4)"),
@@ -342,7 +347,7 @@ ERRORS = {
     "delete an attribute": (
         lambda: delattr(Dense(ones(3, 2)), "weight"),
         AttributeError,
-        "Dense is frozen: weight can't be deleted",
+        "Dense is frozen: weight can't be deleted; make a new layer",
     ),
 }
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fastrnn
 
-from .cases import CASES, DTYPES, MODEL, Case, assert_same_bits, assert_same_results, run
+from .cases import CASES, DTYPES, MODEL, Case, assert_same_bits, assert_same_results, run, uniform
 from .process import python
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -329,3 +329,13 @@ def test_a_callers_fastmath_changes_no_bits(dtype, tmp_path):
         for case in CASES:
             x, states = case.data(dtype, (6,), 5)
             assert_same_bits(results[case.name], run(case.layer(dtype), x, states)[0])
+
+
+def test_states_not_returned():
+    """rnn_forward goes through a large batch in pieces, each from its own part of h0."""
+    rng = np.random.default_rng(0)
+    U, W, V = (uniform(rng, shape, np.float32, 0.1) for shape in ((64, 40), (64, 64), (3, 64)))
+    x, h0 = uniform(rng, (3, 700, 30, 40), np.float32, 1.0), uniform(rng, (3, 700, 64), np.float32, 1.0)
+    probs, _ = fastrnn.Sequential(fastrnn.RNN(U, W), fastrnn.Dense(V, activation="softmax"))(x, h0)
+    assert_same_bits(fastrnn.rnn_forward(x, U, W, V, np.zeros(64, np.float32), h0=h0), probs)
+    assert_same_bits(fastrnn.rnn_forward(x.swapaxes(0, 1), U, W, V, np.zeros(64, np.float32), h0=h0.swapaxes(0, 1)), probs.swapaxes(0, 1))

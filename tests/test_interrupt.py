@@ -38,6 +38,7 @@ DEFINITIONS = {
     "one long sequence": MODEL + "x = np.ones((4_000_000, 4))",
     "a converted one": MODEL + "x = np.ones((4_000_000, 4), np.float32)",
     "a large batch": MODEL + "x = np.ones((200_000, 20, 4))",
+    "wide rows": "model = lambda x: (fastrnn.Dense(np.full((50_000, 4), 0.1), activation='softmax')(x),); x = np.ones((3000, 5, 4))",
     "long and many": MODEL + "x = np.ones((100, 40_000, 4))",
 }
 

@@ -6,8 +6,8 @@ import pytest
 
 from .process import python
 
-STATUS = pathlib.Path("/proc/self/clear_refs")
-pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="the peak is read, and set back, through Linux's /proc")
+CLEAR_REFS = pathlib.Path("/proc/self/clear_refs")
+pytestmark = pytest.mark.skipif(not CLEAR_REFS.exists(), reason="the peak is read, and set back, through Linux's /proc")
 
 PEAK = """
 import pathlib, sys
@@ -20,7 +20,7 @@ def resident(name):
             return int(line.split()[1]) / 1024
 
 def rise(function):
-    # MB that a call needs at its peak over what was there before.\\"\\"\\"
+    # MB that a call needs at its peak over what was there before
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
     function()
@@ -59,6 +59,18 @@ BATCHES = {
     "batch, time first": "measure(np.float64, touched((10, 100_000, I), np.float64).swapaxes(0, 1))",
     "batch, 4-D, strided": "measure(np.float32, touched((1000, 10, 100, 2 * I), np.float64)[..., ::2].swapaxes(1, 2))",
 }
+FUNCTIONAL = """
+def functional(dtype, x, **states):
+    weights = [touched(shape, dtype) / 100 for shape in ((H, I), (H, H), (O, H), (H,))]
+    out = touched((*x.shape[:-1], O), dtype)
+    fastrnn.rnn_forward(x[..., :2, :], *weights)
+    print(rise(lambda: fastrnn.rnn_forward(x, *weights, out=out, **states)))
+"""
+FUNCTIONALS = {
+    "rnn_forward": "functional(np.float64, touched((100_000, 10, I), np.float64))",
+    "rnn_forward, h0": "functional(np.float64, touched((100_000, 10, I), np.float64), h0=touched((100_000, H), np.float32))",
+    "rnn_forward, wide": "I = 100_000; functional(np.float32, touched((40, 20, I), np.float64))",
+}
 LIMIT = 32  # MB
 LAST_STATE = {"float32": 100_000 * 64 * 4 / 2**20, "float64": 100_000 * 64 * 8 / 2**20}  # an output too, and returned
 
@@ -74,6 +86,12 @@ def test_large_batches(call):
     """So do 100,000 sequences, beside their last states."""
     states = LAST_STATE["float64" if "measure(np.float64" in call else "float32"]
     assert float(python(PEAK + call)) < LIMIT + states
+
+
+@pytest.mark.parametrize("call", FUNCTIONALS.values(), ids=FUNCTIONALS)
+def test_states_that_are_not_returned(call):
+    """rnn_forward returns no states, and keeps none for the whole batch."""
+    assert float(python(PEAK + FUNCTIONAL + call)) < LIMIT
 
 
 def test_the_measurement_sees_a_copy():

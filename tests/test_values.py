@@ -185,3 +185,22 @@ def test_weights_of_any_layout():
     expected = fastrnn.RNN(weight_ih, weight_hh, bias)(np.ones((3, 4)))[0]
     for change in (np.asfortranarray, lambda w: w.astype(w.dtype.newbyteorder("S")), lambda w: np.repeat(w, 2, axis=0)[::2]):
         assert_same_bits(fastrnn.RNN(change(weight_ih), change(weight_hh), change(bias))(np.ones((3, 4)))[0], expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_errstate_and_signalling_nan(dtype):
+    """NumPy's own error state has no say: what is tiny becomes zero, and a signalling NaN a NaN."""
+    rnn = fastrnn.RNN(np.eye(2, dtype=dtype), np.eye(2, dtype=dtype))
+    x = np.array([[1e-320, 0.5], [0, 0.25]])
+    x.view(np.uint64)[1, 0] = 0x7FF0000000000001
+    with np.errstate(all="raise"):
+        output, _ = rnn(x, np.array([1e-320, 0]))
+    assert np.isfinite(output[0]).all()
+    assert np.isnan(output[1]).any()
+
+
+def test_integer_state():
+    """A state of integers is converted as NumPy would."""
+    rnn = fastrnn.RNN(np.eye(2), np.eye(2))
+    x = np.ones((3, 2))
+    np.testing.assert_array_equal(rnn(x, [1, -2])[0], rnn(x, np.array([1.0, -2.0]))[0])

@@ -1,7 +1,6 @@
 """The compile options, and the disk cache of compiled kernels."""
 
 import contextlib
-import functools
 import hashlib
 import pathlib
 
@@ -27,14 +26,16 @@ def kernel(python_function):
     return dispatcher
 
 
-@functools.cache
-def source_stamp():
+def source_digest():
     """Digest everything a kernel's machine code follows from; Numba's own stamp leaves out the functions that a kernel calls."""
     digest = hashlib.sha256(llvmlite.__version__.encode())
     for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+SOURCE = source_digest()  # now, beside the import of what it describes: the files may be other ones at the first call
 
 
 class KernelCache(FunctionCache):
@@ -45,9 +46,9 @@ class KernelCache(FunctionCache):
     """
 
     def _select_files(self, signature, codegen):
-        key = repr((source_stamp(), self._index_key(signature, codegen)))
+        key = repr((SOURCE, self._index_key(signature, codegen)))
         name = f"{self._impl.filename_base}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-        self._cache_file = IndexDataCacheFile(self._cache_path, name, source_stamp())
+        self._cache_file = IndexDataCacheFile(self._cache_path, name, SOURCE)
 
     def load_overload(self, signature, target_context):
         self._select_files(signature, target_context.codegen())

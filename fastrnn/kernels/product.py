@@ -4,7 +4,13 @@ from .jit import function, inline, kernel
 from .tile import REGISTER_BITS, ROWS, VECTORS, ahead, lanes_of, pointer, tile_product
 
 DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFLOP/s against 139 at H 256
+TWO_SUMS = 512  # bytes of a state that is summed in two halves; at most DEPTH elements, for a slice has no half. No gain above
 FULL, HALF, ONE = VECTORS, max(VECTORS // 2, 1), 1
+
+
+def first_half(size, itemsize):
+    """How many products of a state's row are summed first; the sum of the others is added to theirs, where there are any."""
+    return (size + 1) // 2 if size * itemsize <= TWO_SUMS else size
 
 
 def padded(size, itemsize):
@@ -25,13 +31,15 @@ def pack(weight, columns, packed, at):
     for vectors in (FULL, HALF, ONE):
         width = vectors * lanes
         while columns - column >= width:
-            for c in range(width):
-                if column + c < outputs:
-                    for k in range(size):
-                        packed[at + k * width + c] = weight[column + c, k]
-                else:
-                    for k in range(size):
-                        packed[at + k * width + c] = 0
+            for block in range(0, size, 64):  # so many rows of a panel stay in L1 while its columns are filled one by one
+                end = min(block + 64, size)
+                for c in range(width):
+                    if column + c < outputs:
+                        for k in range(block, end):
+                            packed[at + k * width + c] = weight[column + c, k]
+                    else:
+                        for k in range(block, end):
+                            packed[at + k * width + c] = 0
             column += width
             at += size * width
 

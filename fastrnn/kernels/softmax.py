@@ -22,7 +22,7 @@ def softmax(rows, stride, count, size, logarithm):
             highest = maximum(load_elements(ahead(row, i), BLOCK), highest)
         shift = largest(highest)
         if logarithm and not -np.inf < shift < np.inf:
-            shift = np.float32(0)
+            shift = np.float32(0)  # of the narrower type, to which a float32 shift stays true
         sums = zeros_like(highest)
         for i in range(0, end, BLOCK):
             block = load_elements(ahead(row, i), BLOCK) - shift
