@@ -3,6 +3,8 @@
 from . import reference
 from .functional import rnn_forward
 from .layers import RNN, Dense, Sequential
+from .sequences import generate, log_likelihood, pad, unpad
+from .streaming import Stream
 
 __version__ = "0.1.0"
-__all__ = ["RNN", "Dense", "Sequential", "reference", "rnn_forward"]
+__all__ = ["RNN", "Dense", "Sequential", "Stream", "generate", "log_likelihood", "pad", "reference", "rnn_forward", "unpad"]

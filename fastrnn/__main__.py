@@ -1,20 +1,27 @@
-"""python -m fastrnn: run a trained model over a chapter of Moby-Dick, then a notebook's cell, beside plain NumPy."""
+"""python -m fastrnn: run a trained model over a chapter of Moby-Dick, let it write, then run a notebook's cell, beside plain NumPy."""
 
+import argparse
 import importlib.resources
 import statistics
 import sys
+import textwrap
 import time
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-from . import RNN, Dense, Sequential, __version__, reference, rnn_forward
+from . import RNN, Dense, Sequential, __version__, generate, log_likelihood, reference, rnn_forward
 from .arguments import Array
 
 EXPECTED_BITS = 2.135948712  # the NumPy loop in float64: data/README.txt
 BITS_TOLERANCE = 1e-6
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}  # of a probability
+SEED = 77
+PROMPT = "\n\nCall me Ishmael. I "
+LONGEST = 600  # characters
+TEMPERATURE = 0.6  # from 0.7 on every third word is none, below 0.5 no sentence ends
 
 
 def notebook(inputs: Array, U: Array, W: Array, V: Array, b: Array) -> Array:
@@ -27,14 +34,33 @@ def notebook(inputs: Array, U: Array, W: Array, V: Array, b: Array) -> Array:
     return np.concatenate(outputs, axis=0)
 
 
-def load_example() -> tuple[dict[str, Array], Array]:
-    """Read the model's weights, and the chapter as the numbers of the model's characters."""
+class Example(NamedTuple):
+    """A trained model and what it was trained for: to give each character's probabilities from those before it."""
+
+    model: Sequential
+    loop: reference.Sequential
+    vocabulary: str
+    chapter: Array
+
+    def encode(self, text: str) -> Array:
+        return np.array([self.vocabulary.index(character) for character in text])
+
+    def decode(self, tokens: Array) -> str:
+        return "".join(self.vocabulary[token] for token in tokens)
+
+
+def load_example() -> Example:
     data = importlib.resources.files("fastrnn") / "data"
     with (data / "moby_dick_elman.npz").open("rb") as file, np.load(file) as arrays:
-        weights = {name: arrays[name] for name in "UWbVc"}
-        numbers = {character: number for number, character in enumerate(arrays["vocab"].tolist())}
-    text = (data / "moby_dick_chapter_135.txt").read_text(encoding="ascii")
-    return weights, np.array([numbers[character] for character in text])
+        U, W, b, V, c = (arrays[name] for name in "UWbVc")
+        vocabulary = "".join(arrays["vocab"].tolist())
+    example = Example(
+        Sequential(RNN(U, W, b), Dense(V, c, activation="softmax")),
+        reference.Sequential(reference.RNN(U, W, b), reference.Dense(V, c, activation="softmax")),
+        vocabulary,
+        np.empty(0, np.int64),
+    )
+    return example._replace(chapter=example.encode((data / "moby_dick_chapter_135.txt").read_text(encoding="ascii")))
 
 
 def bits_per_character(probs: Array, characters: Array) -> float:
@@ -78,25 +104,42 @@ def show_difference(fast: Array, loop: Array) -> bool:
     return good
 
 
-def run_chapter() -> bool:
+def run_chapter(example: Example) -> bool:
     """Run the chapter through the example model, and return whether the results agree."""
-    weights, characters = load_example()
-    x = np.zeros((len(characters), len(weights["c"])), np.float32)
-    x[np.arange(len(characters)), characters] = 1
-    recurrent, head = (weights["U"], weights["W"], weights["b"]), (weights["V"], weights["c"])
-    model = Sequential(RNN(*recurrent), Dense(*head, activation="softmax"))
-    slow = reference.Sequential(reference.RNN(*recurrent), reference.Dense(*head, activation="softmax"))
-    first, _ = timed(lambda: model(x[:1])[0])
-    fast_probs, loop_probs = model(x)[0], slow(x)[0]
+    model, loop, characters = example.model, example.loop, example.chapter
+    first, _ = timed(lambda: model(characters[:1])[0])
+    fast_probs, loop_probs = model(characters)[0], loop(characters)[0]
     fast_bits, loop_bits = (bits_per_character(probs, characters) for probs in (fast_probs, loop_probs))
-    good = all(abs(fast_bits - bits) <= BITS_TOLERANCE for bits in (loop_bits, EXPECTED_BITS))
+    scored_bits = -float(log_likelihood(model, characters)) / np.log(2) / (len(characters) - 1)
+    good = all(abs(bits - EXPECTED_BITS) <= BITS_TOLERANCE for bits in (fast_bits, scored_bits, loop_bits))
 
     print(f"The last chapter of Moby-Dick, {len(characters):,} characters, through a model trained on the others:")
-    print(f"I {x.shape[1]} (one-hot), H {len(weights['b'])}, O {len(weights['c'])}, {x.dtype}, model(x)")
+    print(f"I {model.input_size} (tokens), H {model.layers[0].output_size}, O {model.output_size}, {model.dtype}, model(tokens)")
     show("", "fastrnn", "NumPy loop")
     show("bits per character", f"{fast_bits:.9f}", f"{loop_bits:.9f}", f"{EXPECTED_BITS} in float64" + ("" if good else ", WRONG"))
+    show("from log_likelihood", f"{scored_bits:.9f}")
     good &= show_difference(fast_probs, loop_probs)
-    show_times(*measure(lambda: model(x)[0], lambda: slow(x)[0], 3), 3, first)
+    show_times(*measure(lambda: model(characters)[0], lambda: loop(characters)[0], 3), 3, first)
+    return good
+
+
+def run_paragraph(example: Example, seed: int) -> bool:
+    """Let the example model write a paragraph, and return whether NumPy writes the same."""
+    model, loop, prompt, end = example.model, example.loop, example.encode(PROMPT), int(example.encode("\n")[0])
+    options: dict[str, Any] = {"temperature": TEMPERATURE, "rng": seed, "stop": end}
+    _, state = model(prompt[:-1])
+    _, loop_state = loop(prompt[:-1])
+    generate(model, prompt[-1], 1, state, **options)  # compiles
+    seconds, generated = timed(lambda: generate(model, prompt[-1], LONGEST, state, **options)[0])
+    expected, _ = reference.generate(loop, prompt[-1], LONGEST, loop_state, **options)
+    good = np.array_equal(generated, expected)
+    text = (PROMPT + example.decode(generated)).strip()
+    if generated[-1] != end:
+        text = text[: text.rindex(" ")] + " ..."
+
+    print(f"A paragraph in Ishmael's voice, seed {seed}, temperature {TEMPERATURE}; --seed {seed + 1} gives another:\n")
+    print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))
+    print(f"\n  {len(text)} characters in {duration(seconds)}; NumPy's loop writes {'the same' if good else 'another: WRONG'}")
     return good
 
 
@@ -116,12 +159,23 @@ def run_notebook() -> bool:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m fastrnn", description="Run an example, checked and timed beside plain NumPy.")
+    parser.add_argument("--seed", type=int, help=f"also write a paragraph in Ishmael's voice from this seed, such as {SEED}")
+    seed = parser.parse_args().seed
+    if seed is not None and seed < 0:
+        parser.error(f"--seed must be at least 0, got {seed}")
     print(f"fastrnn {__version__}, numpy {np.__version__}, numba {numba.__version__}\n")
-    chapter = run_chapter()
+    example = load_example()
+    good = run_chapter(example)
     print()
-    cell = run_notebook()
-    print("\nThe results agree." if chapter and cell else "\nThe results DIFFER.")
-    return 0 if chapter and cell else 1
+    if seed is not None:
+        good &= run_paragraph(example, seed)
+        print()
+    good &= run_notebook()
+    if seed is None:
+        print(f"\nWith --seed {SEED}, or any other number, the model also writes a paragraph.")
+    print("\nThe results agree." if good else "\nThe results DIFFER.")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

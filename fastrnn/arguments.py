@@ -87,11 +87,8 @@ def check_layers(layers: Sequence[Any], kinds: tuple[type, ...]) -> None:
             )
 
 
-def check_data(name: str, value: ArrayLike, input_size: int, *, integers: bool = False) -> Array:
-    """Check x; integers are numbers to rnn_forward, and to a layer not accepted."""
+def check_numbers(name: str, value: ArrayLike, input_size: int) -> Array:
     x = as_array(name, value)
-    if x.dtype.kind in "iu" and not integers:
-        raise TypeError(f"{name} must be floating or boolean, got {x.dtype}; for numbers pass {name}.astype(float)")
     if x.ndim < 2:
         raise ValueError(f"{name} must have shape (..., T, {input_size}), got {x.shape}")
     if x.shape[-1] != input_size:
@@ -99,11 +96,77 @@ def check_data(name: str, value: ArrayLike, input_size: int, *, integers: bool =
     return x
 
 
-def check_state(name: str, value: ArrayLike, x: Array, hidden_size: int) -> Array:
+def place(wrong: Array) -> tuple[tuple[int, ...], str]:
+    """Where the first wrong element is, and how a text says so."""
+    position = tuple(map(int, np.unravel_index(np.argmax(wrong), wrong.shape)))
+    return position, f" at position {position}" if position else ""
+
+
+def check_tokens(name: str, tokens: Array, size: int, *, axes: int = 1, remedy: str = "", lengths: ArrayLike | None = None) -> Array:
+    """Check integers (..., T), as far as lengths say, and return them as (..., T, 1)."""
+    if tokens.dtype.kind not in "iu" and tokens.size:
+        raise TypeError(f"{name} must be integers, got dtype {tokens.dtype}")
+    if tokens.ndim < axes:
+        raise ValueError(f"{name} must have shape (..., T) where it holds tokens, got {tokens.shape}")
+    if tokens.size and not 0 <= tokens.min() <= tokens.max() < size:
+        wrong = (tokens < 0) | (tokens >= size)
+        if lengths is not None and np.shape(lengths) == tokens.shape[:-1]:
+            wrong &= np.arange(tokens.shape[-1]) < np.asarray(lengths)[..., np.newaxis]
+        if wrong.any():
+            position, at = place(wrong)
+            raise ValueError(
+                f"{name} must hold integers from 0 to {size - 1} for a vocabulary of {size}, got {tokens[position]}{at}{remedy}"
+            )
+    return tokens[..., np.newaxis]
+
+
+def check_data(name: str, value: ArrayLike, input_size: int, lengths: ArrayLike | None = None) -> tuple[Array, bool]:
+    """Check a layer's input, and tell whether it is tokens."""
+    x = as_array(name, value)
+    if x.dtype.kind in "iu":
+        return check_tokens(name, x, input_size, remedy=f"; for numbers pass {name}.astype(float)", lengths=lengths), True
+    return check_numbers(name, x, input_size), False
+
+
+def check_step(name: str, value: ArrayLike, input_size: int) -> tuple[Array, bool]:
+    """Check the input of a single step, and return it as a sequence of one, and whether it is tokens."""
+    x = as_array(name, value)
+    if x.dtype.kind in "iu":
+        return check_tokens(name, x, input_size, axes=0)[..., np.newaxis], True
+    if x.shape[-1:] != (input_size,):
+        raise ValueError(f"{name} must have shape (..., {input_size}) for input_size={input_size}, got {x.shape}")
+    return x[..., np.newaxis, :], False
+
+
+def check_batch(name: str, leading: tuple[int, ...], fixed: tuple[int, ...]) -> None:
+    if leading != fixed:
+        raise ValueError(f"{name} must have the leading axes {fixed} that this stream began with, got {leading}; start another stream")
+
+
+def no_lengths(lengths: object) -> None:
+    if lengths is not None:
+        raise TypeError("lengths must not be given to a stream, whose sequences advance together")
+
+
+def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Array:
+    """Check lengths, and return a copy in C order."""
+    lengths = as_array("lengths", value)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}")
+    if lengths.shape != leading:
+        raise ValueError(f"lengths must have shape {leading}, one for each sequence, got {lengths.shape}")
+    if lengths.size and not 0 <= lengths.min() <= lengths.max() <= steps:
+        position, at = place((lengths < 0) | (lengths > steps))
+        raise ValueError(f"lengths must be from 0 to T={steps}, got {lengths[position]}{at}")
+    return lengths.reshape(-1).astype(np.int64)
+
+
+def check_state(name: str, value: ArrayLike, leading: tuple[int, ...], hidden_size: int, *, given: str, shape: tuple[int, ...]) -> Array:
+    """Check a state against the input that it was given with, named and of such a shape."""
     state = as_array(name, value)
-    expected = (*x.shape[:-2], hidden_size)
+    expected = (*leading, hidden_size)
     if state.shape != expected:
-        raise ValueError(f"{name} must have shape {expected} for x of shape {x.shape} and hidden_size={hidden_size}, got {state.shape}")
+        raise ValueError(f"{name} must have shape {expected} for {given} of shape {shape} and hidden_size={hidden_size}, got {state.shape}")
     return state
 
 
@@ -139,3 +202,70 @@ def check_out(out: object, shape: tuple[int, ...], dtype: DTypeLike, inputs: Ite
 
 def frozen_error(layer: object, name: str, verb: str) -> AttributeError:
     return AttributeError(f"{type(layer).__name__} is frozen: {name} can't be {verb}; make a new layer")
+
+
+def check_model(model: object) -> Any:
+    if not hasattr(model, "_packed"):
+        raise TypeError(f"model must be an RNN, a Dense or a Sequential, got {type(model).__name__}")
+    return model
+
+
+def check_padding(arrays: Sequence[Array]) -> tuple[int, ...]:
+    """Check sequences that are to be padded, and return the shape of one of their steps."""
+    if not arrays:
+        raise ValueError("sequences must be at least one, got none")
+    own: tuple[int, ...] | None = None
+    for i, array in enumerate(arrays):
+        if array.shape == (0,):
+            continue
+        if array.ndim != 2 and not (array.ndim == 1 and array.dtype.kind in "iu"):
+            raise ValueError(f"sequences[{i}] must be vectors (T, I) or integers (T,), got {array.dtype} of shape {array.shape}")
+        if own is not None and array.shape[1:] != own:
+            raise ValueError(f"sequences[{i}] must have steps of shape {own} as those before it, got {array.shape[1:]}")
+        own = array.shape[1:]
+    return own or ()
+
+
+def check_unpad(output: Array, axes: int) -> None:
+    if output.ndim <= axes:
+        raise ValueError(f"output must have more axes than lengths, got {output.ndim} and {axes}")
+
+
+def check_probabilities(purpose: str, given: bool, model: object) -> None:
+    if not given:
+        needed = "a Dense layer with activation 'softmax' or 'log_softmax'"
+        raise ValueError(f"model must end in {needed} for {purpose}, got {model!r}")
+
+
+def check_vocabulary(purpose: str, input_size: int, output_size: int) -> None:
+    if input_size != output_size:
+        sizes = f"input_size={input_size} and output_size={output_size}"
+        raise ValueError(f"model must have as many outputs as inputs for {purpose}, got {sizes}")
+
+
+def check_start(value: ArrayLike, input_size: int, *, vectors: bool) -> Array:
+    start = as_array("start", value)
+    if not vectors:
+        return check_tokens("start", start, input_size, axes=0)
+    if start.shape[-1:] != (input_size,):
+        raise ValueError(f"start must have shape (..., {input_size}) for feedback='output', got {start.shape}")
+    return start
+
+
+def check_sampling(steps: object, temperature: object, top_k: object, stop: object, vocabulary: int, *, vectors: bool) -> None:
+    if not isinstance(steps, (int, np.integer)) or steps < 0:
+        raise ValueError(f"steps must be an integer from 0 up, got {steps!r}")
+    if not isinstance(temperature, (int, float, np.number)) or not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature!r}; for the likeliest token use feedback='argmax'")
+    if top_k is not None and (not isinstance(top_k, (int, np.integer)) or not 0 < top_k <= vocabulary):
+        raise ValueError(f"top_k must be an integer from 1 to {vocabulary}, got {top_k!r}")
+    if stop is not None and vectors:
+        raise ValueError(f"stop must be None for feedback='output', which generates no tokens, got {stop!r}")
+    if stop is not None and (not isinstance(stop, (int, np.integer)) or not 0 <= stop < vocabulary):
+        raise ValueError(f"stop must be a token from 0 to {vocabulary - 1}, got {stop!r}")
+
+
+def nothing_to_choose(nothing: Array) -> None:
+    if nothing.any():
+        position = tuple(map(int, np.unravel_index(np.argmax(nothing), nothing.shape)))
+        raise ValueError(f"model must give finite outputs for a token to be chosen, got NaN or infinity at position {position}")

@@ -21,6 +21,10 @@ CODES: dict[str | None, int] = {
     "log_softmax": kernels.LOG_SOFTMAX,
 }
 
+INT64 = np.dtype(np.int64)
+NO_TOKENS = np.empty(0, np.int64)
+NO_RAGGED = np.empty((3, 0), np.int64)
+
 ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
 WORKSPACE = 1 << 19  # bytes for the rows of one layer: two such stay in L2 beside the weights
 CONVERTED = 1 << 20  # bytes of x converted at a time
@@ -80,6 +84,11 @@ class Scratch(threading.local):
 scratch = Scratch()
 
 
+def own_workspace(network: Network) -> Array:
+    """A workspace for single steps of a network that no other call uses."""
+    return empty_aligned(2 * FEWEST_ROWS * max(network.widest, network.input_size), network.weights.dtype)
+
+
 def pack_network(parts: Sequence[Part]) -> Network:
     dtype = parts[0].weights[0].dtype
     fields, matrices, biases, size = [], [], [], 0
@@ -130,51 +139,81 @@ def spans(count: int, steps: int, work: int, together: int) -> Iterator[tuple[in
             yield first, min(sequences, count - first), start, min(length, steps - start)
 
 
-def run_network(network: Network, x: Array, states: Array | None, out: Array, *, h0: Array | None = None) -> None:
-    """Fill out (..., T, O) from x (..., T, I), and advance the recurrent layers' states, (N, H) each, one after the other in `states`.
+def run_network(
+    network: Network,
+    x: Array,
+    states: Array | None,
+    out: Array,
+    *,
+    h0: Array | None = None,
+    tokens: bool = False,
+    lengths: Array | None = None,
+    further: int = 0,
+    feedback: Array | None = None,
+) -> None:
+    """Fill out from x, and advance the recurrent layers' states, (N, H) each, one after the other in `states`.
 
+    x is (..., T + further, I), tokens (..., T + further, 1): `further` steps are no input, but read as targets or written by feedback.
+    out is (..., T, O), for scores (..., T), empty where no output is wanted; past a sequence's end it is left as it is.
     Where states are None, those of a single recurrent layer start from h0 (..., H), or zeros, and are not kept.
     """
-    *leading, steps, inputs = x.shape
-    outputs, dtype = network.output_size, network.weights.dtype
+    *leading, given, inputs = x.shape
+    steps = given - further
     sequences = math.prod(leading)
-    if not sequences or not steps:
+    if not sequences or steps <= 0:
         return
-    workspace, rows = scratch.rows(network.widest, dtype)
+    outputs, weights, work = network.output_size, network.weights, network.work
+    kind = INT64 if tokens else weights.dtype
+    workspace, rows = scratch.rows(max(network.widest, inputs), weights.dtype)
     together = min(rows // 2, kernels.TOGETHER)
-    flat_out = np.asarray(out).reshape(-1)
-    direct = x.dtype == dtype and x.flags.carray
-    work = network.work
+    flat_out, out_sequence = np.asarray(out).reshape(-1), steps * outputs
+    direct = x.dtype == kind and x.flags.carray
     if direct:
-        flat_x = x.reshape(-1)
+        data = x.reshape(-1)
     else:
-        together = max(1, min(together, CONVERTED // (inputs * dtype.itemsize)))
-        flat_x = np.empty(min(sequences * steps * inputs, max(inputs * together, CONVERTED // dtype.itemsize)), dtype)
-        work = max(work, -(-WORK * inputs // flat_x.size))
+        together = max(1, min(together, CONVERTED // ((1 + further) * inputs * kind.itemsize)))
+        data = np.empty(min(sequences * given * inputs, max((1 + further) * inputs * together, CONVERTED // kind.itemsize)), kind)
+        work = max(work, -(-WORK * (1 + further) * inputs // data.size))
+    numbers, integers = (weights[:0], data) if tokens else (data, NO_TOKENS)
+    order = None
+    if lengths is not None:
+        order = np.argsort(-lengths, kind="stable")
+        lengths = lengths[order]
+        steps = int(lengths[0])
     kept = states
     for first, count, start, length in spans(sequences, steps, work, together):
-        x_at, x_sequence = (first * steps + start) * inputs, steps * inputs
+        ragged, which = NO_RAGGED, None
+        x_at, x_sequence = (first * given + start) * inputs, given * inputs
+        if order is not None and lengths is not None:
+            count = int(np.searchsorted(-lengths[first : first + count], -start))
+            if not count:
+                continue
+            which, x_at = order[first : first + count], start * inputs
+            ragged = np.stack([which if direct else np.arange(count), which, np.minimum(lengths[first : first + count] - start, length)])
         if not direct:
-            x_at, x_sequence = 0, length * inputs
-            convert(x, first, count, (slice(start, start + length),), flat_x)
+            x_at, x_sequence = 0, (length + further) * inputs
+            convert(x, first, count, (slice(start, start + length + further), slice(None)), data, which)
         if kept is None and start == 0:
-            states = np.zeros(count * network.hidden_sizes[0], dtype)
+            states = np.zeros(count * network.hidden_sizes[0], weights.dtype)
             if h0 is not None:
-                convert(h0, first, count, (), states)
+                convert(h0, first, count, (slice(None),), states)
+        out_at, total, place = start * outputs, sequences, first
+        if kept is None:
+            out_at, total, place = out_at + first * out_sequence, count, 0
         kernels.run(
-            network.layers, network.weights, states, flat_x, x_at, x_sequence, flat_out, (first * steps + start) * outputs,
-            steps * outputs, workspace, count if kept is None else sequences, 0 if kept is None else first, count, length,
+            network.layers, weights, states, numbers, integers, x_at, x_sequence, ragged, feedback, flat_out, out_at, out_sequence,
+            workspace, total, place, count, length,
         )  # fmt: skip
 
 
-def convert(array: Array, first: int, count: int, own: tuple[slice, ...], buffer: Array) -> None:
+def convert(array: Array, first: int, count: int, own: tuple[slice, ...], buffer: Array, which: Array | None = None) -> None:
     """Copy the given sequences, counted in C order, of an array of any layout and dtype into the buffer; `own` cuts its last axes."""
-    leading = array.shape[: -1 - len(own)]
+    leading = array.shape[: array.ndim - len(own)]
     index: tuple[Any, ...] = (None,)
-    if len(leading) == 1:
+    if len(leading) == 1 and which is None:
         index = (slice(first, first + count),)
     elif leading:
-        index = np.unravel_index(np.arange(first, first + count), leading)
+        index = np.unravel_index(np.arange(first, first + count) if which is None else which, leading)
     piece = array[(*index, *own)]
     assign(buffer[: piece.size].reshape(piece.shape), piece)
 

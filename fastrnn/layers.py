@@ -1,25 +1,15 @@
 """The layers: weights copied once, frozen, and called on arrays."""
 
-import math
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import (
-    Array,
-    NamedWeight,
-    check_choice,
-    check_data,
-    check_layers,
-    check_out,
-    check_state,
-    check_states,
-    check_weights,
-    frozen_error,
-)
-from .forward import Network, Part, assign, pack_network, run_network
+from .arguments import Array, NamedWeight, check_choice, check_data, check_layers, check_states, check_weights, frozen_error
+from .calls import call
+from .forward import Network, Part, pack_network
 from .kernels.network import DENSE, ELMAN
+from .streaming import Stream
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
 DENSE_ACTIVATIONS = (None, "softmax", "log_softmax", "sigmoid", "tanh", "relu")
@@ -42,6 +32,20 @@ class Frozen:
     def _parts(self) -> list[Part]:
         raise NotImplementedError
 
+    def _named(self, state: Any) -> list[tuple[str, Any]]:
+        """Split a state as users give it into one entry for each recurrent layer, under the name they know it by."""
+        bare = state is not None and not isinstance(state, (tuple, list))
+        count = len(self._packed().hidden_sizes)
+        return [("state" if bare else f"state[{i}]", entry) for i, entry in enumerate(check_states(state, count))]
+
+    def _returned(self, states: tuple[Array, ...]) -> Any:
+        """Give states, one for each recurrent layer, as users get them."""
+        return states
+
+    def stream(self, state: Any = None) -> Stream:
+        """Start a stream, which keeps the state from call to call: see `Stream`."""
+        return Stream(self, state)
+
     def _packed(self) -> Network:
         """Pack at the first call: a layer inside a Sequential is never packed on its own."""
         network = self._network
@@ -59,26 +63,6 @@ def read_only(array: Array) -> Array:
 
 def rebuild(kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     return kind(*arguments, **options)
-
-
-def forward(network: Network, x: Array, states: list[tuple[str, ArrayLike | None]], out: Array | None) -> tuple[Array, tuple[Array, ...]]:
-    """Check states and out, each state under the name its user knows it by, and run."""
-    leading, dtype = x.shape[:-2], network.weights.dtype
-    sequences = math.prod(leading)
-    flat = np.zeros(sequences * sum(network.hidden_sizes), dtype)
-    inputs, final, end = [("x", x)], [], 0
-    for (name, value), hidden_size in zip(states, network.hidden_sizes, strict=True):
-        start, end = end, end + sequences * hidden_size
-        view = flat[start:end].reshape(*leading, hidden_size)
-        if value is not None:
-            state = check_state(name, value, x, hidden_size)
-            inputs.append((name, state))
-            assign(view, state)
-        final.append(view)
-    shape = (*x.shape[:-1], network.output_size)
-    output = np.empty(shape, dtype) if out is None else check_out(out, shape, dtype, inputs)
-    run_network(network, x, flat, output)
-    return output, tuple(final)
 
 
 class RNN(Frozen):
@@ -156,33 +140,53 @@ class RNN(Frozen):
             _network=None,
         )
 
-    def __call__(self, x: ArrayLike, h0: ArrayLike | None = None, *, out: Array | None = None) -> tuple[Array, Array]:
+    def __call__(
+        self,
+        x: ArrayLike,
+        h0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        return_sequences: bool = True,
+        out: Array | None = None,
+    ) -> tuple[Array, Array]:
         """Run the layer.
 
         Parameters
         ----------
-        x : array_like of shape (..., T, input_size)
-            Floating or boolean; converted to the layer's dtype.
+        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
+            Floating or boolean; converted to the layer's dtype. Integers are tokens: each stands for its one-hot vector.
         h0 : array_like of shape (..., hidden_size), optional
             The state before the first step; zeros where not given. Not broadcast.
-        out : ndarray of shape (..., T, hidden_size), optional
+        lengths : array_like of int of shape (...), optional
+            Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+        return_sequences : bool
+            Whether to return every step's output, or the last step's alone, without memory for the others.
+        out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or h0.
 
         Returns
         -------
         output : ndarray of shape (..., T, hidden_size)
-            The state after each step.
+            The state after each step, zero past a sequence's end; without return_sequences (..., hidden_size), the state
+            after a sequence's last step, zero where it has none.
         h_n : ndarray of shape (..., hidden_size)
-            The state after the last step; h0 where T is 0.
+            The state after the last step; h0 where there is none.
 
         Raises
         ------
         TypeError, ValueError
-            For arguments of another dtype or shape.
+            For arguments of another dtype or shape, tokens that are no column of weight_ih, and lengths beyond T.
         """
-        data = check_data("x", x, self.input_size)
-        output, (h_n,) = forward(self._packed(), data, [("h0", h0)], out)
+        data, tokens = check_data("x", x, self.input_size, lengths)
+        network, states = self._packed(), [("h0", h0)]
+        output, (h_n,) = call(network, data, states, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
         return output, h_n
+
+    def _named(self, state: Any) -> list[tuple[str, Any]]:
+        return [("state", state)]
+
+    def _returned(self, states: tuple[Array, ...]) -> Any:
+        return states[0]
 
     def _parts(self) -> list[Part]:
         return [Part(ELMAN, (self.weight_ih, self.weight_hh), self.bias, self.nonlinearity)]
@@ -260,8 +264,8 @@ class Dense(Frozen):
 
         Parameters
         ----------
-        x : array_like of shape (..., T, input_size)
-            Floating or boolean; converted to the layer's dtype.
+        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
+            Floating or boolean; converted to the layer's dtype. Integers are tokens: each stands for its one-hot vector.
         out : ndarray of shape (..., T, output_size), optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x.
 
@@ -272,9 +276,10 @@ class Dense(Frozen):
         Raises
         ------
         TypeError, ValueError
-            For arguments of another dtype or shape.
+            For arguments of another dtype or shape, and tokens that are no column of weight.
         """
-        return forward(self._packed(), check_data("x", x, self.input_size), [], out)[0]
+        data, tokens = check_data("x", x, self.input_size)
+        return call(self._packed(), data, [], out, tokens=tokens)[0]
 
     def _parts(self) -> list[Part]:
         return [Part(DENSE, (self.weight,), self.bias, self.activation)]
@@ -335,36 +340,47 @@ class Sequential(Frozen):
             _network=None,
         )
 
-    def __call__(self, x: ArrayLike, state: object = None, *, out: Array | None = None) -> tuple[Array, tuple[Array, ...]]:
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: object = None,
+        *,
+        lengths: ArrayLike | None = None,
+        return_sequences: bool = True,
+        out: Array | None = None,
+    ) -> tuple[Array, tuple[Array, ...]]:
         """Run the layers.
 
         Parameters
         ----------
-        x : array_like of shape (..., T, input_size)
-            Floating or boolean; converted to the layers' dtype.
+        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
+            Floating or boolean; converted to the layers' dtype. Integers are tokens: each stands for its one-hot vector.
         state : tuple or list of array_like of shape (..., hidden_size), optional
             The state before the first step, one entry for each recurrent layer; None, whole or as an entry, means zeros.
             Where there is one recurrent layer, its state alone will do.
-        out : ndarray of shape (..., T, output_size), optional
+        lengths : array_like of int of shape (...), optional
+            Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+        return_sequences : bool
+            Whether to return every step's output, or the last step's alone: computed there only, without memory for the others.
+        out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or a state.
 
         Returns
         -------
         output : ndarray of shape (..., T, output_size)
+            Zero past a sequence's end; without return_sequences (..., output_size), the output of a sequence's last step,
+            zero where it has none.
         state : tuple of ndarray of shape (..., hidden_size)
             The states after the last step, one for each recurrent layer.
 
         Raises
         ------
         TypeError, ValueError
-            For arguments of another dtype or shape.
+            For arguments of another dtype or shape, tokens that are no column of the first weights, and lengths beyond T.
         """
-        data = check_data("x", x, self.input_size)
-        network = self._packed()
-        states = check_states(state, len(network.hidden_sizes))
-        bare = state is not None and not isinstance(state, (tuple, list))
-        named = [("state" if bare else f"state[{i}]", value) for i, value in enumerate(states)]
-        return forward(network, data, named, out)
+        data, tokens = check_data("x", x, self.input_size, lengths)
+        network, states = self._packed(), self._named(state)
+        return call(network, data, states, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
 
     def _parts(self) -> list[Part]:
         return [part for layer in self.layers for part in layer._parts()]

@@ -192,20 +192,15 @@ IDENTITY, TANH, RELU, SIGMOID = range(4)
 
 
 @function
-def activated(tile, activation):
-    if activation == TANH:
-        tile = tanh(tile)
-    elif activation == RELU:
-        tile = relu(tile)
-    elif activation == SIGMOID:
-        tile = sigmoid(tile)
-    return tile
-
-
-@function
 def activate(values, count, activation):
     # values (count,)   replaced; count is a multiple of the lanes
-    if activation == IDENTITY:
-        return
-    for i in range(0, count, lanes_of(values)):
-        store(ahead(values, i), 0, activated(load(ahead(values, i), 0, 1, 1), activation))
+    lanes = lanes_of(values)
+    if activation == TANH:
+        for i in range(0, count, lanes):
+            store(ahead(values, i), 0, tanh(load(ahead(values, i), 0, 1, 1)))
+    elif activation == RELU:
+        for i in range(0, count, lanes):
+            store(ahead(values, i), 0, relu(load(ahead(values, i), 0, 1, 1)))
+    elif activation == SIGMOID:
+        for i in range(0, count, lanes):
+            store(ahead(values, i), 0, sigmoid(load(ahead(values, i), 0, 1, 1)))

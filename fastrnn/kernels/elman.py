@@ -1,13 +1,13 @@
 """The timestep loop of an Elman layer: s_t = f(W s_{t-1} + p_t), p_t being U x_t + b."""
 
-from .elementary import activate, activated
+from .elementary import activate
 from .jit import inline
 from .product import FULL, HALF, ONE, product
 from .tile import ROWS, add_products, ahead, lanes_of, load, store, zeros_like
 
 
 @inline
-def step_panel(previous, current, size, half, weights, width, activation, vectors):
+def step_panel(previous, current, size, half, weights, width, vectors):
     tile = load(current, 0, 1, vectors)
     if half < size:
         # both halves at once: one chain of sums would wait for itself
@@ -19,7 +19,7 @@ def step_panel(previous, current, size, half, weights, width, activation, vector
         tile = tile + second
     else:
         tile = add_products(tile, weights, width, previous, 0, size)
-    store(current, 0, activated(tile, activation))
+    store(current, 0, tile)
 
 
 @inline
@@ -33,13 +33,14 @@ def recur_one(rows, stride, steps, size, half, weights, columns, activation):
         for i in range(full):
             # every other step backwards: the panels read last are still in L1
             column = (i if t % 2 == 0 else full - 1 - i) * panel
-            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), panel, activation, FULL)
+            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), panel, FULL)
         column = full * panel
         if columns - column >= HALF * lanes:
-            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), HALF * lanes, activation, HALF)
+            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), HALF * lanes, HALF)
             column += HALF * lanes
         if columns - column >= lanes:
-            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), lanes, activation, ONE)
+            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), lanes, ONE)
+        activate(current, columns, activation)
 
 
 @inline

@@ -1,7 +1,7 @@
 """Packing of weights, and the product of rows with packed weights."""
 
 from .jit import function, inline, kernel
-from .tile import REGISTER_BITS, ROWS, VECTORS, ahead, lanes_of, pointer, tile_product
+from .tile import REGISTER_BITS, ROWS, VECTORS, ahead, lanes_of, load, pointer, store, tile_product
 
 DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFLOP/s against 139 at H 256
 TWO_SUMS = 512  # bytes of a state that is summed in two halves; at most DEPTH elements, for a slice has no half. No gain above
@@ -91,3 +91,24 @@ def product(x, x_stride, count, size, half, weights, columns, start, start_strid
             x, x_stride, count, size, half, ahead(weights, column * size), lanes,
             ahead(start, column), start_stride, ahead(out, column), out_stride, ONE,
         )  # fmt: skip
+
+
+@inline
+def within(token, size):
+    """A token inside the vocabulary: another thread may have changed it after it was checked."""
+    return min(max(token, 0), size - 1)
+
+
+@function
+def embed(weights, bias, size, columns, token, row):
+    # weights, bias    packed; read only
+    # row (columns,)   receives weights @ one_hot(token) + bias
+    lanes = lanes_of(weights)
+    column = 0
+    for vectors in (FULL, HALF, ONE):
+        width = vectors * lanes
+        while columns - column >= width:
+            selected = ahead(weights, column * size + within(token, size) * width)
+            for i in range(0, width, lanes):
+                store(ahead(row, column + i), 0, load(ahead(bias, column + i), 0, 1, 1) + load(ahead(selected, i), 0, 1, 1))
+            column += width

@@ -155,6 +155,7 @@ def elementwise(function, *, operator=None):
 elementwise(lambda a, b: a + b, operator=operator.add)
 elementwise(lambda a, b: a - b, operator=operator.sub)
 elementwise(lambda a, b: a * b, operator=operator.mul)
+elementwise(lambda a, b: a / b, operator=operator.truediv)
 maximum = elementwise(lambda a, b: choose(a, ">", b, a, b))
 
 
@@ -186,6 +187,16 @@ def copy(typing, source, target, elements):
         return context.get_dummy_value()
 
     return types.void(source, source, types.intp), emit
+
+
+@intrinsic
+def element(typing, pointer, index):
+    """Read one element."""
+
+    def emit(context, builder, signature, args):
+        return builder.load(builder.gep(args[0], [args[1]], inbounds=True))
+
+    return pointer.dtype(pointer, types.intp), emit
 
 
 @intrinsic

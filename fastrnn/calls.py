@@ -1,0 +1,82 @@
+"""One call of a model: its states and its output, whole or of the last step alone."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arguments import Array, check_lengths, check_out, check_state
+from .forward import Network, assign, run_network
+from .kernels.network import ELMAN, KIND
+
+
+def start_states(
+    network: Network, states: list[tuple[str, Any]], leading: tuple[int, ...], *, given: str, shape: tuple[int, ...]
+) -> tuple[Array, tuple[Array, ...], list[tuple[str, Array]]]:
+    """Copy states into one array: return that, a view of it for each recurrent layer, and the states given."""
+    sequences = math.prod(leading)
+    flat = np.zeros(sequences * sum(network.hidden_sizes), network.weights.dtype)
+    views, checked, end = [], [], 0
+    for (name, value), hidden_size in zip(states, network.hidden_sizes, strict=True):
+        start, end = end, end + sequences * hidden_size
+        view = flat[start:end].reshape(*leading, hidden_size)
+        if value is not None:
+            state = check_state(name, value, leading, hidden_size, given=given, shape=shape)
+            checked.append((name, state))
+            assign(view, state)
+        views.append(view)
+    return flat, tuple(views), checked
+
+
+def call(
+    network: Network,
+    x: Array,
+    states: list[tuple[str, Any]],
+    out: Array | None,
+    *,
+    tokens: bool = False,
+    lengths: ArrayLike | None = None,
+    return_sequences: bool = True,
+) -> tuple[Array, tuple[Array, ...]]:
+    """Check what is left to check, and run."""
+    dtype, leading, steps = network.weights.dtype, x.shape[:-2], x.shape[-2]
+    flat, final, inputs = start_states(network, states, leading, given="x", shape=x.shape[:-1] if tokens else x.shape)
+    valid = None if lengths is None else check_lengths(lengths, leading, steps)
+    shape = (*leading, steps, network.output_size) if return_sequences else (*leading, network.output_size)
+    if out is not None:
+        if lengths is not None:
+            inputs.append(("lengths", np.asarray(lengths)))
+        output = check_out(out, shape, dtype, [("x", x), *inputs])
+        if valid is not None:
+            output[...] = 0
+    else:
+        output = np.empty(shape, dtype) if valid is None else np.zeros(shape, dtype)
+    if return_sequences:
+        run_network(network, x, flat, output, tokens=tokens, lengths=valid)
+    else:
+        run_last(network, x, flat, output, final, tokens=tokens, lengths=valid)
+    return output, final
+
+
+def run_last(
+    network: Network, x: Array, flat: Array, output: Array, final: tuple[Array, ...], *, tokens: bool, lengths: Array | None
+) -> None:
+    """Run to the last recurrent layer without keeping its output, and what follows it on the last state alone."""
+    leading, steps, layers = x.shape[:-2], x.shape[-2], network.layers
+    recurrent = int(np.flatnonzero(layers[:, KIND] == ELMAN)[-1]) + 1 if final else 0
+    if recurrent:
+        below = network._replace(layers=layers[:recurrent])
+        run_network(below, x, flat, network.weights[:0], tokens=tokens, lengths=lengths)
+        last, tokens = final[-1][..., np.newaxis, :], False
+    else:
+        at = steps - 1 if lengths is None else np.maximum(lengths - 1, 0).reshape(*leading, 1, 1)
+        last = np.take_along_axis(x, np.broadcast_to(at, (*leading, 1, 1)), axis=-2) if steps else x[..., :0, :]
+    if recurrent < len(layers):  # into (..., 1, O)
+        run_network(network._replace(layers=layers[recurrent:]), last, flat[:0], output[..., np.newaxis, :], tokens=tokens)
+    else:
+        output[...] = last[..., 0, :]
+    if lengths is not None:
+        output[(lengths == 0).reshape(leading)] = 0
+    elif not steps:
+        output[...] = 0

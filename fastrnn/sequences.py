@@ -1,0 +1,238 @@
+"""What models of sequences are for: padding, scores and generation."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arguments import (
+    Array,
+    as_array,
+    check_choice,
+    check_lengths,
+    check_model,
+    check_padding,
+    check_probabilities,
+    check_sampling,
+    check_start,
+    check_tokens,
+    check_unpad,
+    check_vocabulary,
+    nothing_to_choose,
+)
+from .calls import start_states
+from .forward import INT64, assign, run_network
+from .kernels.choice import NOTHING
+from .kernels.elementary import IDENTITY
+from .kernels.network import ACTIVATION, ARGMAX, LOG_SOFTMAX, OUTPUT, SAMPLE, SCORE, SOFTMAX
+from .streaming import Model
+
+FEEDBACKS = {"argmax": ARGMAX, "sample": SAMPLE, "output": OUTPUT}
+
+
+def pad(sequences: Sequence[ArrayLike]) -> tuple[Array, Array]:
+    """Put sequences of different lengths into one array.
+
+    Parameters
+    ----------
+    sequences : list of array_like of shape (T_i, I), or of integers of shape (T_i,)
+        Vectors, or tokens; an empty sequence of tokens is an empty list among others.
+
+    Returns
+    -------
+    x : ndarray of shape (N, T, I) or (N, T)
+        T is the longest sequence's; zero past a sequence's end.
+    lengths : ndarray of int of shape (N,)
+
+    Raises
+    ------
+    ValueError
+        For no sequence at all, or sequences of different sizes.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> fastrnn.pad([[3, 1], [2], [5, 5, 5]])
+    (array([[3, 1, 0],
+           [2, 0, 0],
+           [5, 5, 5]]), array([2, 1, 3]))
+    """
+    arrays = [as_array(f"sequences[{i}]", sequence) for i, sequence in enumerate(sequences)]
+    own = check_padding(arrays)
+    lengths = np.array([len(array) for array in arrays], np.int64)
+    kinds = [array.dtype for array in arrays if array.shape != (0,)]  # an empty list has a dtype by chance
+    dtype = np.result_type(*kinds) if own else np.int64
+    x = np.zeros((len(arrays), int(lengths.max()), *own), dtype)
+    for row, array in zip(x, arrays, strict=True):
+        row[: len(array)] = array.reshape(len(array), *own)
+    return x, lengths
+
+
+def unpad(output: Array, lengths: ArrayLike) -> list[Array]:
+    """Cut sequences out of one array: the inverse of `pad`.
+
+    Parameters
+    ----------
+    output : ndarray of shape (..., T, O) or, with lengths of shape (...), (..., T)
+    lengths : array_like of int of shape (...)
+
+    Returns
+    -------
+    list of ndarray of shape (T_i, O) or (T_i,)
+        Copies, in C order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For lengths of another dtype or shape, or beyond T.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> fastrnn.unpad(*fastrnn.pad([[3, 1], [2]]))
+    [array([3, 1]), array([2])]
+    """
+    output = np.asarray(output)
+    leading = output.shape[: np.ndim(lengths)]
+    check_unpad(output, np.ndim(lengths))
+    valid = check_lengths(lengths, leading, output.shape[len(leading)])
+    rows = (output[index] for index in np.ndindex(leading))
+    return [row[:length].copy() for row, length in zip(rows, valid, strict=True)]
+
+
+def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, per_step: bool = False) -> Any:
+    """Score sequences by the chain rule: log P(x_2 .. x_T | x_1), the sum of log P(x_{t+1} | x_t .. x_1).
+
+    The probabilities of tokens that were not observed are not kept: memory is one number of the model's dtype for each token.
+
+    Parameters
+    ----------
+    model : Sequential
+        Ends in a Dense with softmax or log_softmax over as many tokens as it reads.
+    tokens : array_like of int of shape (..., T)
+    state : as the model takes it, optional
+        The state before the first step.
+    lengths : array_like of int of shape (...), optional
+        Tokens of each sequence; T where not given.
+    per_step : bool
+        Whether to return each step's term instead of their sum.
+
+    Returns
+    -------
+    ndarray of shape (...), or with per_step (..., T - 1)
+        Natural logarithms: the sums float64, the terms of the model's dtype and zero past a sequence's end. A sequence of
+        no token or one scores 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a model without probabilities, and arguments of another dtype or shape.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> head = fastrnn.Dense(np.zeros((4, 3)), activation="softmax")
+    >>> model = fastrnn.Sequential(fastrnn.RNN(np.zeros((3, 4)), np.zeros((3, 3))), head)
+    >>> bool(fastrnn.log_likelihood(model, [0, 3, 2]) == 2 * np.log(1 / 4))
+    True
+    """
+    network = check_model(model)._packed()
+    check_probabilities("log_likelihood", network.layers[-1, ACTIVATION] in (SOFTMAX, LOG_SOFTMAX), model)
+    check_vocabulary("log_likelihood", network.input_size, network.output_size)
+    data = check_tokens("tokens", as_array("tokens", tokens), network.input_size, lengths=lengths)
+    leading, steps = data.shape[:-2], data.shape[-2]
+    flat, _, _ = start_states(network, model._named(state), leading, given="tokens", shape=data.shape[:-1])
+    valid = None if lengths is None else np.maximum(check_lengths(lengths, leading, steps) - 1, 0)
+    layers = network.layers.copy()
+    layers[-1, ACTIVATION] = SCORE
+    terms = np.zeros((*leading, max(steps - 1, 0)), network.weights.dtype)
+    run_network(network._replace(layers=layers, output_size=1), data, flat, terms, tokens=True, lengths=valid, further=1)
+    if per_step:
+        return terms
+    # the exact sum, rounded once: it depends neither on the padding nor on the batch
+    return np.array([math.fsum(row) for row in terms.reshape(math.prod(leading), -1)]).reshape(leading)[()]
+
+
+def generate(
+    model: Model,
+    start: ArrayLike,
+    steps: int,
+    state: Any = None,
+    *,
+    feedback: str = "sample",
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    rng: Any = None,
+    stop: int | None = None,
+) -> tuple[Array, Any]:
+    """Let a model go on by itself: the output of each step is the next one's input.
+
+    Parameters
+    ----------
+    model : RNN or Sequential
+    start : array_like of int of shape (...), or with feedback="output" array_like of shape (..., input_size)
+        The first input of each sequence; not repeated in the result.
+    steps : int
+        How many tokens or vectors to generate.
+    state : as the model takes it, optional
+        The state before the first step, such as an encoder's last.
+    feedback : {"sample", "argmax", "output"}
+        What goes back: a token drawn from the model's probabilities, the likeliest token (of equal ones the first), or the
+        output itself.
+    temperature : float
+        Logits are divided by it before a token is drawn: below 1 likely tokens become likelier.
+    top_k : int, optional
+        Draw from so many of the likeliest tokens only; of equally likely ones the first.
+    rng : numpy.random.Generator or seed, optional
+        Sequence i, in C order, draws from the stream `rng.spawn(N)[i]`.
+    stop : int, optional
+        The token that ends a sequence; what lies after it is that token again, and the state stays as it was.
+
+    Returns
+    -------
+    generated : ndarray of int of shape (..., steps), or of shape (..., steps, output_size)
+    state : as the model returns it
+        It has seen all but the last of what was generated: from there, and from that state, the model goes on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a model whose output can't be fed back so, arguments of another dtype or shape, and where the output is NaN.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> count = np.roll(np.eye(4), 1, axis=0)  # after token k comes k + 1, and after 3 again 0
+    >>> model = fastrnn.Sequential(fastrnn.RNN(count, np.zeros((4, 4))), fastrnn.Dense(np.eye(4), activation="softmax"))
+    >>> fastrnn.generate(model, 1, 6, feedback="argmax")[0]
+    array([2, 3, 0, 1, 2, 3])
+    """
+    network = check_model(model)._packed()
+    check_choice("feedback", feedback, tuple(FEEDBACKS))
+    if feedback == "sample":
+        check_probabilities("generate with feedback='sample'", network.layers[-1, ACTIVATION] in (SOFTMAX, LOG_SOFTMAX), model)
+    check_vocabulary(f"generate with feedback={feedback!r}", network.input_size, network.output_size)
+    check_sampling(steps, temperature, top_k, stop, network.output_size, vectors=feedback == "output")
+    first = check_start(start, network.input_size, vectors=feedback == "output")
+    leading = first.shape[:-1]
+    flat, views, _ = start_states(network, model._named(state), leading, given="start", shape=np.shape(start))
+    tokens = feedback != "output"
+    data = np.zeros((*leading, steps + 1, first.shape[-1]), INT64 if tokens else network.weights.dtype)
+    assign(data[..., 0, :], first)
+    limits = np.finfo(network.weights.dtype)  # beyond which the kernel would see zero or infinity
+    temperature = min(max(temperature, float(limits.tiny)), float(limits.max))
+    settings = np.array([FEEDBACKS[feedback], temperature, top_k or network.output_size, NOTHING if stop is None else stop], float)
+    uniforms = settings[:0]
+    if feedback == "sample":
+        network = network._replace(layers=network.layers.copy())
+        network.layers[-1, ACTIVATION] = IDENTITY
+        streams = np.random.default_rng(rng).spawn(math.prod(leading))
+        uniforms = np.array([stream.random(steps) for stream in streams]).reshape(-1)
+    run_network(network, data, flat, network.weights[:0], tokens=tokens, further=1, feedback=np.concatenate([settings, uniforms]))
+    generated = data[..., 1:, :].copy()
+    if tokens:
+        generated = generated[..., 0]
+        nothing_to_choose(generated == NOTHING)
+    return generated, model._returned(views)

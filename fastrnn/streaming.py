@@ -1,0 +1,170 @@
+"""A stream: a model that keeps its state from call to call."""
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arguments import Array, check_batch, check_data, check_out, check_step, no_lengths
+from .calls import start_states
+from .forward import NO_RAGGED, NO_TOKENS, WORK, Network, own_workspace, run_network
+from .kernels.network import run
+
+
+class Model(Protocol):
+    """What a stream needs of a layer or a Sequential."""
+
+    def _packed(self) -> Network: ...
+    def _named(self, state: Any) -> list[tuple[str, Any]]: ...
+    def _returned(self, states: tuple[Array, ...]) -> Any: ...
+
+
+class Stream:
+    """Run a model over a sequence as it comes, one step or several at a time, with the bits of a run over the whole.
+
+    Made by `RNN.stream`, `Dense.stream` and `Sequential.stream`. The first call, or a state, fixes the batch shape. A stream belongs to
+    one thread at a time: two that use it together mix up its state.
+
+    Attributes
+    ----------
+    state : ndarray or tuple of ndarray of shape (..., hidden_size)
+        The state after the last step so far, as the model returns it; a copy, and copied when set. None as long as nothing has
+        fixed the batch shape; setting None is `reset`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> stream = fastrnn.RNN(np.eye(2), 0.5 * np.eye(2), nonlinearity="identity").stream()
+    >>> stream.step(np.array([1.0, 2.0]))
+    array([1., 2.])
+    >>> stream(np.ones((2, 2)))
+    array([[1.5 , 2.  ],
+           [1.75, 2.  ]])
+    >>> stream.state
+    array([1.75, 2.  ])
+    """
+
+    def __init__(self, model: Model, state: Any = None) -> None:
+        self._model, self._network = model, model._packed()
+        self._dtype, self._nothing, self._token = self._network.weights.dtype, self._network.weights[:0], np.zeros(1, np.int64)
+        self._workspace = own_workspace(self._network)
+        self._leading: tuple[int, ...] | None = None
+        self._small = False  # whether a step is one kernel call
+        self.state = state
+
+    @property
+    def state(self) -> Any:
+        if self._leading is None:
+            return None
+        return self._model._returned(tuple(view.copy() for view in self._views))
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        named = self._model._named(value)
+        given = [np.shape(entry) for _, entry in named if entry is not None]
+        if self._leading is None and not given:
+            return
+        self._begin(given[0][:-1] if self._leading is None else self._leading, named)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Stream, (self._model, self.state)
+
+    def reset(self) -> None:
+        """Set the state to zeros."""
+        self.state = None
+
+    def _begin(self, leading: tuple[int, ...], named: list[tuple[str, Any]]) -> None:
+        self._flat, self._views, _ = start_states(self._network, named, leading, given="a stream", shape=leading)
+        self._leading, self._sequences = leading, math.prod(leading)
+        self._result = (*leading, self._network.output_size)
+        self._vector = (*leading, self._network.input_size)
+        self._small = 0 < self._sequences * self._network.work <= WORK
+
+    def step(self, x_t: ArrayLike, *, out: Array | None = None) -> Array:
+        """Advance by one time step.
+
+        Parameters
+        ----------
+        x_t : array_like of shape (..., input_size), or of integers of shape (...)
+            A vector, or a token, for each sequence.
+        out : ndarray of shape (..., output_size), optional
+            Receives the output: C-contiguous, of the model's dtype, sharing no memory with x_t.
+
+        Returns
+        -------
+        ndarray of shape (..., output_size)
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape, and tokens out of range.
+        """
+        if self._small and (out is None or self._fits(out, x_t)):
+            network = self._network
+            numbers: Array | None = None
+            if isinstance(x_t, np.ndarray):
+                if x_t.shape == self._vector and x_t.dtype == self._dtype and x_t.flags.carray:
+                    numbers, tokens, inputs = x_t, NO_TOKENS, network.input_size
+            elif type(x_t) is int and self._vector == (network.input_size,) and 0 <= x_t < network.input_size:
+                numbers, tokens, inputs = self._nothing, self._token, 1
+                tokens[0] = x_t
+            if numbers is not None:
+                flat = output = np.empty(self._result, self._dtype) if out is None else out
+                if output.ndim > 1:
+                    numbers, flat = numbers.reshape(-1), output.reshape(-1)
+                run(
+                    network.layers, network.weights, self._flat, numbers, tokens, 0, inputs, NO_RAGGED, None, flat, 0,
+                    network.output_size, self._workspace, self._sequences, 0, self._sequences, 1,
+                )  # fmt: skip
+                return output
+        data, is_tokens = check_step("x_t", x_t, self._network.input_size)
+        output = self._output("x_t", data, (*data.shape[:-2], self._network.output_size), out)
+        self._advance(data, is_tokens, output[..., np.newaxis, :])
+        return output
+
+    def _fits(self, out: Array, x_t: ArrayLike) -> bool:
+        """Whether out needs no further check; any other out gets the error that it deserves, or is taken the slow way."""
+        fits = type(out) is np.ndarray and out.shape == self._result and out.dtype == self._dtype and out.flags.carray
+        return fits and not (isinstance(x_t, np.ndarray) and np.may_share_memory(out, x_t))
+
+    def __call__(self, x: ArrayLike, *, lengths: None = None, out: Array | None = None) -> Array:
+        """Advance by several time steps.
+
+        Parameters
+        ----------
+        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
+        lengths : None
+            A stream's sequences advance together.
+        out : ndarray of shape (..., T, output_size), optional
+            Receives the output: C-contiguous, of the model's dtype, sharing no memory with x.
+
+        Returns
+        -------
+        ndarray of shape (..., T, output_size)
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape, tokens out of range, and lengths.
+        """
+        no_lengths(lengths)
+        data, tokens = check_data("x", x, self._network.input_size)
+        output = self._output("x", data, (*data.shape[:-1], self._network.output_size), out)
+        self._advance(data, tokens, output)
+        return output
+
+    def _output(self, name: str, data: Array, shape: tuple[int, ...], out: Array | None) -> Array:
+        leading = data.shape[:-2]
+        if self._leading is not None:
+            check_batch(name, leading, self._leading)
+        output = np.empty(shape, self._dtype) if out is None else check_out(out, shape, self._dtype, [(name, data)])
+        if self._leading is None:
+            self._begin(leading, self._model._named(None))
+        return output
+
+    def _advance(self, data: Array, tokens: bool, output: Array) -> None:
+        """Advance a copy of the state: a call that is interrupted leaves the stream where it was."""
+        flat = self._flat.copy()
+        run_network(self._network, data, flat, output, tokens=tokens)
+        self._flat[...] = flat
