@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import RNN, Dense, Sequential, rnn_forward
+from fastrnn import RNN, Dense, Sequential, generate, log_likelihood, pad, rnn_forward, unpad
 
 from .cases import CASES, DTYPES, assert_same_bits, assert_same_results, run
 
@@ -25,12 +25,19 @@ def frozen(array):
     return array
 
 
+def streamed(model, x):
+    stream = model.stream()
+    stream(x)
+    return stream
+
+
 SINGLE = np.float32
 RNN_2_3 = RNN(ones(3, 2), ones(3, 3))
 MODEL = Sequential(RNN_2_3, Dense(ones(4, 3)))
 TWO = Sequential(RNN_2_3, RNN(ones(5, 3), ones(5, 5)))
+TELLER = Sequential(RNN(ones(3, 4), ones(3, 3)), Dense(ones(4, 3), activation="softmax"))
 X, H0 = ones(3, 7, 2), ones(3, 3)
-SHARED = np.ones(100)
+SHARED, ZEROS = np.ones(100), np.zeros(8)
 
 # call, exception, its whole text
 ERRORS = {
@@ -43,20 +50,79 @@ ERRORS = {
         ValueError,
         "x must be an array or a rectangular nested list, got rows of different lengths",
     ),
-    "integer x": (
-        lambda: RNN_2_3(ones(7, 2, dtype=np.int64)),
-        TypeError,
-        "x must be floating or boolean, got int64; for numbers pass x.astype(float)",
+    "token beyond the vocabulary": (
+        lambda: RNN_2_3([[0, 1, 0], [1, 1, 2]]),
+        ValueError,
+        "x must hold integers from 0 to 1 for a vocabulary of 2, got 2 at position (1, 2); for numbers pass x.astype(float)",
     ),
-    "unsigned x": (
-        lambda: MODEL(ones(7, 2, dtype=np.uint8)),
-        TypeError,
-        "x must be floating or boolean, got uint8; for numbers pass x.astype(float)",
+    "negative token": (
+        lambda: MODEL(np.array([0, 1, -1, 2], np.int8)),
+        ValueError,
+        "x must hold integers from 0 to 1 for a vocabulary of 2, got -1 at position (2,); for numbers pass x.astype(float)",
     ),
-    "integer x to Dense": (
-        lambda: Dense(ones(4, 3))(ones(7, 3, dtype=np.int32)),
-        TypeError,
-        "x must be floating or boolean, got int32; for numbers pass x.astype(float)",
+    "token beyond any int64": (
+        lambda: MODEL(np.array([0, 2**64 - 1], np.uint64)),
+        ValueError,
+        "x must hold integers from 0 to 1 for a vocabulary of 2, got 18446744073709551615 at position (1,)"
+        "; for numbers pass x.astype(float)",
+    ),
+    "token beyond Dense": (
+        lambda: Dense(ones(4, 3))(np.array([[[3]]])),
+        ValueError,
+        "x must hold integers from 0 to 2 for a vocabulary of 3, got 3 at position (0, 0, 0); for numbers pass x.astype(float)",
+    ),
+    "scalar token": (lambda: MODEL(1), ValueError, "x must have shape (..., T) where it holds tokens, got ()"),
+    "h0 of another batch of tokens": (
+        lambda: RNN_2_3(np.zeros((4, 7), int), H0),
+        ValueError,
+        "h0 must have shape (4, 3) for x of shape (4, 7) and hidden_size=3, got (3, 3)",
+    ),
+    "lengths without the batch": (
+        lambda: MODEL(X, lengths=7),
+        ValueError,
+        "lengths must have shape (3,), one for each sequence, got ()",
+    ),
+    "lengths of another batch": (
+        lambda: RNN_2_3(X, lengths=[7, 7]),
+        ValueError,
+        "lengths must have shape (3,), one for each sequence, got (2,)",
+    ),
+    "lengths of one sequence in a list": (
+        lambda: RNN_2_3(X[0], lengths=[7]),
+        ValueError,
+        "lengths must have shape (), one for each sequence, got (1,)",
+    ),
+    "ragged lengths": (
+        lambda: MODEL(X, lengths=[[1], [2, 3]]),
+        ValueError,
+        "lengths must be an array or a rectangular nested list, got rows of different lengths",
+    ),
+    "floating lengths": (lambda: MODEL(X, lengths=ones(3)), TypeError, "lengths must be integers, got dtype float64"),
+    "boolean lengths": (lambda: MODEL(X, lengths=[True, True, False]), TypeError, "lengths must be integers, got dtype bool"),
+    "negative length": (
+        lambda: MODEL(X, lengths=[7, -1, 8]),
+        ValueError,
+        "lengths must be from 0 to T=7, got -1 at position (1,)",
+    ),
+    "length beyond T": (
+        lambda: MODEL(ones(1, 2, 7, 2), lengths=[[7, 8]]),
+        ValueError,
+        "lengths must be from 0 to T=7, got 8 at position (0, 1)",
+    ),
+    "length beyond T of tokens": (
+        lambda: MODEL(np.zeros((2, 4), int), lengths=np.array([2**63, 0], np.uint64), return_sequences=False),
+        ValueError,
+        "lengths must be from 0 to T=4, got 9223372036854775808 at position (0,)",
+    ),
+    "out of the last step": (
+        lambda: MODEL(X, return_sequences=False, out=ones(3, 7, 4)),
+        ValueError,
+        "out must have shape (3, 4), got (3, 7, 4)",
+    ),
+    "out overlaps tokens": (
+        lambda: MODEL(ZEROS[:2].view(np.int64), out=ZEROS.reshape(2, 4)),
+        ValueError,
+        "out must share no memory with x, got an overlapping array; pass x.copy()",
     ),
     "complex x to rnn_forward": (
         lambda: rnn_forward(ones(7, 2) * 1j, ones(3, 2), ones(3, 3), ones(4, 3), ones(3)),
@@ -334,6 +400,213 @@ ERRORS = {
         ValueError,
         "out must have shape (3, 7, 4), got (3, 7, 3)",
     ),
+    "no sequence to pad": (lambda: pad([]), ValueError, "sequences must be at least one, got none"),
+    "sequences of different sizes": (
+        lambda: pad([ones(2, 3), ones(2, 4)]),
+        ValueError,
+        "sequences[1] must have steps of shape (3,) as those before it, got (4,)",
+    ),
+    "tokens and vectors": (
+        lambda: pad([[1, 2], ones(2, 4)]),
+        ValueError,
+        "sequences[1] must have steps of shape () as those before it, got (4,)",
+    ),
+    "vectors and tokens": (
+        lambda: pad([ones(2, 4), [1, 2]]),
+        ValueError,
+        "sequences[1] must have steps of shape (4,) as those before it, got ()",
+    ),
+    "ragged sequence": (
+        lambda: pad([[1], [[1.0], [2.0, 3.0]]]),
+        ValueError,
+        "sequences[1] must be an array or a rectangular nested list, got rows of different lengths",
+    ),
+    "words": (lambda: pad(["call", "me"]), TypeError, "sequences[0] must hold real numbers, got dtype <U4"),
+    "unpad beyond T": (lambda: unpad(X, [7, 7, 8]), ValueError, "lengths must be from 0 to T=7, got 8 at position (2,)"),
+    "unpad floating": (lambda: unpad(X, ones(3)), TypeError, "lengths must be integers, got dtype float64"),
+    "unpad the last step": (
+        lambda: unpad(ones(3), [7, 7, 8]),
+        ValueError,
+        "output must have more axes than lengths, got 1 and 1",
+    ),
+    "no model": (lambda: log_likelihood([1], [0, 1]), TypeError, "model must be an RNN, a Dense or a Sequential, got list"),
+    "vectors without an axis": (
+        lambda: pad([[0.5, 1.5]]),
+        ValueError,
+        "sequences[0] must be vectors (T, I) or integers (T,), got float64 of shape (2,)",
+    ),
+    "out over lengths": (
+        lambda: (lambda n: RNN_2_3(X, lengths=n.view(np.int64)[:3], out=n.reshape(3, 7, 3)))(np.zeros(63)),
+        ValueError,
+        "out must share no memory with lengths, got an overlapping array; pass lengths.copy()",
+    ),
+    "floating tokens": (lambda: log_likelihood(TELLER, ones(4)), TypeError, "tokens must be integers, got dtype float64"),
+    "boolean tokens": (lambda: log_likelihood(TELLER, [True, False]), TypeError, "tokens must be integers, got dtype bool"),
+    "tokens of no sequence": (
+        lambda: log_likelihood(TELLER, 3),
+        ValueError,
+        "tokens must have shape (..., T) where it holds tokens, got ()",
+    ),
+    "tokens beyond the vocabulary": (
+        lambda: log_likelihood(TELLER, [[0, 3], [1, 4]]),
+        ValueError,
+        "tokens must hold integers from 0 to 3 for a vocabulary of 4, got 4 at position (1, 1)",
+    ),
+    "lengths beyond the tokens": (
+        lambda: log_likelihood(TELLER, [[0, 3], [1, 2]], lengths=[2, 3]),
+        ValueError,
+        "lengths must be from 0 to T=2, got 3 at position (1,)",
+    ),
+    "state of other tokens": (
+        lambda: log_likelihood(TELLER, [[0, 3], [1, 2]], ones(3)),
+        ValueError,
+        "state must have shape (2, 3) for tokens of shape (2, 2) and hidden_size=3, got (3,)",
+    ),
+    "no probabilities to score by": (
+        lambda: log_likelihood(MODEL, [0, 1]),
+        ValueError,
+        f"model must end in a Dense layer with activation 'softmax' or 'log_softmax' for log_likelihood, got {MODEL!r}",
+    ),
+    "no probabilities to draw from": (
+        lambda: generate(RNN_2_3, 0, 5),
+        ValueError,
+        f"model must end in a Dense layer with activation 'softmax' or 'log_softmax' for generate with feedback='sample', got {RNN_2_3!r}",
+    ),
+    "another vocabulary": (
+        lambda: log_likelihood(Dense(ones(4, 3), activation="softmax"), [0, 1]),
+        ValueError,
+        "model must have as many outputs as inputs for log_likelihood, got input_size=3 and output_size=4",
+    ),
+    "unknown feedback": (
+        lambda: generate(TELLER, 0, 5, feedback="beam"),
+        ValueError,
+        "feedback must be one of 'argmax', 'sample', 'output', got 'beam'",
+    ),
+    "argmax that doesn't fit": (
+        lambda: generate(RNN_2_3, 0, 5, feedback="argmax"),
+        ValueError,
+        "model must have as many outputs as inputs for generate with feedback='argmax', got input_size=2 and output_size=3",
+    ),
+    "output that doesn't fit": (
+        lambda: generate(MODEL, ones(2), 5, feedback="output"),
+        ValueError,
+        "model must have as many outputs as inputs for generate with feedback='output', got input_size=2 and output_size=4",
+    ),
+    "start beyond the vocabulary": (
+        lambda: generate(TELLER, [[0, 1], [-2, 0]], 5),
+        ValueError,
+        "start must hold integers from 0 to 3 for a vocabulary of 4, got -2 at position (1, 0)",
+    ),
+    "floating start": (lambda: generate(TELLER, 1.0, 5), TypeError, "start must be integers, got dtype float64"),
+    "start of a vector for tokens": (
+        lambda: generate(TELLER, ones(4), 5, feedback="argmax"),
+        TypeError,
+        "start must be integers, got dtype float64",
+    ),
+    "start of another size": (
+        lambda: generate(TELLER, ones(2, 3), 5, feedback="output"),
+        ValueError,
+        "start must have shape (..., 4) for feedback='output', got (2, 3)",
+    ),
+    "start of a token for vectors": (
+        lambda: generate(TELLER, 1, 5, feedback="output"),
+        ValueError,
+        "start must have shape (..., 4) for feedback='output', got ()",
+    ),
+    "state of another start": (
+        lambda: generate(TELLER, [0, 0], 5, ones(3)),
+        ValueError,
+        "state must have shape (2, 3) for start of shape (2,) and hidden_size=3, got (3,)",
+    ),
+    "negative steps": (lambda: generate(TELLER, 0, -1), ValueError, "steps must be an integer from 0 up, got -1"),
+    "floating steps": (lambda: generate(TELLER, 0, 5.0), ValueError, "steps must be an integer from 0 up, got 5.0"),
+    "temperature of zero": (
+        lambda: generate(TELLER, 0, 5, temperature=0),
+        ValueError,
+        "temperature must be positive, got 0; for the likeliest token use feedback='argmax'",
+    ),
+    "negative temperature": (
+        lambda: generate(TELLER, 0, 5, temperature=-0.5),
+        ValueError,
+        "temperature must be positive, got -0.5; for the likeliest token use feedback='argmax'",
+    ),
+    "no temperature": (
+        lambda: generate(TELLER, 0, 5, temperature=float("nan")),
+        ValueError,
+        "temperature must be positive, got nan; for the likeliest token use feedback='argmax'",
+    ),
+    "top_k of zero": (lambda: generate(TELLER, 0, 5, top_k=0), ValueError, "top_k must be an integer from 1 to 4, got 0"),
+    "top_k beyond the vocabulary": (
+        lambda: generate(TELLER, 0, 5, top_k=5),
+        ValueError,
+        "top_k must be an integer from 1 to 4, got 5",
+    ),
+    "floating top_k": (lambda: generate(TELLER, 0, 5, top_k=2.0), ValueError, "top_k must be an integer from 1 to 4, got 2.0"),
+    "stop beyond the vocabulary": (
+        lambda: generate(TELLER, 0, 5, stop=4),
+        ValueError,
+        "stop must be a token from 0 to 3, got 4",
+    ),
+    "stop of vectors": (
+        lambda: generate(TELLER, ones(4), 5, feedback="output", stop=1),
+        ValueError,
+        "stop must be None for feedback='output', which generates no tokens, got 1",
+    ),
+    "nothing to choose": (
+        lambda: generate(TELLER, [0, 0], 5, np.array([[0, 0, 0], [0, np.nan, 0]])),
+        ValueError,
+        "model must give finite outputs for a token to be chosen, got NaN or infinity at position (1, 0)",
+    ),
+    "lengths with a stream": (
+        lambda: RNN_2_3.stream()(X, lengths=[7, 7, 7]),
+        TypeError,
+        "lengths must not be given to a stream, whose sequences advance together",
+    ),
+    "another batch in a stream": (
+        lambda: streamed(RNN_2_3, X)(X[:2]),
+        ValueError,
+        "x must have the leading axes (3,) that this stream began with, got (2,); start another stream",
+    ),
+    "another batch than the state's": (
+        lambda: RNN_2_3.stream(H0)(X[0]),
+        ValueError,
+        "x must have the leading axes (3,) that this stream began with, got (); start another stream",
+    ),
+    "step of another size": (
+        lambda: RNN_2_3.stream().step(ones(3, 4)),
+        ValueError,
+        "x_t must have shape (..., 2) for input_size=2, got (3, 4)",
+    ),
+    "token of a step": (
+        lambda: RNN_2_3.stream().step([0, 1, 2]),
+        ValueError,
+        "x_t must hold integers from 0 to 1 for a vocabulary of 2, got 2 at position (2,)",
+    ),
+    "chunk of another size": (
+        lambda: MODEL.stream()(ones(3, 5, 4)),
+        ValueError,
+        "x must have shape (..., T, 2) for input_size=2, got (3, 5, 4)",
+    ),
+    "out of a step": (
+        lambda: RNN_2_3.stream().step(ones(2), out=ones(1, 3)),
+        ValueError,
+        "out must have shape (3,), got (1, 3)",
+    ),
+    "state of another batch in a stream": (
+        lambda: setattr(streamed(RNN_2_3, X), "state", ones(2, 3)),
+        ValueError,
+        "state must have shape (3, 3) for a stream of shape (3,) and hidden_size=3, got (2, 3)",
+    ),
+    "states of two batches": (
+        lambda: TWO.stream((ones(2, 3), ones(3, 5))),
+        ValueError,
+        "state[1] must have shape (2, 5) for a stream of shape (2,) and hidden_size=5, got (3, 5)",
+    ),
+    "states of a stream": (
+        lambda: TWO.stream(ones(3)),
+        ValueError,
+        "state must be None or a tuple with 2 entries, one for each recurrent layer, got ndarray",
+    ),
     "set an attribute": (
         lambda: setattr(RNN_2_3, "bias", None),
         AttributeError,
@@ -388,6 +661,11 @@ def test_an_error_leaves_out_untouched():
         lambda: RNN_2_3(X, H0, ones(3, 7, 3)),
         lambda: Dense(ones(4, 2))(X, ones(3, 7, 4)),
         lambda: MODEL(X, None, ones(3, 7, 4)),
+        lambda: MODEL(X, None, [7, 7, 7]),
+        lambda: RNN_2_3.stream().step(X[:, 0], ones(3, 3)),
+        lambda: RNN_2_3.stream()(X, ones(3, 7, 3)),
+        lambda: log_likelihood(TELLER, [0, 1], None, 2),
+        lambda: generate(TELLER, 0, 5, None, "argmax"),
         lambda: RNN(ones(3, 2), ones(3, 3), None, "relu"),
         lambda: Dense(ones(4, 2), None, "relu"),
         lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3), ones(3), ones(4)),

@@ -34,12 +34,20 @@ np.testing.assert_array_equal(x, before)
 np.testing.assert_array_equal(model(some)[0], few[0])
 """
 MODEL = "model = fastrnn.Sequential(fastrnn.RNN(*weights[:2]), fastrnn.Dense(weights[2], activation='softmax'))\n"
+SQUARE = "square = fastrnn.Sequential(fastrnn.RNN(weights[1], weights[1]), fastrnn.Dense(weights[1], activation='softmax'))\n"
 DEFINITIONS = {
     "one long sequence": MODEL + "x = np.ones((4_000_000, 4))",
     "a converted one": MODEL + "x = np.ones((4_000_000, 4), np.float32)",
     "a large batch": MODEL + "x = np.ones((200_000, 20, 4))",
     "wide rows": "model = lambda x: (fastrnn.Dense(np.full((50_000, 4), 0.1), activation='softmax')(x),); x = np.ones((3000, 5, 4))",
     "long and many": MODEL + "x = np.ones((100, 40_000, 4))",
+    "the last step": MODEL + "whole, x = model, np.ones((4_000_000, 4)); model = lambda x: whole(x, return_sequences=False)",
+    "lengths": MODEL + "whole, x = model, np.ones((100, 40_000, 4)); model = lambda x: whole(x, lengths=np.full(len(x), x.shape[1] - 1))",
+    "log-likelihood": SQUARE + "x = np.zeros((100, 10_000), int); model = lambda x: fastrnn.log_likelihood(square, x)",
+    "generation": SQUARE + "x = np.zeros((1_000_000, 1)); model = lambda x: fastrnn.generate(square, 0, len(x), rng=0, top_k=10)",
+    # only a call that ends sets the state back: one that is interrupted must have left it where it was
+    "a stream": MODEL
+    + "stream, x = model.stream(), np.ones((4_000_000, 4)); model = lambda x: (stream(x), setattr(stream, 'state', None))",
 }
 
 

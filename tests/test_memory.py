@@ -34,10 +34,10 @@ def model(dtype):
     weights = [touched(shape, dtype) / 100 for shape in ((H, I), (H, H), (O, H))]
     return fastrnn.Sequential(fastrnn.RNN(*weights[:2]), fastrnn.Dense(weights[2], activation="softmax"))
 
-def measure(dtype, x):
+def measure(dtype, x, **options):
     network, out = model(dtype), touched((*x.shape[:-1], O), dtype)
     network(x[..., :2, :])  # compiles
-    print(rise(lambda: network(x, out=out)))
+    print(rise(lambda: network(x, out=out, **options)))
 """
 
 CALLS = {
@@ -53,9 +53,47 @@ CALLS = {
     "4-D, strided": "measure(np.float32, touched((50, 2, 1000, 50, I), np.float32)[:, 0, ::2].swapaxes(0, 1))",
     "4-D, converted": "measure(np.float32, touched((50, 40, 1000, I), np.float64).swapaxes(0, 1))",
 }
+TOKENS = """
+I = O = 12
+network, tokens = model(np.float32), np.full(1_000_000, 3, np.int64)
+small = tokens.astype(np.uint8)
+def rise_after_compiling(call):
+    call(2)
+    print(rise(lambda: call(1_000_000)))
+"""
+SEQUENCES = {
+    "tokens": "out = touched((1_000_000, O), np.float32); rise_after_compiling(lambda T: network(tokens[:T], out=out[:T]))",
+    "tokens of another dtype": "out = touched((1_000_000, O), np.float32); rise_after_compiling(lambda T: network(small[:T], out=out[:T]))",
+    "tokens, strided": """
+out, spread = touched((3, 300_000, O), np.float32), np.full((300_000, 6), 3).T[::2]
+rise_after_compiling(lambda T: network(spread[:, : min(T, 300_000)], out=out if T > 2 else None))""",
+    "last of tokens": "rise_after_compiling(lambda T: network(tokens[:T], return_sequences=False))",
+    "last": "x = touched((1_000_000, I), np.float32); rise_after_compiling(lambda T: network(x[:T], return_sequences=False))",
+    "last, converted": "x = touched((1_000_000, I), np.float64); rise_after_compiling(lambda T: network(x[:T], return_sequences=False))",
+    "last of each": """
+x = touched((4, 250_000, I), np.float64)
+rise_after_compiling(lambda T: network(x[:, :T], lengths=np.minimum([250_000, 0, 3, 70_000], T), return_sequences=False))""",
+    "last of a recurrent layer": """
+rnn = network.layers[0]
+rise_after_compiling(lambda T: rnn(tokens[:T], return_sequences=False))""",
+    "lengths": """
+x, out = touched((4, 250_000, I), np.float64), touched((4, 250_000, O), np.float32)
+rise_after_compiling(lambda T: network(x, lengths=np.minimum([250_000, 0, 3, 70_000], T), out=out))""",
+    "log-likelihood": "rise_after_compiling(lambda T: fastrnn.log_likelihood(network, tokens[:T]))",
+    "log-likelihood, per step": "rise_after_compiling(lambda T: fastrnn.log_likelihood(network, tokens[:T], per_step=True))",
+    "log-likelihood of another dtype": "rise_after_compiling(lambda T: fastrnn.log_likelihood(network, small[:T]))",
+    "log-likelihood of each": """
+batch = np.full((4, 250_000), 3)
+rise_after_compiling(lambda T: fastrnn.log_likelihood(network, batch[:, :T], lengths=np.minimum([250_000, 0, 3, 70_000], T)))""",
+    "streamed": """
+out, stream = touched((1_000_000, O), np.float32), network.stream()
+rise_after_compiling(lambda T: stream(tokens[:T], out=out[:T]))""",
+    "generated": "rise_after_compiling(lambda T: fastrnn.generate(network, 1, T, feedback='argmax'))",
+}
 BATCHES = {
     "batch float32": "measure(np.float32, touched((100_000, 10, I), np.float32))",
     "batch, converted": "measure(np.float32, touched((100_000, 10, I), np.float64))",
+    "batch, lengths": "measure(np.float32, touched((100_000, 10, I), np.float64), lengths=np.arange(100_000) % 11)",
     "batch, time first": "measure(np.float64, touched((10, 100_000, I), np.float64).swapaxes(0, 1))",
     "batch, 4-D, strided": "measure(np.float32, touched((1000, 10, 100, 2 * I), np.float64)[..., ::2].swapaxes(1, 2))",
 }
@@ -79,6 +117,12 @@ LAST_STATE = {"float32": 100_000 * 64 * 4 / 2**20, "float64": 100_000 * 64 * 8 /
 def test_long_sequences(call):
     """A million steps need less than 32 MB more, whatever has to be converted."""
     assert float(python(PEAK + call)) < LIMIT
+
+
+@pytest.mark.parametrize("call", SEQUENCES.values(), ids=SEQUENCES)
+def test_long_sequences_of_tokens(call):
+    """So do a million tokens, the last step alone, sequences of different lengths, log-likelihoods and what is generated."""
+    assert float(python(PEAK + TOKENS + call)) < LIMIT
 
 
 @pytest.mark.parametrize("call", BATCHES.values(), ids=BATCHES)

@@ -80,3 +80,80 @@ def test_notebook_cell():
         outputs.append(scipy.special.softmax(V @ state_t))
     probs = reference.rnn_forward(x, U, W, V, b)
     np.testing.assert_allclose(probs.reshape(-1), np.concatenate(outputs, axis=0), rtol=1e-13)
+
+
+def test_tokens_by_hand():
+    """Tokens 2, 0 select columns 2 and 0 of weight_ih: states 7, then 2 * 7 + 5."""
+    rnn = reference.RNN(np.array([[5.0, 6.0, 7.0]]), np.array([[2.0]]), nonlinearity="identity")
+    np.testing.assert_array_equal(rnn(np.array([2, 0]))[0], [[7.0], [19.0]])
+    np.testing.assert_array_equal(reference.Dense(np.array([[5.0, 6.0, 7.0]]), np.array([0.5]))(np.array([2, 0])), [[7.5], [5.5]])
+
+
+def test_lengths_by_hand():
+    """Running sums over 1, 2, 3 from 10, doubled: three, one and no steps long."""
+    one, x, states = np.array([[1.0]]), np.tile([[1.0], [2.0], [3.0]], (3, 1, 1)), np.full((3, 1), 10.0)
+    model = reference.Sequential(reference.RNN(one, one, nonlinearity="identity"), reference.Dense(2 * one, np.array([0.5])))
+    lengths = np.array([3, 1, 0])
+    output, (h_n,) = model(x, (states,), lengths=lengths)
+    np.testing.assert_array_equal(output[..., 0], [[22.5, 26.5, 32.5], [22.5, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(h_n[:, 0], [16, 11, 10])
+    np.testing.assert_array_equal(model(x, states, lengths=lengths, return_sequences=False)[0][:, 0], [32.5, 22.5, 0])
+    np.testing.assert_array_equal(model(x[0], states[0], return_sequences=False)[0], [32.5])
+
+
+# Logits after token 0, 1 and 2 are the columns: probabilities 1/4, 1/4, 1/2, then 1/6, 3/6, 2/6, then 0, 0, 1.
+BIGRAM = reference.Dense(np.log([[1, 1, 1e-300], [1, 3, 1e-300], [2, 2, 1.0]]), activation="softmax")
+
+
+def test_log_likelihood_by_hand():
+    """0 -> 1 -> 1 -> 2 has 1/4 * 1/2 * 1/3."""
+    tokens = np.array([[0, 1, 1, 2], [0, 2, 2, 2]])
+    np.testing.assert_allclose(reference.log_likelihood(BIGRAM, tokens), np.log([1 / 24, 1 / 2]), rtol=1e-15)
+    steps = reference.log_likelihood(BIGRAM, tokens, lengths=np.array([3, 1]), per_step=True)
+    np.testing.assert_allclose(steps, [[np.log(1 / 4), np.log(1 / 2), 0], [0, 0, 0]], rtol=1e-15)
+
+
+def test_choose_by_hand():
+    """Of 1/8, 4/8, 1/8, 2/8 put end to end the share u falls into one; top_k and temperature change them; ties go to the lowest."""
+    z = np.log([1.0, 4.0, 1.0, 2.0])
+    for temperature, top_k, ends in (
+        (1.0, None, {0: 0.125, 1: 0.625, 2: 0.75, 3: 1.0}),
+        (0.5, None, {0: 1 / 22, 1: 17 / 22, 2: 18 / 22, 3: 1.0}),
+        (1.0, 2, {1: 2 / 3, 3: 1.0}),
+        (1.0, 3, {0: 1 / 7, 1: 5 / 7, 3: 1.0}),
+    ):
+        for u in np.linspace(0.001, 0.999, 97):
+            expected = next(token for token, end in ends.items() if u < end)
+            assert reference.choose(z, np.array(u), temperature, top_k) == expected
+
+
+def test_generate_by_hand():
+    """The highest after 0 is 2 and after 2 it is 2; vectors are doubled; the state is that before the token to stop at."""
+    np.testing.assert_array_equal(reference.generate(BIGRAM, np.array([0, 1]), 3, feedback="argmax")[0], [[2, 2, 2], [1, 1, 1]])
+    one = np.array([[1.0]])
+    doubled, state = reference.generate(reference.RNN(one, one, nonlinearity="identity"), np.array([3.0]), 4, feedback="output")
+    np.testing.assert_array_equal(doubled, [[3], [6], [12], [24]])
+    np.testing.assert_array_equal(state, [24])
+    count = reference.Sequential(reference.RNN(np.eye(4), np.eye(4, k=-1), nonlinearity="identity"), reference.Dense(np.eye(4, k=-1)))
+    generated, (h_n,) = reference.generate(count, np.array(0), 5, feedback="argmax", stop=2)
+    np.testing.assert_array_equal(generated, [1, 2, 2, 2, 2])
+    np.testing.assert_array_equal(h_n, [0, 2, 0, 0])
+
+
+def test_uniform_numbers_of_a_sequence():
+    """Sequence i draws with the i-th generator spawned from the seed: 40 tokens, each as likely as the others."""
+    model = reference.Dense(np.zeros((5, 5)), activation="log_softmax")
+    for rng in (3, np.random.default_rng(3)):
+        generated, _ = reference.generate(model, np.zeros((2, 2), int), 40, rng=rng)
+        expected = [np.floor(5 * child.random(40)) for child in np.random.default_rng(3).spawn(4)]
+        np.testing.assert_array_equal(generated.reshape(4, 40), expected)
+
+
+def test_unrolled_is_the_layer():
+    """The last number of every unrolled line is the state that the layer has."""
+    U, W, b, h0, x = (np.round(RNG.uniform(-1, 1, shape), 2) for shape in ((3, 2), (3, 3), (3,), (3,), (4, 2)))
+    for h, first in ((None, "s_0 = tanh(U x_0 + b)"), (h0, "s_0 = tanh(U x_0 + W h0 + b)")):
+        lines = reference.unrolled(x, U, W, b, h).splitlines()
+        assert lines[0].startswith(first)
+        states = [np.fromstring(line.rpartition("[")[2].strip("]"), sep=" ") for line in lines]
+        np.testing.assert_allclose(states, reference.RNN(U, W, b)(x, h)[0], rtol=0, atol=6e-5)

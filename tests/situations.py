@@ -1,0 +1,100 @@
+"""A random situation for hypothesis: a model of any sizes, sequences of any leading axes, their states and their lengths."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from .cases import CASES, DTYPES, Case, assert_close, run
+
+often = settings(max_examples=200)  # 0.4 s: a situation has many sides
+
+# What takes lengths: a Dense layer alone has no time.
+TIMED = [case if len(case.layers) > 1 or case.layers[0][0] == "RNN" else replace(case, sequential=True) for case in CASES]
+# What gives a distribution over tokens, of one layer or of three.
+TELLERS = [
+    Case("dense-softmax", (("Dense", "softmax"),), (4, 4)),
+    Case("sequential-of-one", (("Dense", "log_softmax"),), (5, 5), sequential=True),
+    Case("rnn-softmax", (("RNN", "tanh"), ("Dense", "softmax")), (9, 70, 9)),
+    Case("rnn-log-softmax", (("RNN", "relu"), ("Dense", "log_softmax")), (23, 5, 23), bias=False),
+    Case("rnn-rnn-softmax", (("RNN", "sigmoid"), ("RNN", "tanh"), ("Dense", "softmax")), (17, 33, 6, 17)),
+    Case("dense-rnn-log-softmax", (("Dense", "tanh"), ("RNN", "tanh"), ("Dense", "log_softmax")), (6, 14, 40, 6)),
+]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A case at some sizes and dtype, with `steps` steps on `leading` axes of sequences."""
+
+    case: Case
+    dtype: type
+    sizes: tuple
+    leading: tuple
+    steps: int
+    seed: int
+
+    @property
+    def model(self):
+        return self.case.layer(self.dtype, sizes=self.sizes, seed=self.seed)
+
+    @property
+    def reference(self):
+        return self.case.reference(self.dtype, sizes=self.sizes, seed=self.seed)
+
+    @property
+    def x(self):
+        return self.case.data(self.dtype, self.leading, self.steps, sizes=self.sizes, seed=self.seed + 1)[0]
+
+    @property
+    def states(self):
+        return self.case.data(self.dtype, self.leading, self.steps, sizes=self.sizes, seed=self.seed + 1)[1]
+
+    @property
+    def tokens(self):
+        return np.random.default_rng(self.seed + 2).integers(0, self.sizes[0], (*self.leading, self.steps))
+
+    @property
+    def start(self):
+        """One token for each sequence."""
+        return np.random.default_rng(self.seed + 3).integers(0, self.sizes[0], self.leading)
+
+    @property
+    def lengths(self):
+        """Of any order, the first 0 and the last T."""
+        lengths = np.random.default_rng(self.seed + 4).integers(0, self.steps + 1, self.leading)
+        lengths.flat[:1], lengths.flat[-1:] = 0, self.steps
+        return lengths
+
+    def members(self):
+        return list(np.ndindex(self.leading))
+
+
+@st.composite
+def situations(draw, cases=CASES, *, steps=9, width=150, batches=True, closed=False):
+    """`closed`: what comes out has the size of what goes in."""
+    case = draw(st.sampled_from(cases))
+    sizes = tuple(draw(st.lists(st.integers(1, width), min_size=len(case.sizes), max_size=len(case.sizes))))
+    leading = tuple(draw(st.lists(st.integers(1, 4), max_size=3))) if batches else ()
+    sizes = (*sizes[:-1], sizes[0]) if closed else sizes
+    return Situation(case, draw(st.sampled_from(DTYPES)), sizes, leading, draw(st.integers(0, steps)), draw(st.integers(0, 99)))
+
+
+def one_hot(tokens, size, dtype):
+    return np.eye(size, dtype=dtype)[tokens]
+
+
+def exact(value):
+    """A state or an input for the float64 reference."""
+    if isinstance(value, tuple):
+        return tuple(exact(entry) for entry in value)
+    return value if value is None or value.dtype.kind in "iu" else value.astype(np.float64)
+
+
+def assert_equals_reference(situation, x, **options):
+    """Output and last states are the reference's."""
+    output, last = run(situation.model, x, situation.states, **options)
+    expected, expected_last = run(situation.reference, exact(x), exact(situation.states), **options)
+    assert_close(output, expected, situation.dtype)
+    for one, other in zip(last, expected_last, strict=True):
+        assert_close(one, other, situation.dtype)

@@ -1,0 +1,254 @@
+"""A stream has the bits of the whole run, however the run is cut into calls."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .cases import DTYPES, MODEL, Case, assert_close, assert_same_bits, run
+from .situations import TIMED, exact, often, situations
+
+every_case = pytest.mark.parametrize("case", TIMED, ids=lambda case: case.name)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def state_of(case, states):
+    """The states as the case's model takes them: an RNN its own, a Sequential a tuple."""
+    return states if case.sequential or len(case.layers) > 1 else states[0]
+
+
+def overwrite(states):
+    for state in states:
+        state[...] = 7
+
+
+def assert_same_state(actual, expected):
+    if isinstance(expected, tuple):
+        assert isinstance(actual, tuple)
+        for one, other in zip(actual, expected, strict=True):
+            assert_same_bits(one, other)
+    else:
+        assert_same_bits(actual, expected)
+
+
+@every_case
+@every_dtype
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3)])
+def test_whole_run_at_every_cut(case, dtype, leading):
+    """Two chunks have the bits of the whole, wherever it is cut, empty chunks too; so has the state in the end."""
+    model, (x, states) = case.layer(dtype), case.data(dtype, leading, 9)
+    output, last = run(model, x, states)
+    for cut in range(10):
+        stream = model.stream(state_of(case, states))
+        pieces = [stream(x[..., :cut, :]), stream(x[..., cut:, :])]
+        assert_same_bits(np.concatenate(pieces, axis=-2), output)
+        assert_same_state(stream.state, state_of(case, last))
+
+
+@every_case
+@every_dtype
+@pytest.mark.parametrize("leading", [(), (3,), (2, 3), (70,)])
+def test_step_by_step(case, dtype, leading):
+    """Single steps have the bits of the whole, and after each the state is that of the run so far."""
+    model, (x, states) = case.layer(dtype), case.data(dtype, leading, 6)
+    output, _ = run(model, x, states)
+    stream = model.stream(state_of(case, states))
+    for t in range(6):
+        assert_same_bits(stream.step(x[..., t, :]), output[..., t, :])
+        assert_same_state(stream.state, state_of(case, run(model, x[..., : t + 1, :], states)[1]))
+
+
+@often
+@given(situations(TIMED, steps=20), st.lists(st.integers(0, 5), max_size=8), st.booleans(), st.booleans())
+def test_any_calls(s, cuts, tokens, reuse):
+    """Chunks and single steps (0) in any order, of vectors or tokens, into out= or not, have the bits of the whole."""
+    x, axis, t = s.tokens if tokens else s.x, len(s.leading), 0
+    output, last = run(s.model, x, s.states)
+    stream = s.model.stream(state_of(s.case, s.states))
+    for length in [*cuts, s.steps]:
+        single = length == 0 and t < s.steps
+        here, expected = (part.take(t if single else range(t, min(s.steps, t + length)), axis=axis) for part in (x, output))
+        out = np.full_like(expected, np.nan, order="C") if reuse else None
+        result = (stream.step if single else stream)(here, out=out)
+        assert result is out or not reuse
+        assert_same_bits(result, expected)
+        t = min(s.steps, t + max(1, length))
+    assert_same_state(stream.state, state_of(s.case, last))
+
+
+@often
+@given(situations(TIMED), st.booleans())
+def test_reference(s, tokens):
+    """Steps are the reference's."""
+    x = s.tokens if tokens else s.x
+    expected, _ = run(s.reference, exact(x), exact(s.states))
+    stream = s.model.stream(state_of(s.case, s.states))
+    for t in range(s.steps):
+        x_t = x[..., t] if tokens else x[..., t, :]
+        assert_close(stream.step(x_t), expected[..., t, :], s.dtype)
+
+
+@every_dtype
+def test_long_chunks(dtype):
+    """A chunk that is worked through in many pieces, and single steps after it, have the bits of the whole."""
+    case = Case("", (("RNN", "tanh"), ("Dense", "softmax")), (40, 60, 30))
+    model, (x, states) = case.layer(dtype), case.data(dtype, (2,), 20_000)
+    output, _ = model(x, states)
+    stream = model.stream(states)
+    assert_same_bits(stream(x[:, :19_990]), output[:, :19_990])
+    for t in range(19_990, 20_000):
+        assert_same_bits(stream.step(x[:, t]), output[:, t])
+
+
+LAYOUTS = {
+    "list": np.ndarray.tolist,
+    "float16": lambda x: x.astype(np.float16),
+    "float64": lambda x: x.astype(np.float64),
+    "boolean": lambda x: x > 0,
+    "byte-swapped": lambda x: x.astype(x.dtype.newbyteorder("S")),
+    "fortran": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "reversed": lambda x: x[::-1, ..., ::-1].copy()[::-1, ..., ::-1],
+}
+
+
+@every_dtype
+@pytest.mark.parametrize("change", LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts(dtype, change):
+    """A step's vector, a chunk and a state may have any layout and dtype that a whole run's may have."""
+    model, (x, states) = MODEL.layer(dtype), MODEL.data(dtype, (3,), 4)
+    expected, _ = model(np.array(change(x)), tuple(np.array(change(state)) for state in states))
+    stream = model.stream(tuple(change(state) for state in states))
+    assert_same_bits(stream.step(change(x[:, 0])), expected[:, 0])
+    assert_same_bits(stream(change(x[:, 1:])), expected[:, 1:])
+
+
+@every_case
+def test_fresh_arrays(case):
+    """What a call has returned is not written to by the calls after it."""
+    model, (x, _) = case.layer(np.float64), case.data(np.float64, (3,), 6)
+    output, _ = run(model, x)
+    stream = model.stream()
+    results = [stream.step(x[:, 0]), stream.step(x[:, 1]), stream(x[:, 2:4]), stream(x[:, 4:])]
+    assert_same_bits(np.concatenate([results[0][:, None], results[1][:, None], *results[2:]], axis=1), output)
+
+
+@every_case
+def test_the_state_is_a_copy_both_ways(case):
+    """Writing to a state that was set, given or read changes no stream, and the stream changes none of them."""
+    model, (x, states) = case.layer(np.float64), case.data(np.float64, (3,), 4)
+    output, last = run(model, x, states)
+    given_states = tuple(state.copy() for state in states)
+    stream = model.stream(state_of(case, given_states))
+    overwrite(given_states)
+    assert_same_bits(stream(x[:, :2]), output[:, :2])
+    before = stream.state if isinstance(stream.state, tuple) else (stream.state,)
+    overwrite(before)
+    assert_same_bits(stream(x[:, 2:]), output[:, 2:])
+    assert_same_state(stream.state, state_of(case, last))
+    assert all((state == 7).all() for state in (*given_states, *before))
+
+
+@every_case
+@every_dtype
+def test_state_is_settable(case, dtype):
+    """A state that was read and is set again brings the stream back to that place."""
+    model, (x, states) = case.layer(dtype), case.data(dtype, (3,), 6)
+    stream = model.stream(state_of(case, states))
+    stream(x[:, :2])
+    state, first = stream.state, stream(x[:, 2:])
+    stream.state = state
+    assert_same_bits(stream(x[:, 2:]), first)
+    stream.state = state_of(case, states)
+    assert_same_bits(stream(x), run(model, x, states)[0])
+
+
+@every_case
+@every_dtype
+def test_reset(case, dtype):
+    """reset goes back to zeros, whatever state the stream was made with."""
+    model, (x, states) = case.layer(dtype), case.data(dtype, (3,), 4)
+    stream = model.stream(state_of(case, states))
+    stream(x)
+    stream.reset()
+    assert_same_bits(stream(x), run(model, x)[0])
+
+
+def test_no_state_means_zeros():
+    """None, and a tuple with None in it, mean zeros, at the start and when set."""
+    model, (x, (first, second)) = MODEL.layer(np.float64), MODEL.data(np.float64, (3,), 4)
+    for state, same in ((None, None), ((None, second), (np.zeros_like(first), second)), ([first, None], (first, np.zeros_like(second)))):
+        stream = model.stream(state)
+        assert_same_bits(stream(x), model(x, same)[0])
+        stream.state = state
+        assert_same_bits(stream(x), model(x, same)[0])
+
+
+def test_bare_state():
+    """Where there is one recurrent layer its state alone will do; it is read as a tuple."""
+    case = Case("", (("RNN", "tanh"), ("Dense", "softmax")), (5, 20, 3))
+    model, (x, (state,)) = case.layer(np.float32), case.data(np.float32, (3,), 4)
+    stream = model.stream(state)
+    output, last = model(x, state)
+    assert_same_bits(stream(x), output)
+    assert_same_state(stream.state, last)
+    stream.state = state
+    assert_same_bits(stream(x), output)
+
+
+def test_streams_are_independent():
+    """Streams of one model, and the model's own calls between theirs, do not touch one another."""
+    model, (x, states) = MODEL.layer(np.float64), MODEL.data(np.float64, (2,), 5)
+    output, _ = model(x, states)
+    streams = [model.stream(tuple(state[n] for state in states)) for n in range(2)]
+    for t in range(5):
+        for n, stream in enumerate(streams):
+            assert_same_bits(stream.step(x[n, t]), output[n, t])
+        assert_same_bits(model(x, states)[0], output)
+
+
+DUPLICATES = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda stream: pickle.loads(pickle.dumps(stream))}
+
+
+@every_case
+@pytest.mark.parametrize("duplicate", DUPLICATES.values(), ids=DUPLICATES)
+def test_copies(case, duplicate):
+    """A copy of a stream goes on from the same state, by itself."""
+    model, (x, states) = case.layer(np.float64), case.data(np.float64, (3,), 6)
+    output, last = run(model, x, states)
+    stream = model.stream(state_of(case, states))
+    stream(x[:, :2])
+    other, before = duplicate(stream), stream.state
+    assert_same_bits(other(x[:, 2:]), output[:, 2:])
+    assert_same_state(other.state, state_of(case, last))
+    assert_same_state(stream.state, before)
+    assert_same_bits(stream.step(x[:, 2]), output[:, 2])
+
+
+REFUSED = {
+    "another batch": lambda stream, x: stream(x[:2]),
+    "another batch, a step": lambda stream, x: stream.step(x[:2, 0]),
+    "another size": lambda stream, x: stream(x[..., :-1]),
+    "a token out of range": lambda stream, x: stream.step([0, 1, 11]),
+    "an out of another shape": lambda stream, x: stream(x, out=np.zeros((3, 4, 100))),
+    "an out for a chunk": lambda stream, x: stream.step(x[:, 0], out=np.zeros((3, 4, 101))),
+    "a state of another batch": lambda stream, x: setattr(stream, "state", (np.zeros((2, 66)), np.zeros((2, 37)))),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED)
+def test_an_error_leaves_the_stream_as_it_was(refused):
+    """A call that is refused, or a state, changes no state."""
+    model, (x, states) = MODEL.layer(np.float64), MODEL.data(np.float64, (3,), 4)
+    assert MODEL.sizes == (11, 66, 37, 101)
+    stream = model.stream(states)
+    first = stream(x)
+    before = stream.state
+    with pytest.raises(ValueError, match="must"):
+        refused(stream, x)
+    assert_same_state(stream.state, before)
+    assert_same_bits(stream(x), model(x, before)[0])
+    assert not np.array_equal(first, model(x, before)[0])
