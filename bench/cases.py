@@ -1,11 +1,13 @@
-"""The named shapes that every benchmark goes over, and their arrays."""
+"""The named shapes that every benchmark goes over, their arrays, and how a call is compared and timed."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastrnn import reference
+from tests.cases import TOLERANCES
 
 DTYPES = ("float32", "float64")
 
@@ -42,7 +44,17 @@ SHAPES = (
     Shape("recurrence 256", 1000, 1, 256),
 )
 
-STREAM = Shape("stream", 1, 32, 64)
+STREAM = Shape("stream", 100, 32, 64)
+
+WORDS = Shape("words", 1000, 80, 192, 80)  # of the example model
+GENERATED = (Shape("few words", 1000, 32, 64, 32), WORDS)
+TOKENS = (WORDS, Shape("large vocabulary", 200, 10_000, 128))
+
+LONG_TAILS = (
+    Shape("long tail of small", 400, 64, 128, batch=256),
+    Shape("long tail of medium", 400, 128, 256, batch=256),
+    Shape("long tail of few", 400, 64, 128, batch=16),
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,10 @@ class Problem:
     b: np.ndarray
     h0: np.ndarray
     expected: np.ndarray  # float64
+
+    def exact(self) -> "Problem":
+        """The same in float64."""
+        return dataclasses.replace(self, **{name: a.astype(np.float64) for name, a in vars(self).items() if a is not None})
 
 
 @functools.lru_cache(maxsize=1)
@@ -71,8 +87,33 @@ def problem(shape: Shape, dtype: str) -> Problem:
     U, W, b = draw(shape.hidden, shape.inputs), draw(shape.hidden, shape.hidden), draw(shape.hidden)
     V = draw(shape.outputs, shape.hidden) if shape.outputs else None
     x, h0 = rng.random((*leading, shape.steps, shape.inputs)).astype(dtype), draw(*leading, shape.hidden)
-    exact = [None if array is None else array.astype(np.float64) for array in (x, U, W, V, b, h0)]
-    expected, _ = reference.RNN(exact[1], exact[2], exact[4])(exact[0], exact[5])
-    if V is not None:
-        expected = reference.Dense(exact[3], activation="softmax")(expected)
-    return Problem(x, U, W, V, b, h0, expected)
+    drawn = Problem(x, U, W, V, b, h0, x)
+    exact = drawn.exact()
+    expected, _ = reference.RNN(exact.U, exact.W, exact.b)(exact.x, exact.h0)
+    if exact.V is not None:
+        expected = reference.Dense(exact.V, activation="softmax")(expected)
+    return dataclasses.replace(drawn, expected=expected)
+
+
+def draw_tokens(shape: Shape) -> np.ndarray:
+    """One token a step, of the shape's inputs."""
+    return np.random.default_rng(1).integers(shape.inputs, size=shape.steps)
+
+
+def draw_lengths(shape: Shape) -> np.ndarray:
+    """Lengths as those of sentences: half below a tenth of the steps, and a long tail of which the longest has them all."""
+    lengths = np.random.default_rng(1).lognormal(np.log(shape.steps / 10), 1.0, shape.batch).astype(int).clip(1, shape.steps)
+    lengths[lengths.argmax()] = shape.steps
+    return lengths
+
+
+def compare_and_time(benchmark, group, way, call, expected):
+    """Right, then fast."""
+    result = call()
+    if expected.dtype.kind == "f":
+        tolerance = TOLERANCES[result.dtype] * max(1, np.abs(expected).max())
+        np.testing.assert_allclose(result.reshape(-1), expected.reshape(-1), rtol=0, atol=tolerance)
+    else:
+        np.testing.assert_array_equal(result[: len(expected)], expected)
+    benchmark.group, benchmark.name = group, way
+    benchmark(call)

@@ -5,8 +5,7 @@ import pytest
 from scipy.special import softmax
 
 import fastrnn
-from bench.cases import DTYPES, SHAPES, STREAM, problem
-from tests.cases import TOLERANCES
+from bench.cases import DTYPES, SHAPES, compare_and_time, problem
 
 
 def notebook(p):
@@ -54,25 +53,8 @@ ROWS = [
 ]
 
 
-def compare_and_time(benchmark, shape, dtype, way, call):
-    expected = problem(shape, dtype).expected
-    tolerance = TOLERANCES[np.dtype(dtype)] * max(1, np.abs(expected).max())
-    np.testing.assert_allclose(call().reshape(-1), expected.reshape(-1), rtol=0, atol=tolerance)
-    benchmark.group, benchmark.name = f"{shape}, {dtype}", way
-    benchmark(call)
-
-
 @pytest.mark.parametrize(("shape", "dtype", "way"), ROWS)
 def test_forward(benchmark, shape, dtype, way):
     """A whole sequence, or a batch of them."""
-    compare_and_time(benchmark, shape, dtype, way, WAYS[way](problem(shape, dtype)))
-
-
-@pytest.mark.parametrize("way", ["NumPy step", "rnn(x, h)"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_stream(benchmark, dtype, way):
-    """One step, the state handed in and out."""
-    p = problem(STREAM, dtype)
-    x_t, rnn = p.x[0], fastrnn.RNN(p.U, p.W, p.b)
-    calls = {"NumPy step": lambda: np.tanh(p.U @ x_t + p.W @ p.h0 + p.b), "rnn(x, h)": lambda: rnn(p.x, p.h0)[0]}
-    compare_and_time(benchmark, STREAM, dtype, way, calls[way])
+    p = problem(shape, dtype)
+    compare_and_time(benchmark, f"{shape}, {dtype}", way, WAYS[way](p), p.expected)

@@ -1,0 +1,31 @@
+"""The README's figure: drawn by its script, and every line in it runs."""
+
+import numpy as np
+import pytest
+
+import fastrnn
+from bench import topologies
+from bench.cases import DTYPES, WORDS, problem
+
+SHAPES = ((1, 80), (4,), (80,), (4, 80), (3,))
+
+
+def test_figure():
+    """The file is what `python -m bench.topologies` draws."""
+    assert topologies.FIGURE.read_text(encoding="utf-8") == topologies.draw()
+
+
+@pytest.mark.parametrize(
+    ("topology", "shape"), list(zip(topologies.TOPOLOGIES, SHAPES, strict=True)), ids=[t.name for t in topologies.TOPOLOGIES]
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_line(topology, shape, dtype):
+    """The line gives as many steps as its panel shows, and where it shows one for a whole sequence, no axis of steps."""
+    p = problem(WORDS, dtype)
+    encoder = fastrnn.RNN(p.U, p.W, p.b)
+    decoder = fastrnn.Sequential(encoder, fastrnn.Dense(p.V, activation="softmax"))
+    steps = sum(t != topology.start for t in topology.inputs)
+    names = {"fastrnn": fastrnn, "encoder": encoder, "decoder": decoder, "model": decoder, "x": p.x[:steps], "start": 0}
+    exec(topology.line, names)
+    output = names["ys" if "ys" in names else "y"]
+    assert np.shape(output) == shape
