@@ -104,7 +104,7 @@ class Stream:
             network = self._network
             numbers: Array | None = None
             if isinstance(x_t, np.ndarray):
-                if x_t.shape == self._vector and x_t.dtype == self._dtype and x_t.flags.carray:
+                if type(x_t) is np.ndarray and x_t.shape == self._vector and x_t.dtype == self._dtype and x_t.flags.carray:
                     numbers, tokens, inputs = x_t, NO_TOKENS, network.input_size
             elif type(x_t) is int and self._vector == (network.input_size,) and 0 <= x_t < network.input_size:
                 numbers, tokens, inputs = self._nothing, self._token, 1

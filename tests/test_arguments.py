@@ -304,6 +304,11 @@ ERRORS = {
         ValueError,
         "h0 must have shape (3,) for x of shape (7, 2) and hidden_size=3, got (4,)",
     ),
+    "masked step": (
+        lambda: RNN_2_3.stream(ones(3)).step(np.ma.masked_less(X[0, 0], 0)),
+        TypeError,
+        "x_t must not be a masked array; pass x_t.filled(value)",
+    ),
     "masked x": (
         lambda: RNN_2_3(np.ma.masked_less(X, 0)),
         TypeError,
