@@ -152,7 +152,7 @@ def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, length
     if per_step:
         return terms
     # the exact sum, rounded once: it depends neither on the padding nor on the batch
-    return np.array([math.fsum(row) for row in terms.reshape(math.prod(leading), -1)]).reshape(leading)[()]
+    return np.array([math.fsum(row) for row in terms.reshape(math.prod(leading), terms.shape[-1])]).reshape(leading)[()]
 
 
 def generate(

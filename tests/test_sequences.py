@@ -409,3 +409,12 @@ def test_bits_per_character_of_the_chapter(chapter):
     model, sentences = chapter
     tokens = list(itertools.chain(*sentences))
     np.testing.assert_allclose(-fastrnn.log_likelihood(model, tokens) / 25_140 / np.log(2), 2.135948712, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (0, 0), (2, 0, 3), (3, 0)])
+def test_scores_of_an_empty_batch(shape):
+    """No sequences have no scores, and sequences of no tokens score 0."""
+    model = fastrnn.Sequential(fastrnn.RNN(np.eye(3, 4), np.eye(3)), fastrnn.Dense(np.ones((4, 3)), activation="softmax"))
+    tokens = np.zeros(shape, int)
+    np.testing.assert_array_equal(fastrnn.log_likelihood(model, tokens), np.zeros(shape[:-1]), strict=True)
+    assert fastrnn.log_likelihood(model, tokens, per_step=True).shape == (*shape[:-1], max(shape[-1] - 1, 0))

@@ -64,7 +64,7 @@ def run(
     # states                 for each recurrent layer (total, H): sequences first to first + count are advanced
     # x                      (count, steps, I) from x_at, sequences x_sequence elements apart; read only but for feedback
     # tokens                 instead of x: (count, steps); empty where x is given; read only but for feedback
-    # ragged                 (RAGGED, count) where sequences differ in length, longest first, else empty: where each is in x or
+    # ragged                 (3, count) where sequences differ in length, longest first, else empty: where each is in x or
     #                        tokens, where in out and states, and its length
     # feedback               settings and random numbers where the output of a step is the next one's input: it is written behind
     #                        the last input, for which x or tokens has room. Else None: what generates is compiled when it is needed
