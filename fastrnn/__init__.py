@@ -5,6 +5,20 @@ from .functional import rnn_forward
 from .layers import RNN, Dense, Sequential
 from .sequences import generate, log_likelihood, pad, unpad
 from .streaming import Stream
+from .threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
-__all__ = ["RNN", "Dense", "Sequential", "Stream", "generate", "log_likelihood", "pad", "reference", "rnn_forward", "unpad"]
+__all__ = [
+    "RNN",
+    "Dense",
+    "Sequential",
+    "Stream",
+    "generate",
+    "get_num_threads",
+    "log_likelihood",
+    "pad",
+    "reference",
+    "rnn_forward",
+    "set_num_threads",
+    "unpad",
+]

@@ -18,17 +18,21 @@ def is_nested_list(value: object) -> bool:
 
 
 def as_array(name: str, value: ArrayLike) -> Array:
-    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and isinstance(value, np.ma.MaskedArray):
+    array = value if type(value) is np.ndarray else other_as_array(name, value)
+    if array.dtype.kind not in REAL_KINDS:
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array
+
+
+def other_as_array(name: str, value: ArrayLike) -> Array:
+    if isinstance(value, np.ndarray) and isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array; pass {name}.filled(value)")
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except ValueError as error:
         if not isinstance(value, (list, tuple)):
             raise
         raise ValueError(f"{name} must be an array or a rectangular nested list, got rows of different lengths") from error
-    if array.dtype.kind not in REAL_KINDS:
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    return array
 
 
 def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
@@ -87,8 +91,7 @@ def check_layers(layers: Sequence[Any], kinds: tuple[type, ...]) -> None:
             )
 
 
-def check_numbers(name: str, value: ArrayLike, input_size: int) -> Array:
-    x = as_array(name, value)
+def check_numbers(name: str, x: Array, input_size: int) -> Array:
     if x.ndim < 2:
         raise ValueError(f"{name} must have shape (..., T, {input_size}), got {x.shape}")
     if x.shape[-1] != input_size:
@@ -161,12 +164,12 @@ def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Arr
     return lengths.reshape(-1).astype(np.int64)
 
 
-def check_state(name: str, value: ArrayLike, leading: tuple[int, ...], hidden_size: int, *, given: str, shape: tuple[int, ...]) -> Array:
+def check_state(name: str, value: ArrayLike, expected: tuple[int, ...], *, given: str, shape: tuple[int, ...]) -> Array:
     """Check a state against the input that it was given with, named and of such a shape."""
     state = as_array(name, value)
-    expected = (*leading, hidden_size)
     if state.shape != expected:
-        raise ValueError(f"{name} must have shape {expected} for {given} of shape {shape} and hidden_size={hidden_size}, got {state.shape}")
+        sizes = f"{given} of shape {shape} and hidden_size={expected[-1]}"
+        raise ValueError(f"{name} must have shape {expected} for {sizes}, got {state.shape}")
     return state
 
 
@@ -263,6 +266,12 @@ def check_sampling(steps: object, temperature: object, top_k: object, stop: obje
         raise ValueError(f"stop must be None for feedback='output', which generates no tokens, got {stop!r}")
     if stop is not None and (not isinstance(stop, (int, np.integer)) or not 0 <= stop < vocabulary):
         raise ValueError(f"stop must be a token from 0 to {vocabulary - 1}, got {stop!r}")
+
+
+def check_thread_count(name: str, n: object) -> int:
+    if not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f"{name} must be an integer from 1 up, got {n!r}")
+    return int(n)
 
 
 def nothing_to_choose(nothing: Array) -> None:

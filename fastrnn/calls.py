@@ -1,5 +1,6 @@
 """One call of a model: its states and its output, whole or of the last step alone."""
 
+import itertools
 import math
 from typing import Any
 
@@ -7,26 +8,44 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import Array, check_lengths, check_out, check_state
-from .forward import Network, assign, run_network
+from .forward import assign, run_at_once, run_network
 from .kernels.network import ELMAN, KIND
+from .packing import Network
+
+
+def call_at_once(network: Network, x: object, state: object) -> tuple[Array, Array] | None:
+    """Run what needs no conversion and no second look: 3 us less than with all checks. None for anything else, wrong or right."""
+    dtype, sizes = network.weights.dtype, network.hidden_sizes
+    if type(x) is not np.ndarray or x.dtype != dtype or x.ndim < 2 or not x.flags.carray:
+        return None
+    shape = x.shape
+    if shape[-1] != network.input_size or len(sizes) != 1:
+        return None
+    expected = sizes if x.ndim == 2 else (*shape[:-2], *sizes)
+    if state is None:
+        final = np.zeros(expected, dtype)
+    elif type(state) is np.ndarray and state.dtype == dtype and state.shape == expected:
+        final = state.copy()
+    else:
+        return None
+    output = run_at_once(network, x, final)
+    return None if output is None else (output, final)
 
 
 def start_states(
     network: Network, states: list[tuple[str, Any]], leading: tuple[int, ...], *, given: str, shape: tuple[int, ...]
 ) -> tuple[Array, tuple[Array, ...], list[tuple[str, Array]]]:
     """Copy states into one array: return that, a view of it for each recurrent layer, and the states given."""
-    sequences = math.prod(leading)
-    flat = np.zeros(sequences * sum(network.hidden_sizes), network.weights.dtype)
-    views, checked, end = [], [], 0
-    for (name, value), hidden_size in zip(states, network.hidden_sizes, strict=True):
-        start, end = end, end + sequences * hidden_size
-        view = flat[start:end].reshape(*leading, hidden_size)
+    sequences, sizes = math.prod(leading), network.hidden_sizes
+    flat, ends = np.zeros(sequences * sum(sizes), network.weights.dtype), [sequences * end for end in itertools.accumulate(sizes)]
+    views = tuple([flat[end - sequences * size : end].reshape(*leading, size) for end, size in zip(ends, sizes, strict=True)])
+    checked = []
+    for (name, value), view in zip(states, views, strict=True):
         if value is not None:
-            state = check_state(name, value, leading, hidden_size, given=given, shape=shape)
+            state = check_state(name, value, view.shape, given=given, shape=shape)
             checked.append((name, state))
             assign(view, state)
-        views.append(view)
-    return flat, tuple(views), checked
+    return flat, views, checked
 
 
 def call(
@@ -40,8 +59,9 @@ def call(
     return_sequences: bool = True,
 ) -> tuple[Array, tuple[Array, ...]]:
     """Check what is left to check, and run."""
-    dtype, leading, steps = network.weights.dtype, x.shape[:-2], x.shape[-2]
-    flat, final, inputs = start_states(network, states, leading, given="x", shape=x.shape[:-1] if tokens else x.shape)
+    *_, steps, _ = given = x.shape
+    dtype, leading = network.weights.dtype, given[:-2]
+    flat, final, inputs = start_states(network, states, leading, given="x", shape=given[:-1] if tokens else given)
     valid = None if lengths is None else check_lengths(lengths, leading, steps)
     shape = (*leading, steps, network.output_size) if return_sequences else (*leading, network.output_size)
     if out is not None:

@@ -1,142 +1,81 @@
-"""Packs layers into the form that the kernels read, and runs them over arrays in kernel calls of bounded work."""
+"""Runs packed layers over arrays, in kernel calls of bounded work, alone or with the help of other threads."""
 
+import functools
 import math
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from .arguments import Array
 from .kernels import network as kernels
-from .kernels.elementary import ACTIVATIONS
-from .kernels.product import first_half, pack, padded
-from .kernels.softmax import BLOCK
-
-CODES: dict[str | None, int] = {
-    None: ACTIVATIONS.index("identity"),
-    **{name: code for code, name in enumerate(ACTIVATIONS)},
-    "softmax": kernels.SOFTMAX,
-    "log_softmax": kernels.LOG_SOFTMAX,
-}
+from .kernels.jit import machine_code
+from .kernels.network import IN_OUT, IN_X, LENGTH
+from .kernels.team import CLOSED, GATE, LINE, MET, PIECE, await_piece
+from .kernels.tile import HAS_FMA, ROWS
+from .packing import WORKSPACE, Network, empty_aligned, rows_that_fit
+from .threads import get_num_threads, pool
 
 INT64 = np.dtype(np.int64)
 NO_TOKENS = np.empty(0, np.int64)
-NO_RAGGED = np.empty((3, 0), np.int64)
+NOTHING_SHARED = np.empty(0, np.int64)
 
-ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
-WORKSPACE = 1 << 19  # bytes for the rows of one layer: two such stay in L2 beside the weights
 CONVERTED = 1 << 20  # bytes of x converted at a time
-WORK = 50_000_000  # multiplications a kernel call: milliseconds, and below a second even without FMA hardware
-FEWEST_ROWS = 16  # of a layer whose rows are long, so that tiles are full, as far as WIDEST_WORKSPACE bytes allow
-WIDEST_WORKSPACE = 1 << 23
-PACKED = 1 << 22  # weights packed in a kernel call
-WHOLE_PANELS = 256  # columns: a multiple of every panel's
+# Multiplications a kernel call, of each thread and of all: 50 ms, and below a second where nobody comes to help
+WORK, MOST_WORK = (200_000_000, 800_000_000) if HAS_FMA else (50_000_000, 50_000_000)
+
+MOST_HELPERS, MOST_BY_STEPS = 255, 7  # who share every step all meet at every step
+WORTH_HELP = 1 << 26  # bytes of weights to multiply by, 0.3 ms: with less, help comes too late
+WARM_UP = 8_000_000  # multiplications before those who are to share steps must be there
+FEW_SEQUENCES, LARGE = 16, 1 << 20  # bytes of weight_hh: with more, half of them for all sequences is faster than all for half of those
+SHARED = 1 << 18  # bytes of weight_hh: with fewer, meeting at every step takes longer than it saves
 
 
-class Part(NamedTuple):
-    """A layer as the kernels see it: its matrices, and what follows their product."""
-
-    kind: int
-    weights: tuple[Array, ...]
-    bias: Array | None
-    activation: str | None
-
-
-class Network(NamedTuple):
-    """Layers packed."""
-
-    layers: Array
-    weights: Array
-    input_size: int
-    output_size: int
-    hidden_sizes: tuple[int, ...]
-    widest: int
-    work: int
-
-
-def empty_aligned(size: int, dtype: DTypeLike) -> Array:
-    itemsize = np.dtype(dtype).itemsize
-    buffer = np.empty(size * itemsize + ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % ALIGNMENT
-    return buffer[start : start + size * itemsize].view(dtype)
+@functools.cache
+def compiled_run(dtype: str) -> Callable[..., None]:
+    """The kernel for layers of a dtype, given by its character, without feedback."""
+    numbers = np.empty(0, dtype)
+    arrays = numbers, NO_TOKENS, numbers, np.empty((0, len(kernels.FIELDS)), np.int64), numbers, None, NOTHING_SHARED
+    return machine_code(kernels.run, *arrays, 0, 0, 0, False, *[0] * 11, False)
 
 
 class Scratch(threading.local):
     """Each thread's workspace, kept from call to call: nothing in it outlives a kernel call."""
 
     def __init__(self) -> None:
-        self.workspaces: dict[np.dtype[Any], Array] = {}
-
-    def rows(self, width: int, dtype: np.dtype[Any]) -> tuple[Array, int]:
-        """Give rows of so many elements for two layers, and how many for each: WORKSPACE bytes, or more where they are long."""
-        row = width * dtype.itemsize
-        count = max(WORKSPACE // row, min(FEWEST_ROWS, WIDEST_WORKSPACE // row), 2)
-        if count * row > WORKSPACE:
-            return empty_aligned(2 * count * width, dtype), count
-        workspace = self.workspaces.get(dtype)
-        if workspace is None:
-            workspace = self.workspaces[dtype] = empty_aligned(2 * WORKSPACE // dtype.itemsize, dtype)
-        return workspace, count
+        self.kept = empty_aligned(2 * WORKSPACE, np.uint8)
+        self.address = self.kept.ctypes.data
 
 
 scratch = Scratch()
 
 
-def own_workspace(network: Network) -> Array:
-    """A workspace for single steps of a network that no other call uses."""
-    return empty_aligned(2 * FEWEST_ROWS * max(network.widest, network.input_size), network.weights.dtype)
+def workspace_of(size: int) -> tuple[int, Array]:
+    """Give the address of so many bytes, and the array that they are in."""
+    if size <= 2 * WORKSPACE:
+        return scratch.address, scratch.kept
+    own = empty_aligned(size, np.uint8)
+    return own.ctypes.data, own
 
 
-def pack_network(parts: Sequence[Part]) -> Network:
-    dtype = parts[0].weights[0].dtype
-    fields, matrices, biases, size = [], [], [], 0
-    for part in parts:
-        outputs, inputs = part.weights[0].shape
-        columns = padded(outputs, dtype.itemsize)
-        starts = []
-        for matrix in part.weights:
-            matrices.append((matrix, columns, size))
-            starts.append(size)
-            size += columns * matrix.shape[1]
-        biases.append((part.bias, size, columns))
-        activation = CODES[part.activation]
-        stride = columns if activation < kernels.SOFTMAX else columns + -columns % BLOCK
-        half = first_half(outputs, dtype.itemsize)
-        fields.append((part.kind, inputs, outputs, columns, stride, activation, half, starts[0], starts[-1], size))
-        size += columns
-    weights = empty_aligned(size, dtype)
-    for matrix, columns, start in matrices:
-        contiguous = matrix if matrix.flags.carray else matrix.copy()
-        piece = max(1, PACKED // (matrix.shape[1] * WHOLE_PANELS)) * WHOLE_PANELS
-        for column in range(0, columns, piece):
-            pack(contiguous[column : column + piece], min(piece, columns - column), weights, start + column * matrix.shape[1])
-    for bias, start, columns in biases:
-        weights[start : start + columns] = 0
-        if bias is not None:
-            weights[start : start + len(bias)] = bias
-    return Network(
-        layers=np.array(fields, np.int64),
-        weights=weights,
-        input_size=fields[0][1],
-        output_size=fields[-1][2],
-        hidden_sizes=tuple([part.weights[0].shape[0] for part in parts if part.kind == kernels.ELMAN]),
-        widest=max([field[4] for field in fields]),
-        work=size,
-    )
+def run_at_once(network: Network, x: Array, final: Array) -> Array | None:
+    """Run sequences of one recurrent layer in one kernel call, where that will do, and give the output; `final` is left holding h_n.
 
-
-def spans(count: int, steps: int, work: int, together: int) -> Iterator[tuple[int, int, int, int]]:
-    """Cut count sequences of so many steps into pieces (first, count, start, steps) of at most WORK, or a single step of `together`."""
-    if count * steps * work <= WORK:
-        yield 0, count, 0, steps
-        return
-    sequences = max(together, WORK // max(1, steps * work) // together * together)
-    length = max(1, WORK // (min(count, sequences) * work))
-    for first in range(0, count, sequences):
-        for start in range(0, steps, length):
-            yield first, min(sequences, count - first), start, min(length, steps - start)
+    x is C-contiguous, of the layers' dtype, and of the right shape.
+    """
+    *leading, steps, inputs = x.shape
+    sequences, weights = math.prod(leading), network.weights
+    if not 0 < sequences * steps * network.work * weights.itemsize < WORTH_HELP:
+        return None
+    output = np.empty((*leading, steps, network.output_size), weights.dtype)
+    workspace, _owner = workspace_of(network.workspace)
+    compiled_run(weights.dtype.char)(
+        x.ravel(), NO_TOKENS, output.ravel(), network.layers, final.ravel(), None, NOTHING_SHARED, network.buffer,
+        steps * network.output_size, 0, False, workspace, 1 if sequences == 1 else side_by_side(sequences, network.rows, 1),
+        0, steps * inputs, 0, 0, sequences, 0, sequences, steps, 0, False,
+    )  # fmt: skip
+    return output
 
 
 def run_network(
@@ -158,52 +97,141 @@ def run_network(
     Where states are None, those of a single recurrent layer start from h0 (..., H), or zeros, and are not kept.
     """
     *leading, given, inputs = x.shape
-    steps = given - further
-    sequences = math.prod(leading)
+    sequences, steps = math.prod(leading), given - further
     if not sequences or steps <= 0:
         return
-    outputs, weights, work = network.output_size, network.weights, network.work
+    helpers, by_steps = division(network, sequences, steps, fed_back=feedback is not None)
+    weights, work, out_sequence = network.weights, network.work, steps * network.output_size
+    width, rows = network.widest, network.rows
+    if lengths is not None and not tokens and inputs > width:  # the rows of x are brought together there too
+        width, rows = inputs, rows_that_fit(inputs, weights.itemsize)
+    takers = 1 if by_steps else helpers + 1
+    together, most = min(rows // 2, kernels.TOGETHER) * takers, min(WORK * (helpers + 1), MOST_WORK)
     kind = INT64 if tokens else weights.dtype
-    workspace, rows = scratch.rows(max(network.widest, inputs), weights.dtype)
-    together = min(rows // 2, kernels.TOGETHER)
-    flat_out, out_sequence = np.asarray(out).reshape(-1), steps * outputs
     direct = x.dtype == kind and x.flags.carray
     if direct:
-        data = x.reshape(-1)
+        data = x.ravel()
     else:
-        together = max(1, min(together, CONVERTED // ((1 + further) * inputs * kind.itemsize)))
-        data = np.empty(min(sequences * given * inputs, max((1 + further) * inputs * together, CONVERTED // kind.itemsize)), kind)
-        work = max(work, -(-WORK * (1 + further) * inputs // data.size))
-    numbers, integers = (weights[:0], data) if tokens else (data, NO_TOKENS)
+        step = (1 + further) * inputs
+        together = max(1, min(together, CONVERTED // (step * kind.itemsize)))
+        data = np.empty(min(sequences * given * inputs, max(step * together, CONVERTED // kind.itemsize)), kind)
+        work = max(work, -(-most * step // data.size))
     order = None
     if lengths is not None:
         order = np.argsort(-lengths, kind="stable")
         lengths = lengths[order]
         steps = int(lengths[0])
-    kept = states
-    for first, count, start, length in spans(sequences, steps, work, together):
-        ragged, which = NO_RAGGED, None
-        x_at, x_sequence = (first * given + start) * inputs, given * inputs
-        if order is not None and lengths is not None:
-            count = int(np.searchsorted(-lengths[first : first + count], -start))
-            if not count:
-                continue
-            which, x_at = order[first : first + count], start * inputs
-            ragged = np.stack([which if direct else np.arange(count), which, np.minimum(lengths[first : first + count] - start, length)])
-        if not direct:
-            x_at, x_sequence = 0, (length + further) * inputs
-            convert(x, first, count, (slice(start, start + length + further), slice(None)), data, which)
-        if kept is None and start == 0:
-            states = np.zeros(count * network.hidden_sizes[0], weights.dtype)
-            if h0 is not None:
-                convert(h0, first, count, (slice(None),), states)
-        out_at, total, place = start * outputs, sequences, first
-        if kept is None:
-            out_at, total, place = out_at + first * out_sequence, count, 0
-        kernels.run(
-            network.layers, weights, states, numbers, integers, x_at, x_sequence, ragged, feedback, flat_out, out_at, out_sequence,
-            workspace, total, place, count, length,
-        )  # fmt: skip
+    at_once, length = cut(sequences, steps, work, most, together)
+    kept = states is not None
+    if states is None:
+        states = np.empty(at_once * network.hidden_sizes[0], weights.dtype)
+    shared, table, ragged = NOTHING_SHARED, MET + (helpers + 1) * LINE, 0
+    if helpers or order is not None:
+        shared = empty_aligned(table + 3 * at_once, INT64)
+        shared[:table] = 0
+    size = 2 * rows * width * weights.itemsize
+    workspace, _owner = workspace_of(size)
+    numbers, integers = (network.nothing, data) if tokens else (data, NO_TOKENS)
+    common = (
+        numbers, integers, np.asarray(out).ravel(), network.layers, states, feedback, shared, rows * width, out_sequence,
+        helpers, by_steps,
+    )  # fmt: skip
+    asked, waited_for = None, False
+    try:
+        warm_up = min(length, max(1, WARM_UP // work)) if helpers and by_steps else length
+        for number, (first, count, start, span) in enumerate(pieces(sequences, steps, at_once, length, warm_up), 1):
+            which, x_at, x_sequence = None, (first * given + start) * inputs, given * inputs
+            if order is not None and lengths is not None:
+                left = lengths[first : first + count] - start
+                count = int(np.count_nonzero(left > 0))
+                if not count:
+                    continue
+                dealt = deal(count, side_by_side(count, rows, takers)) if takers > 1 else np.arange(count)
+                which, x_at, ragged = order[first + dealt], start * inputs, table
+                told = shared[table : table + 3 * count].reshape(3, count)
+                told[IN_X], told[IN_OUT], told[LENGTH] = which if direct else np.arange(count), which, np.minimum(left[dealt], span)
+            if not direct:
+                x_at, x_sequence = 0, (span + further) * inputs
+                convert(x, first, count, (slice(start, start + span + further), slice(None)), data, which)
+            out_at, total, place = start * network.output_size, sequences, first
+            if not kept:
+                out_at, total, place = out_at + first * out_sequence, count, 0
+                if start == 0:
+                    states[: count * network.hidden_sizes[0]] = 0
+                    if h0 is not None:
+                        convert(h0, first, count, (slice(None),), states)
+            block = side_by_side(count, rows, takers)
+            piece = workspace, block, x_at, x_sequence, ragged, out_at, total, place, count, span, number
+            if helpers:
+                shared[PIECE : PIECE + len(piece)] = piece
+                if not waited_for:
+                    waited_for, asked = True, pool.ask(helpers, help_team, common, size)
+            kernels.run(*common, *piece, False)
+    finally:
+        if helpers:
+            shared[GATE] = CLOSED
+        if asked is not None:
+            pool.withdraw(asked)
+
+
+def division(network: Network, sequences: int, steps: int, *, fed_back: bool) -> tuple[int, bool]:
+    """How many threads are to help, and whether they share in every step or take sequences in turn."""
+    itemsize = network.weights.itemsize
+    worth = sequences * steps * network.work * itemsize // WORTH_HELP
+    if not worth:
+        return 0, False
+    helpers = min(get_num_threads() - 1, worth, MOST_HELPERS)
+    largest = max(network.hidden_sizes, default=0) ** 2 * itemsize
+    few = sequences <= FEW_SEQUENCES and largest > LARGE
+    fewer = helpers + 1 < sequences < (helpers + 1) * ROWS and largest >= SHARED
+    if fed_back or not (sequences == 1 or few or fewer):
+        return min(helpers, sequences - 1), False
+    return min(helpers, sequences * steps * network.shared_work * itemsize // WORTH_HELP, MOST_BY_STEPS), True
+
+
+def help_team(common: tuple[Any, ...], size: int) -> None:
+    """Work on every piece of a call that another thread leads."""
+    shared, by_steps = common[6], common[-1]
+    own, _owner = workspace_of(size)
+    number = 0
+    while (number := await_piece(shared, number)) != CLOSED:
+        workspace, *piece = shared[PIECE : PIECE + 10].tolist()
+        kernels.run(*common, workspace if by_steps else own, *piece, number, True)
+
+
+def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tuple[int, int]:
+    """How many sequences, and how many of their steps, make a piece of work of at most `most`, or a single step of `together`."""
+    if sequences * steps * work <= most:
+        return sequences, steps
+    at_once = min(max(together, most // max(1, steps * work) // together * together), sequences)
+    return at_once, max(1, most // (at_once * work))
+
+
+def pieces(sequences: int, steps: int, at_once: int, length: int, first_length: int) -> Iterator[tuple[int, int, int, int]]:
+    """Go over sequences and their steps: first and count, start and span; the first piece has a length of its own."""
+    for first in range(0, sequences, at_once):
+        start, span = 0, 0
+        while (start := start + span) < steps:
+            span = min(length if first or start else first_length, steps - start)
+            yield first, min(at_once, sequences - first), start, span
+
+
+def side_by_side(count: int, rows: int, takers: int) -> int:
+    """Cut sequences into blocks of so many at most: as many blocks for each taker, and tiles as full as can be."""
+    most = min(rows // 2, kernels.TOGETHER)
+    size = -(-count // (-(-count // (most * takers)) * takers))
+    return min(most, size if size < ROWS else -(-size // ROWS) * ROWS)
+
+
+def deal(count: int, block: int) -> Array:
+    """Order sequences, the longest first, anew: every block gets long and short ones, the longest first."""
+    blocks = -(-count // block)
+    last = count - (blocks - 1) * block
+    place = np.arange(count)
+    level, after, others = place < last * blocks, place - last * blocks, max(blocks - 1, 1)
+    taker = np.where(level, place % blocks, after % others)
+    slot = np.where(level, place // blocks, last + after // others)
+    return np.argsort(taker * block + slot)
 
 
 def convert(array: Array, first: int, count: int, own: tuple[slice, ...], buffer: Array, which: Array | None = None) -> None:
@@ -220,5 +248,8 @@ def convert(array: Array, first: int, count: int, own: tuple[slice, ...], buffer
 
 def assign(target: Array, value: Array) -> None:
     """Copy with conversion; what is out of the target's range becomes infinite or zero."""
+    if value.dtype == target.dtype:
+        target[...] = value
+        return
     with np.errstate(all="ignore"):
         target[...] = value

@@ -3,10 +3,11 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, NamedWeight, check_choice, check_numbers, check_out, check_state, check_weights
-from .forward import Part, pack_network, run_network
+from .arguments import Array, NamedWeight, as_array, check_choice, check_numbers, check_out, check_state, check_weights
+from .forward import run_network
 from .kernels.network import DENSE, ELMAN
 from .layers import NONLINEARITIES
+from .packing import Part, pack_network
 
 
 def rnn_forward(
@@ -65,12 +66,12 @@ def rnn_forward(
     if c is not None:
         named.append(("c", c, ("O",)))
     weights = check_weights(named)
-    data = check_numbers("x", x, weights[0].shape[1])
+    data = check_numbers("x", as_array("x", x), weights[0].shape[1])
     rnn = Part(ELMAN, (weights[0], weights[1]), weights[3], nonlinearity)
     head = Part(DENSE, (weights[2],), weights[4] if c is not None else None, "softmax")
     shape, dtype = (*data.shape[:-1], len(weights[2])), weights[0].dtype
     if h0 is not None:
-        h0 = check_state("h0", h0, data.shape[:-2], len(weights[1]), given="x", shape=data.shape)
+        h0 = check_state("h0", h0, (*data.shape[:-2], len(weights[1])), given="x", shape=data.shape)
     if out is None:
         output = np.empty(shape, dtype)
     else:

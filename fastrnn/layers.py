@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import Array, NamedWeight, check_choice, check_data, check_layers, check_states, check_weights, frozen_error
-from .calls import call
-from .forward import Network, Part, pack_network
+from .calls import call, call_at_once
 from .kernels.network import DENSE, ELMAN
+from .packing import Network, Part, pack_network
 from .streaming import Stream
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
@@ -34,9 +34,10 @@ class Frozen:
 
     def _named(self, state: Any) -> list[tuple[str, Any]]:
         """Split a state as users give it into one entry for each recurrent layer, under the name they know it by."""
-        bare = state is not None and not isinstance(state, (tuple, list))
         count = len(self._packed().hidden_sizes)
-        return [("state" if bare else f"state[{i}]", entry) for i, entry in enumerate(check_states(state, count))]
+        if count == 1 and state is not None and not isinstance(state, (tuple, list)):
+            return [("state", state)]
+        return [(f"state[{i}]", entry) for i, entry in enumerate(check_states(state, count))]
 
     def _returned(self, states: tuple[Array, ...]) -> Any:
         """Give states, one for each recurrent layer, as users get them."""
@@ -177,8 +178,10 @@ class RNN(Frozen):
         TypeError, ValueError
             For arguments of another dtype or shape, tokens that are no column of weight_ih, and lengths beyond T.
         """
-        data, tokens = check_data("x", x, self.input_size, lengths)
         network, states = self._packed(), [("h0", h0)]
+        if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
+            return done
+        data, tokens = check_data("x", x, self.input_size, lengths)
         output, (h_n,) = call(network, data, states, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
         return output, h_n
 
@@ -378,8 +381,11 @@ class Sequential(Frozen):
         TypeError, ValueError
             For arguments of another dtype or shape, tokens that are no column of the first weights, and lengths beyond T.
         """
+        network, only = self._packed(), state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
+        if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
+            return done[0], done[1:]
         data, tokens = check_data("x", x, self.input_size, lengths)
-        network, states = self._packed(), self._named(state)
+        states = self._named(state)
         return call(network, data, states, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
 
     def _parts(self) -> list[Part]:

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from .arguments import Array, check_batch, check_data, check_out, check_step, no_lengths
 from .calls import start_states
-from .forward import NO_RAGGED, NO_TOKENS, WORK, Network, own_workspace, run_network
-from .kernels.network import run
+from .forward import NO_TOKENS, NOTHING_SHARED, WORK, compiled_run, run_network
+from .packing import FEWEST_ROWS, Network, empty_aligned
 
 
 class Model(Protocol):
@@ -47,10 +47,13 @@ class Stream:
 
     def __init__(self, model: Model, state: Any = None) -> None:
         self._model, self._network = model, model._packed()
-        self._dtype, self._nothing, self._token = self._network.weights.dtype, self._network.weights[:0], np.zeros(1, np.int64)
-        self._workspace = own_workspace(self._network)
+        self._dtype, self._token = self._network.weights.dtype, np.zeros(1, np.int64)
+        self._buffer = FEWEST_ROWS * max(self._network.widest, self._network.input_size)
+        self._workspace = empty_aligned(2 * self._buffer, self._dtype)
+        self._address = self._workspace.ctypes.data
         self._leading: tuple[int, ...] | None = None
-        self._small = False  # whether a step is one kernel call
+        self._vector: tuple[int, ...] | None = None  # the shape of a step's input, where a step is one kernel call
+        self._token_fits = False
         self.state = state
 
     @property
@@ -75,11 +78,17 @@ class Stream:
         self.state = None
 
     def _begin(self, leading: tuple[int, ...], named: list[tuple[str, Any]]) -> None:
-        self._flat, self._views, _ = start_states(self._network, named, leading, given="a stream", shape=leading)
-        self._leading, self._sequences = leading, math.prod(leading)
-        self._result = (*leading, self._network.output_size)
-        self._vector = (*leading, self._network.input_size)
-        self._small = 0 < self._sequences * self._network.work <= WORK
+        network, sequences = self._network, math.prod(leading)
+        run = compiled_run(self._dtype.char)
+        flat, views, _ = start_states(network, named, leading, given="a stream", shape=leading)
+        rest = (
+            network.layers, flat, None, NOTHING_SHARED, self._buffer, network.output_size, 0, False, self._address,
+            min(max(sequences, 1), FEWEST_ROWS // 2), 0, network.input_size, 0, 0, sequences, 0, sequences, 1, 0, False,
+        )  # fmt: skip
+        small = 0 < sequences * network.work <= WORK
+        self._flat, self._views, self._run, self._rest = flat, views, run, rest
+        self._one, self._token_fits, self._result = not leading, not leading and small, (*leading, network.output_size)
+        self._leading, self._vector = leading, (*leading, network.input_size) if small else None
 
     def step(self, x_t: ArrayLike, *, out: Array | None = None) -> Array:
         """Advance by one time step.
@@ -100,24 +109,20 @@ class Stream:
         TypeError, ValueError
             For arguments of another dtype or shape, and tokens out of range.
         """
-        if self._small and (out is None or self._fits(out, x_t)):
-            network = self._network
-            numbers: Array | None = None
-            if isinstance(x_t, np.ndarray):
-                if type(x_t) is np.ndarray and x_t.shape == self._vector and x_t.dtype == self._dtype and x_t.flags.carray:
-                    numbers, tokens, inputs = x_t, NO_TOKENS, network.input_size
-            elif type(x_t) is int and self._vector == (network.input_size,) and 0 <= x_t < network.input_size:
-                numbers, tokens, inputs = self._nothing, self._token, 1
-                tokens[0] = x_t
-            if numbers is not None:
-                flat = output = np.empty(self._result, self._dtype) if out is None else out
-                if output.ndim > 1:
-                    numbers, flat = numbers.reshape(-1), output.reshape(-1)
-                run(
-                    network.layers, network.weights, self._flat, numbers, tokens, 0, inputs, NO_RAGGED, None, flat, 0,
-                    network.output_size, self._workspace, self._sequences, 0, self._sequences, 1,
-                )  # fmt: skip
-                return output
+        numbers: Array | None = None
+        if isinstance(x_t, np.ndarray):
+            if type(x_t) is np.ndarray and x_t.shape == self._vector and x_t.dtype == self._dtype and x_t.flags.carray:
+                numbers, tokens = x_t, NO_TOKENS
+        elif type(x_t) is int and self._token_fits and 0 <= x_t < self._network.input_size:
+            numbers, tokens = self._network.nothing, self._token
+            tokens[0] = x_t
+        if numbers is not None and (out is None or self._fits(out, x_t)):
+            output = np.empty(self._result, self._dtype) if out is None else out
+            if self._one:
+                self._run(numbers, tokens, output, *self._rest)
+            else:
+                self._run(numbers.ravel(), tokens, output.ravel(), *self._rest)
+            return output
         data, is_tokens = check_step("x_t", x_t, self._network.input_size)
         output = self._output("x_t", data, (*data.shape[:-2], self._network.output_size), out)
         self._advance(data, is_tokens, output[..., np.newaxis, :])

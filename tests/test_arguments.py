@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import RNN, Dense, Sequential, generate, log_likelihood, pad, rnn_forward, unpad
+from fastrnn import RNN, Dense, Sequential, generate, log_likelihood, pad, rnn_forward, set_num_threads, unpad
 
 from .cases import CASES, DTYPES, assert_same_bits, assert_same_results, run
 
@@ -29,6 +29,13 @@ def streamed(model, x):
     stream = model.stream()
     stream(x)
     return stream
+
+
+def threads_from(value):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fastrnn.threads, "chosen", None)
+        patch.setenv("FASTRNN_NUM_THREADS", value)
+        fastrnn.get_num_threads()
 
 
 SINGLE = np.float32
@@ -611,6 +618,19 @@ ERRORS = {
         lambda: TWO.stream(ones(3)),
         ValueError,
         "state must be None or a tuple with 2 entries, one for each recurrent layer, got ndarray",
+    ),
+    "no thread": (lambda: set_num_threads(0), ValueError, "n must be an integer from 1 up, got 0"),
+    "half a thread": (lambda: set_num_threads(1.5), ValueError, "n must be an integer from 1 up, got 1.5"),
+    "threads left open": (lambda: set_num_threads(None), ValueError, "n must be an integer from 1 up, got None"),
+    "no thread in the environment": (
+        lambda: threads_from("0"),
+        ValueError,
+        "FASTRNN_NUM_THREADS must be an integer from 1 up, got 0",
+    ),
+    "no number in the environment": (
+        lambda: threads_from("4,2"),
+        ValueError,
+        "FASTRNN_NUM_THREADS must be an integer from 1 up, got '4,2'",
     ),
     "set an attribute": (
         lambda: setattr(RNN_2_3, "bias", None),

@@ -30,6 +30,9 @@ except KeyboardInterrupt:
     print(time.perf_counter() - sent[0])
 else:
     raise AssertionError(f"the call was over in {{time.perf_counter() - started}} s")
+busy = time.process_time()
+time.sleep(0.3)
+assert time.process_time() - busy < 0.1, "somebody goes on"
 np.testing.assert_array_equal(x, before)
 np.testing.assert_array_equal(model(some)[0], few[0])
 """
@@ -41,6 +44,8 @@ DEFINITIONS = {
     "a large batch": MODEL + "x = np.ones((200_000, 20, 4))",
     "wide rows": "model = lambda x: (fastrnn.Dense(np.full((50_000, 4), 0.1), activation='softmax')(x),); x = np.ones((3000, 5, 4))",
     "long and many": MODEL + "x = np.ones((100, 40_000, 4))",
+    "a large layer": "weights[1] = np.tile(weights[1], (2, 2)) / 2; rnn = fastrnn.RNN(np.tile(weights[0], (2, 1)), weights[1]); "
+    "model, x = lambda x: rnn(x, return_sequences=False), np.ones((1_000_000, 4))",
     "the last step": MODEL + "whole, x = model, np.ones((4_000_000, 4)); model = lambda x: whole(x, return_sequences=False)",
     "lengths": MODEL + "whole, x = model, np.ones((100, 40_000, 4)); model = lambda x: whole(x, lengths=np.full(len(x), x.shape[1] - 1))",
     "log-likelihood": SQUARE + "x = np.zeros((100, 10_000), int); model = lambda x: fastrnn.log_likelihood(square, x)",
@@ -52,7 +57,8 @@ DEFINITIONS = {
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT can be sent there")
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("define", DEFINITIONS.values(), ids=DEFINITIONS)
-def test_interrupt(define):
-    """KeyboardInterrupt comes within a second of the signal, changes no input, and the next call is right."""
-    assert float(python(INTERRUPTED.format(define=define))) < 1
+def test_interrupt(define, threads):
+    """KeyboardInterrupt comes within a second of the signal, changes no input, leaves nobody at work, and the next call is right."""
+    assert float(python(INTERRUPTED.format(define=define), FASTRNN_NUM_THREADS=threads)) < 1

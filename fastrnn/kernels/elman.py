@@ -3,7 +3,10 @@
 from .elementary import activate
 from .jit import inline
 from .product import FULL, HALF, ONE, product
+from .team import meet
 from .tile import ROWS, add_products, ahead, lanes_of, load, store, zeros_like
+
+WORTH_SHARING = 1 << 16  # multiplications a step: with fewer, two threads take longer to meet at each step than one does to work alone
 
 
 @inline
@@ -23,38 +26,64 @@ def step_panel(previous, current, size, half, weights, width, vectors):
 
 
 @inline
-def recur_one(rows, stride, steps, size, half, weights, columns, activation):
-    lanes = lanes_of(rows)
+def step_one(previous, current, size, half, weights, first, last, backwards):
+    lanes = lanes_of(previous)
     panel = FULL * lanes
-    full = columns // panel
-    for t in range(steps):
-        previous = ahead(rows, t * stride)
-        current = ahead(previous, stride)
-        for i in range(full):
-            # every other step backwards: the panels read last are still in L1
-            column = (i if t % 2 == 0 else full - 1 - i) * panel
-            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), panel, FULL)
-        column = full * panel
-        if columns - column >= HALF * lanes:
-            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), HALF * lanes, HALF)
-            column += HALF * lanes
-        if columns - column >= lanes:
-            step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), lanes, ONE)
-        activate(current, columns, activation)
+    full = (last - first) // panel
+    for i in range(full):
+        column = first + (full - 1 - i if backwards else i) * panel
+        step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), panel, FULL)
+    column = first + full * panel
+    if last - column >= HALF * lanes:
+        step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), HALF * lanes, HALF)
+        column += HALF * lanes
+    if last - column >= lanes:
+        step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), lanes, ONE)
 
 
 @inline
-def recur(rows, stride, count, steps, size, half, weights, columns, activation):
+def recur(rows, stride, count, steps, size, half, weights, columns, activation, team, member, members, time):
     # rows (1 + steps, count, columns)   a row every `stride` elements: the state before the first step,
     #                                    then for each step its projected input, replaced by the state after it
     # weights                            weight_hh packed; read only
+    first, last, sharing = 0, columns, members > 1 and count * columns * size >= WORTH_SHARING
+    if sharing:
+        panel = FULL * lanes_of(rows)
+        panels = (columns + panel - 1) // panel
+        first, last = panels * member // members * panel, min(panels * (member + 1) // members * panel, columns)
+    elif member:
+        steps = 0
     together = count - count % ROWS
     step = count * stride
     if together:
         for t in range(steps):
             previous = ahead(rows, t * step)
             current = ahead(previous, step)
-            product(previous, stride, together, size, half, weights, columns, current, stride, current, stride)
-            activate(current, together * stride, activation)
-    for n in range(together, count):
-        recur_one(ahead(rows, n * stride), step, steps, size, half, weights, columns, activation)
+            product(
+                previous, stride, together, size, half, ahead(weights, first * size), last - first, ahead(current, first), stride,
+                ahead(current, first), stride,
+            )  # fmt: skip
+            for n in range(together if sharing else 1):
+                activate(ahead(current, n * stride + first), last - first if sharing else together * stride, activation)
+            if sharing:
+                time, members = meet(team, member, members, time)
+                if members == 0:
+                    break
+                if members == 1:
+                    first, last, sharing = 0, columns, False
+    for n in range(together, count if members else 0):
+        for t in range(steps):
+            previous = ahead(rows, t * step + n * stride)
+            current = ahead(previous, step)
+            # every other step backwards: the panels read last are still in L1
+            step_one(previous, current, size, half, weights, first, last, t % 2 == 1)
+            activate(ahead(current, first), last - first, activation)
+            if sharing:
+                time, members = meet(team, member, members, time)
+                if members == 0:
+                    break
+                if members == 1:
+                    first, last, sharing = 0, columns, False
+        if members == 0:
+            break
+    return meet(team, member, members, time)

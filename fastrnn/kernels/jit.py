@@ -5,7 +5,7 @@ import hashlib
 import pathlib
 
 import llvmlite
-from numba import njit
+from numba import njit, typeof
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 
 # All explicit: a function first compiled from a caller's @njit(fastmath=True) would inherit the caller's flags and then serve everyone.
@@ -24,6 +24,16 @@ def kernel(python_function):
     except (RuntimeError, OSError):  # no writable directory
         dispatcher._cache = NullCache()
     return dispatcher
+
+
+def machine_code(dispatcher, *arguments):
+    """What a kernel runs for arguments of these types: called directly it answers 0.4 us sooner.
+
+    It doesn't look at the types: arguments of others, or in another order, would be read as what they are not.
+    """
+    signature = tuple(typeof(argument) for argument in arguments)
+    dispatcher.compile(signature)
+    return dispatcher.overloads[signature].entry_point
 
 
 def source_digest():

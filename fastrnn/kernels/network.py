@@ -6,7 +6,8 @@ from .elman import recur
 from .jit import function, inline, kernel
 from .product import embed, product, within
 from .softmax import softmax
-from .tile import ahead, copy, element, pointer
+from .team import CLOSED, MEETINGS, NEXT, enter, fetch_add, leave, meet
+from .tile import ROWS, ahead, at, copy, either, element, pointer
 
 DENSE, ELMAN = range(2)
 
@@ -18,7 +19,7 @@ TOGETHER = 64  # sequences stepped side by side, so that weights are read once f
 
 SOFTMAX, LOG_SOFTMAX, SCORE = 4, 5, 6  # after elementary's activations; a score is the logarithm of softmax at the next token
 
-# The rows of `ragged`
+# The rows of what tells sequences apart
 IN_X, IN_OUT, LENGTH = range(3)
 
 # What `feedback` holds, with the uniform random numbers (total, steps) last
@@ -28,16 +29,18 @@ ARGMAX, SAMPLE, OUTPUT = range(3)
 
 @function
 def copy_rows(source, stride, target, target_stride, rows, size):
+    if stride == target_stride == size:
+        size, rows = rows * size, 1
     for row in range(rows):
         copy(ahead(source, row * stride), ahead(target, row * target_stride), size)
 
 
 @inline
-def project(layer, weights, x, x_step, steps, x_sequence, sequences, rows):
+def project(layer, x, x_step, steps, x_sequence, sequences, rows):
     # x (sequences, steps, I)            read only
     # rows (steps, sequences, columns)   receive x_t @ weight.T + bias
     size, columns, stride = layer[INPUT_SIZE], layer[COLUMNS], layer[STRIDE]
-    weight, bias = ahead(weights, layer[WEIGHT]), ahead(weights, layer[BIAS])
+    weight, bias = at(layer[WEIGHT], x), at(layer[BIAS], x)
     still = 0 * size  # the bias is every row's start; a literal 0 would compile product again
     if steps >= sequences:
         outer, inner, x_outer, x_inner, outer_stride, inner_stride = sequences, steps, x_sequence, x_step, stride, sequences * stride
@@ -55,110 +58,159 @@ def stopped(feedback, tokens, at, column):
     return tokens.size > 0 and column > 0 and tokens[at] == feedback[STOP]
 
 
+@function
+def share(steps, member, members):
+    """The first of a member's steps, whole tiles of them but at the end, and how many there are."""
+    size = (steps + members * ROWS - 1) // (members * ROWS) * ROWS
+    first = min(member * size, steps)
+    return first, min(size, steps - first)
+
+
 @kernel
 def run(
-    layers, weights, states, x, tokens, x_at, x_sequence, ragged, feedback, out, out_at, out_sequence, workspace, total, first, count, steps
-):
-    # layers (L, FIELDS)     read only
-    # weights                every layer's packed weights and biases; read only
-    # states                 for each recurrent layer (total, H): sequences first to first + count are advanced
+    x, tokens, out, layers, states, feedback, shared, buffer, out_sequence, helpers, by_steps,
+    workspace, block, x_at, x_sequence, ragged, out_at, total, first, count, steps, number, helping,
+):  # fmt: skip
     # x                      (count, steps, I) from x_at, sequences x_sequence elements apart; read only but for feedback
     # tokens                 instead of x: (count, steps); empty where x is given; read only but for feedback
-    # ragged                 (3, count) where sequences differ in length, longest first, else empty: where each is in x or
-    #                        tokens, where in out and states, and its length
-    # feedback               settings and random numbers where the output of a step is the next one's input: it is written behind
-    #                        the last input, for which x or tokens has room. Else None: what generates is compiled when it is needed
     # out                    (total, steps, O) from out_at, sequences out_sequence elements apart; receives the last layer's output,
     #                        or where that is a score, (total, steps); may be empty
-    # workspace              scratch for two layers' rows, two rows each at least
-    last = len(layers) - 1
-    widest = layers[0, INPUT_SIZE] if ragged.size and not tokens.size else 0
+    # layers (L, FIELDS)     where weights and biases are addresses; read only
+    # states                 for each recurrent layer (total, H): sequences first to first + count are advanced
+    # feedback               settings and random numbers where the output of a step is the next one's input: it is written behind
+    #                        the last input, for which x or tokens has room. Else None: what generates is compiled when it is needed
+    # shared                 what a team meets at; from `ragged`, if that is not 0, (3, count): where each sequence is in x or tokens,
+    #                        where in out and states, and its length, the longest of a block first
+    # workspace              the address of scratch for two layers' rows, `buffer` elements each, two rows at least
+    # block                  sequences stepped side by side, at most
+    # helpers                how many other threads make the same call, `helping`, while the leader makes it for piece `number`: they
+    #                        take blocks of sequences in turn on workspaces of their own, or by_steps all share in each block's rows
+    team, last = pointer(shared), len(layers) - 1
+    members, member = 1, 0
+    if helpers:
+        members, member = enter(team, number, helpers, by_steps, helping)
+        if member == CLOSED:
+            return
+    claimed, time = helpers > 0 and not by_steps, number * MEETINGS + 1
+    inputs = 1 if tokens.size else layers[0, INPUT_SIZE]
+    widest = layers[0, INPUT_SIZE] if ragged and not tokens.size else 0
     for layer in layers:
         widest = max(widest, layer[STRIDE])
-    buffer = workspace.size // 2
     capacity = buffer // widest
-    block = min(count, capacity // 2, TOGETHER)
     chunk = min(steps, capacity // block - 1)
     begun = 0
     if feedback is not None:
         chunk, begun = 1, x_at % x_sequence
-    inputs = 1 if tokens.size else layers[0, INPUT_SIZE]
-    packed, here, there = pointer(weights), pointer(workspace), ahead(pointer(workspace), buffer)
-    for n in range(0, count, block):
+    here = at(workspace, pointer(x))
+    there = ahead(here, buffer)
+    n = fetch_add(team, NEXT, block) if claimed else 0
+    while n < count:
         together = min(block, count - n)
         t = 0
         while t < steps:
-            end = steps
-            if ragged.size:
-                while together > 0 and ragged[LENGTH, n + together - 1] <= t:
+            stop = steps
+            if ragged:
+                while together > 0 and either(team, ragged, LENGTH * count + n + together - 1, 0) <= t:
                     together -= 1
                 if together == 0:
                     break
-                end = ragged[LENGTH, n + together - 1]
-            span = min(chunk, end - t)
+                stop = either(team, ragged, LENGTH * count + n + together - 1, 0)
+            span = min(chunk, stop - t)
+            mine, own = share(span, member, members)
             state = ahead(pointer(states), 0)
             source, step, sequence = ahead(pointer(x), x_at + n * x_sequence + t * inputs), inputs, x_sequence
-            if ragged.size and not tokens.size:
+            if ragged and not tokens.size:
                 for i in range(together):
+                    x_place = x_at + either(team, ragged, IN_X * count + n + i, 0) * x_sequence
                     copy_rows(
-                        ahead(pointer(x), x_at + ragged[IN_X, n + i] * x_sequence + t * inputs), inputs,
-                        ahead(here, i * inputs), together * inputs, span, inputs,
+                        ahead(pointer(x), x_place + (t + mine) * inputs), inputs,
+                        ahead(here, (mine * together + i) * inputs), together * inputs, own, inputs,
                     )  # fmt: skip
                 source, step, sequence = here, together * inputs, inputs
             for index in range(last + 1):
                 layer = layers[index]
+                mine, own = share(span, member, members)
                 size, stride, activation = layer[OUTPUT_SIZE], layer[STRIDE], layer[ACTIVATION]
                 recurrent = layer[KIND] == ELMAN
-                rows = ahead(there, together * stride) if recurrent else there
+                rows = ahead(there, (mine * together + (together if recurrent else 0)) * stride)
                 if index == 0 and tokens.size:
                     for i in range(together):
-                        token_at = x_at + (ragged[IN_X, n + i] if ragged.size else n + i) * x_sequence + t
-                        for s in range(span):
+                        token_at = x_at + either(team, ragged, IN_X * count + n + i, n + i) * x_sequence + t + mine
+                        for s in range(own):
                             embed(
-                                ahead(packed, layer[WEIGHT]), ahead(packed, layer[BIAS]), layer[INPUT_SIZE], layer[COLUMNS],
+                                at(layer[WEIGHT], here), at(layer[BIAS], here), layer[INPUT_SIZE], layer[COLUMNS],
                                 tokens[token_at + s], ahead(rows, (s * together + i) * stride),
                             )  # fmt: skip
                 else:
-                    project(layer, packed, source, step, span, sequence, together, rows)
+                    project(layer, ahead(source, mine * step), step, own, sequence, together, rows)
                 if recurrent:
-                    for i in range(together):
-                        place = ragged[IN_OUT, n + i] if ragged.size else first + n + i
-                        copy(ahead(state, place * size), ahead(there, i * stride), size)
-                    recur(there, stride, together, span, size, layer[HALF], ahead(packed, layer[WEIGHT_HH]), layer[COLUMNS], activation)
-                    for i in range(together):
-                        place = ragged[IN_OUT, n + i] if ragged.size else first + n + i
-                        if feedback is None or not stopped(feedback, tokens, x_at + (n + i) * x_sequence + t, begun + t):
-                            copy(ahead(there, (span * together + i) * stride), ahead(state, place * size), size)
+                    if member == 0:
+                        for i in range(together):
+                            target = either(team, ragged, IN_OUT * count + n + i, first + n + i)
+                            copy(ahead(state, target * size), ahead(there, i * stride), size)
+                    time, members = meet(team, member, members, time)
+                    if members:
+                        time, members = recur(
+                            there, stride, together, span, size, layer[HALF], at(layer[WEIGHT_HH], here), layer[COLUMNS], activation,
+                            team, member, members, time,
+                        )  # fmt: skip
+                    if members == 0:
+                        break
+                    if member == 0:
+                        for i in range(together):
+                            target = either(team, ragged, IN_OUT * count + n + i, first + n + i)
+                            if feedback is None or not stopped(feedback, tokens, x_at + (n + i) * x_sequence + t, begun + t):
+                                copy(ahead(there, (span * together + i) * stride), ahead(state, target * size), size)
                     state = ahead(state, total * size)
-                elif activation >= SOFTMAX:
-                    softmax(there, stride, together * span, size, activation != SOFTMAX)
+                    rows = ahead(there, together * stride)
                 else:
-                    activate(there, together * span * stride, activation)
+                    if activation >= SOFTMAX:
+                        softmax(rows, stride, together * own, size, activation != SOFTMAX)
+                    else:
+                        activate(rows, together * own * stride, activation)
+                    if index < last:  # the next layer overwrites what this one reads
+                        time, members = meet(team, member, members, time)
+                        if members == 0:
+                            break
+                    rows = there
                 source, step, sequence = rows, together * stride, stride
                 here, there = there, here
+            if members == 0:
+                break
+            mine, own = share(span, member, members)
             size = layers[last, OUTPUT_SIZE]
             if feedback is not None:
                 for i in range(together):
-                    at = x_at + (n + i) * x_sequence + t * inputs
+                    token_at = x_at + (n + i) * x_sequence + t * inputs
                     row = ahead(source, i * sequence)
                     if feedback[FEEDBACK] == OUTPUT:
-                        copy(row, ahead(pointer(x), at + inputs), size)
-                    elif tokens[at] == NOTHING or stopped(feedback, tokens, at, begun + t):
-                        tokens[at + 1] = tokens[at]
+                        copy(row, ahead(pointer(x), token_at + inputs), size)
+                    elif tokens[token_at] == NOTHING or stopped(feedback, tokens, token_at, begun + t):
+                        tokens[token_at + 1] = tokens[token_at]
                     elif feedback[FEEDBACK] == ARGMAX:
-                        tokens[at + 1] = likeliest(row, size)
+                        tokens[token_at + 1] = likeliest(row, size)
                     else:
                         uniform = feedback[UNIFORMS + (first + n + i) * (x_sequence - 1) + begun + t]
-                        tokens[at + 1] = draw(row, there, size, feedback[TEMPERATURE], int(feedback[TOP_K]), uniform)
+                        tokens[token_at + 1] = draw(row, there, size, feedback[TEMPERATURE], int(feedback[TOP_K]), uniform)
             elif out.size:
                 for i in range(together):
-                    place = ragged[IN_OUT, n + i] if ragged.size else first + n + i
+                    target = out_at + either(team, ragged, IN_OUT * count + n + i, first + n + i) * out_sequence
                     if layers[last, ACTIVATION] == SCORE:
-                        token_at = x_at + (ragged[IN_X, n + i] if ragged.size else n + i) * x_sequence + t + 1
-                        for s in range(span):
+                        token_at = x_at + either(team, ragged, IN_X * count + n + i, n + i) * x_sequence + t + 1
+                        for s in range(mine, mine + own):
                             row = ahead(source, s * step + i * sequence)
-                            out[out_at + place * out_sequence + t + s] = element(row, within(tokens[token_at + s], size))
+                            out[target + t + s] = element(row, within(tokens[token_at + s], size))
                     else:
-                        target = ahead(pointer(out), out_at + place * out_sequence + t * size)
-                        copy_rows(ahead(source, i * sequence), step, target, size, span, size)
+                        copy_rows(
+                            ahead(source, mine * step + i * sequence), step, ahead(pointer(out), target + (t + mine) * size), size,
+                            own, size,
+                        )  # fmt: skip
+            time, members = meet(team, member, members, time)
+            if members == 0:
+                break
             t += span
+        if members == 0:
+            break
+        n = fetch_add(team, NEXT, block) if claimed else n + block
+    if helpers:
+        leave(team, by_steps, helping)

@@ -4,7 +4,7 @@ import numpy as np
 
 from .elementary import exp, log
 from .jit import inline
-from .tile import ahead, fill, lanes_of, largest, load, load_elements, maximum, splat_like, store, total, zeros_like
+from .tile import ahead, cut_off, lanes_of, largest, load, load_elements, maximum, splat_like, store, total, zeros_like
 
 BLOCK = 32  # a row is summed in 32 interleaved partial sums, whatever the registers' width
 
@@ -16,16 +16,15 @@ def softmax(rows, stride, count, size, logarithm):
     end = (size + BLOCK - 1) // BLOCK * BLOCK
     for n in range(count):
         row = ahead(rows, n * stride)
-        fill(ahead(row, size), end - size, -np.inf)
-        highest = load_elements(row, BLOCK)
+        highest = cut_off(load_elements(row, BLOCK), size, -np.inf)
         for i in range(BLOCK, end, BLOCK):
-            highest = maximum(load_elements(ahead(row, i), BLOCK), highest)
+            highest = maximum(cut_off(load_elements(ahead(row, i), BLOCK), size - i, -np.inf), highest)
         shift = largest(highest)
         if logarithm and not -np.inf < shift < np.inf:
             shift = np.float32(0)  # of the narrower type, to which a float32 shift stays true
         sums = zeros_like(highest)
         for i in range(0, end, BLOCK):
-            block = load_elements(ahead(row, i), BLOCK) - shift
+            block = cut_off(load_elements(ahead(row, i), BLOCK), size - i, -np.inf) - shift
             powers = exp(block)
             sums = sums + powers
             store(ahead(row, i), 0, block if logarithm else powers)

@@ -29,6 +29,7 @@ def _tile_shape():
 
 
 REGISTER_BITS, ROWS, VECTORS = _tile_shape()
+HAS_FMA = _TRIPLE.startswith(("aarch64", "arm64")) or "+fma" in _FEATURES.split(",")
 
 
 class Tile(types.Type):
@@ -173,6 +174,12 @@ def pointer(typing, array):
 
 
 @intrinsic
+def at(typing, address, pointer):
+    """An address, as a pointer of the same kind as another."""
+    return pointer(types.int64, pointer), lambda context, builder, signature, args: builder.inttoptr(args[0], args[1].type)
+
+
+@intrinsic
 def ahead(typing, pointer, elements):
     """The address so many elements further on."""
     return pointer(pointer, types.intp), lambda context, builder, signature, args: builder.gep(args[0], [args[1]], inbounds=True)
@@ -200,6 +207,19 @@ def element(typing, pointer, index):
 
 
 @intrinsic
+def either(typing, pointer, start, index, otherwise):
+    """Read an element of the table that starts so many elements on, or where that is none take the other number."""
+
+    def emit(context, builder, signature, args):
+        number = cgutils.alloca_once_value(builder, args[3])
+        with builder.if_then(builder.icmp_signed("!=", args[1], context.get_constant(types.intp, 0))):
+            builder.store(builder.load(builder.gep(args[0], [builder.add(args[1], args[2])], inbounds=True)), number)
+        return builder.load(number)
+
+    return pointer.dtype(pointer, types.intp, types.intp, pointer.dtype), emit
+
+
+@intrinsic
 def fill(typing, pointer, elements, value):
     """Set so many elements to one value."""
 
@@ -210,6 +230,24 @@ def fill(typing, pointer, elements, value):
         return context.get_dummy_value()
 
     return types.void(pointer, types.intp, value), emit
+
+
+@intrinsic
+def cut_off(typing, tile, count, otherwise):
+    """A tile of one row that keeps so many first elements; the others become one number."""
+
+    def emit(context, builder, signature, args):
+        elements = context.get_constant(types.intp, tile.vectors * tile.lanes)
+        count = builder.select(builder.icmp_signed("<", args[1], elements), args[1], elements)
+        number = _splat(builder, context.cast(builder, args[2], otherwise, tile.dtype), tile.lanes)
+        kept = []
+        for i, vector in enumerate(_unpack(builder, args[0])):
+            places = ir.Constant(vector.integers, [i * tile.lanes + lane for lane in range(tile.lanes)])
+            counts = _splat(builder, context.cast(builder, count, types.intp, types.Integer.from_bitwidth(tile.dtype.bitwidth)), tile.lanes)
+            kept.append(Vector(builder, builder.select(builder.icmp_signed("<", places, counts.value), vector.value, number.value)))
+        return _pack(context, builder, tile, kept)
+
+    return tile(tile, types.intp, otherwise), emit
 
 
 def _vector_at(context, builder, tile, pointer, place):
