@@ -1,1 +1,1 @@
-"""Benchmarks: `pytest bench`."""
+"""Benchmarks: `python -m bench` beside rivals, `pytest bench` of fastrnn's own ways."""

@@ -39,10 +39,8 @@ SHAPES = (
     Shape("batch of small", 100, 64, 128, batch=64),
     Shape("batch of medium", 100, 128, 256, batch=64),
     Shape("batch of large", 50, 256, 512, batch=256),
-    Shape("recurrence 64", 1000, 1, 64),
-    Shape("recurrence 128", 1000, 1, 128),
-    Shape("recurrence 256", 1000, 1, 256),
 )
+RECURRENCES = tuple(Shape(f"recurrence {hidden}", 1000, 1, hidden) for hidden in (64, 128, 256))
 
 STREAM = Shape("stream", 100, 32, 64)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 
 import fastrnn
-from bench.cases import DTYPES, SHAPES, compare_and_time, problem
+from bench.cases import DTYPES, RECURRENCES, SHAPES, compare_and_time, problem
 
 
 def notebook(p):
@@ -46,7 +46,7 @@ WAYS = {"notebook loop": notebook_loop, "model(x)": model, "rnn_forward(x, U, W,
 
 ROWS = [
     pytest.param(shape, dtype, way, id=f"{shape.name}-{dtype}-{way}")
-    for shape in SHAPES
+    for shape in (*SHAPES, *RECURRENCES)
     for dtype in DTYPES
     for way in WAYS
     if shape.outputs or way != "rnn_forward(x, U, W, V, b)"

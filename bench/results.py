@@ -1,0 +1,82 @@
+"""What results.json holds, and what follows from it: from there come the README's section and the figures."""
+
+import hashlib
+import json
+import pathlib
+import re
+import statistics
+from typing import Any
+
+FILE = pathlib.Path(__file__).with_name("results.json")
+
+LOOP, OURS = "notebook loop", "fastrnn"
+LIBRARIES = (LOOP, "NumPy", "PyTorch", "ONNX Runtime", "OpenVINO", "JAX", OURS)
+
+Results = dict[str, Any]
+
+
+def load() -> Results:
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def save(results: Results) -> None:
+    FILE.write_text(dump(results), encoding="utf-8")
+
+
+def dump(results: Results) -> str:
+    """JSON with a line for what holds nothing further, so that a change is a change of few lines."""
+    text = json.dumps(results, indent=1, ensure_ascii=False)
+    return re.sub(r"[\[{][^\[\]{}]*[\]}]", lambda match: " ".join(match[0].split()), text) + "\n"
+
+
+def digest() -> str:
+    return hashlib.sha256(FILE.read_bytes()).hexdigest()
+
+
+def rounded(number: float) -> float:
+    """To four digits, which is more than a measurement has."""
+    return float(f"{number:.4g}")
+
+
+def best(row: Results, name: str) -> float | None:
+    """A library's seconds a call at the number of threads that suits it."""
+    return min((time["median"] for time in row["times"].get(name, {}).values()), default=None)
+
+
+def speed_up(row: Results, name: str) -> float | None:
+    """How often a library does a row while the notebook's loop does it once."""
+    seconds = best(row, name)
+    return None if seconds is None else best(row, LOOP) / seconds
+
+
+def lead(row: Results) -> tuple[float, str]:
+    """The best rival's time over fastrnn's, and that rival."""
+    seconds, name = min((best(row, name), name) for name in row["times"] if name != OURS)
+    return seconds / best(row, OURS), name
+
+
+def mean_lead(rows: list[Results]) -> float:
+    return statistics.geometric_mean(lead(row)[0] for row in rows)
+
+
+def bound(row: Results, results: Results, threads: str) -> tuple[float, str]:
+    """The seconds that a row takes at least, and what binds its steps: multiply-adds, FMA, or reads from a cache.
+
+    Its products do all their multiply-adds at the machine's rate; tokens only select a column. A step besides reads weight_hh once, each
+    thread its share, at the rate of the smallest cache that holds the share: for one sequence that takes longer than its products. Weights
+    a little larger than a cache can do better, for a part of them stays there from step to step.
+    """
+    rates, hidden = results["rates"][threads], row["hidden"]
+    inputs = 0 if row["group"] == "tokens" else row["inputs"]
+    peak = rates[f"FMA {row['dtype']}"]
+    projections = row["computed"] * hidden * (inputs + (row["outputs"] or 0)) / peak
+    products = row["computed"] * hidden**2 / peak
+    size = hidden**2 * (4 if row["dtype"] == "float32" else 8)
+    level = next((level for level, held in results["machine"]["caches"].items() if size / int(threads) <= held), "L3")
+    reads = row["steps"] * size / rates[level]
+    return projections + max(products, reads), level if reads > products else "FMA"
+
+
+def share(row: Results, results: Results, threads: str) -> float:
+    """How much of what bounds a row fastrnn uses."""
+    return bound(row, results, threads)[0] / row["times"][OURS][threads]["median"]

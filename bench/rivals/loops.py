@@ -1,0 +1,61 @@
+"""The notebook's loop as the README shows it."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+
+from bench.cases import DTYPES
+from bench.rivals import Way, time_major
+from bench.rows import Task
+
+BLAS = threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    powers = np.exp(z)
+    return powers / powers.sum()
+
+
+def one(task: Task) -> list[np.ndarray]:
+    state_t, outputs = task.h0, []
+    for x_t in task.x:
+        state_t = np.tanh((task.U[:, x_t] if task.tokens else task.U @ x_t) + task.W @ state_t + task.b)
+        outputs.append(state_t if task.V is None else softmax(task.V @ state_t))
+    return outputs
+
+
+def batch(task: Task) -> list[np.ndarray]:
+    """Every sequence at once."""
+    state_t, outputs = task.h0, []
+    for t in range(task.x.shape[1]):
+        state_t = np.tanh(task.x[:, t] @ task.U.T + state_t @ task.W.T + task.b)
+        outputs.append(state_t if task.lengths is None else np.where(t < task.lengths[:, None], state_t, 0))
+    return outputs
+
+
+class Loop:
+    dtypes = DTYPES
+    environment = None
+
+    def running(self, threads: int, dtype: str) -> contextlib.AbstractContextManager[Any]:
+        return BLAS.limit(limits=threads)
+
+    def ways(self, task: Task, threads: int) -> Iterator[Way]:
+        state_t = task.h0
+
+        def step() -> np.ndarray:
+            nonlocal state_t
+            state_t = np.tanh(task.U @ task.x + task.W @ state_t + task.b)
+            return state_t
+
+        if task.streamed:
+            yield Way("one step", step, np.array)
+        else:
+            loop = one if task.x.ndim < 3 else batch
+            yield Way("loop", lambda: loop(task), time_major)
+
+
+library = Loop()

@@ -1,0 +1,66 @@
+"""A task as an ONNX model: RNN, and MatMul and Softmax for the head."""
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from bench.rows import Task
+
+OPSET, IR_VERSION = 22, 10
+
+
+def make_model(inputs: dict[str, np.ndarray], outputs: dict[str, list[int]], constants: dict[str, np.ndarray], nodes: list) -> bytes:
+    """Serialize a graph of such inputs and float outputs."""
+    graph = helper.make_graph(
+        nodes,
+        "elman",
+        [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for name, a in inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    return model.SerializeToString()
+
+
+def sequence_models(task: Task):
+    """Give models by name, each with its inputs and its output's shape (T, 1, N, O)."""
+    hidden, inputs = task.U.shape
+    h0 = task.h0.reshape(1, -1, hidden)
+    feeds = {"h0": h0}
+    nodes, weights, variants = [], {"R": task.W[None], "B": np.concatenate([task.b, np.zeros_like(task.b)])[None]}, {}
+    if task.tokens:
+        # RNN takes vectors: one-hot ones, or the columns of U, which it multiplies by the unit matrix
+        one_hot = (task.x[:, None, None] == np.arange(inputs)).astype(task.U.dtype)
+        gather = helper.make_node("Gather", ["columns", "tokens"], ["x"], axis=0)
+        variants["RNN, one-hot"] = ({"x": one_hot}, {"W": task.U[None]}, [])
+        columns = {"W": np.eye(hidden, dtype=task.U.dtype)[None], "columns": task.U.T}
+        variants["Gather, RNN"] = ({"tokens": task.x[:, None]}, columns, [gather])
+    else:
+        x = np.ascontiguousarray(task.x.reshape(-1, *task.x.shape[-2:]).swapaxes(0, 1))
+        variants["RNN"] = ({"x": x}, {"W": task.U[None]}, [])
+    if task.lengths is not None:
+        feeds["lengths"] = task.lengths.astype(np.int32)
+    nodes.append(helper.make_node("RNN", ["x", "W", "R", "B", "lengths" if "lengths" in feeds else "", "h0"], ["y"], hidden_size=hidden))
+    if task.V is not None:
+        weights["V"] = task.V.T
+        nodes += [helper.make_node("MatMul", ["y", "V"], ["z"]), helper.make_node("Softmax", ["z"], ["p"], axis=-1)]
+    steps = len(task.x) if task.tokens else task.x.shape[-2]
+    output = {"y" if task.V is None else "p": [steps, 1, h0.shape[1], hidden if task.V is None else len(task.V)]}
+    for name, (given, constants, before) in variants.items():
+        every = {**given, **feeds}
+        yield name, make_model(every, output, {**weights, **constants}, [*before, *nodes]), every, output
+
+
+def step_models(task: Task):
+    """Give models of one step by name, each with its inputs; x and h in, y out, which is the next h."""
+    hidden = len(task.U)
+    B = np.concatenate([task.b, np.zeros_like(task.b)])[None]
+    rnn = helper.make_node("RNN", ["x", "W", "R", "B", "", "h"], ["", "y"], hidden_size=hidden)
+    inputs = {"x": task.x[None, None], "h": task.h0[None, None]}
+    yield "RNN", make_model(inputs, {"y": [1, 1, hidden]}, {"W": task.U[None], "R": task.W[None], "B": B}, [rnn]), inputs
+    gemms = [
+        helper.make_node("Gemm", ["x", "U", "b"], ["p"], transB=1),
+        helper.make_node("Gemm", ["h", "W", "p"], ["z"], transB=1),
+        helper.make_node("Tanh", ["z"], ["y"]),
+    ]
+    inputs = {"x": task.x[None], "h": task.h0[None]}
+    yield "Gemm, Gemm, Tanh", make_model(inputs, {"y": [1, hidden]}, {"U": task.U, "W": task.W, "b": task.b}, gemms), inputs

@@ -1,0 +1,91 @@
+"""ONNX Runtime: plain runs with arrays, and bound to inputs and outputs of its own. Its RNN is float32 only."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from bench.rivals import Way
+from bench.rivals.onnx_model import sequence_models, step_models
+from bench.rows import Task
+
+
+def read(output: Any) -> np.ndarray:
+    """(T, 1, N, O) to (N, T, O)."""
+    return np.array(output.numpy() if isinstance(output, onnxruntime.OrtValue) else output)[:, 0].swapaxes(0, 1)
+
+
+def read_step(output: Any) -> np.ndarray:
+    return np.array(output.numpy() if isinstance(output, onnxruntime.OrtValue) else output).reshape(-1)
+
+
+class OnnxRuntime:
+    dtypes = ("float32",)
+    environment = None
+
+    def running(self, threads: int, dtype: str) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext()
+
+    def ways(self, task: Task, threads: int) -> Iterator[Way]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        yield from step_ways(task, options) if task.streamed else sequence_ways(task, options)
+
+
+def start(model: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def bind(session: onnxruntime.InferenceSession, inputs: dict[str, Any], outputs: dict[str, Any]) -> onnxruntime.IOBinding:
+    binding = session.io_binding()
+    for name, value in inputs.items():
+        binding.bind_ortvalue_input(name, value)
+    for name, value in outputs.items():
+        binding.bind_ortvalue_output(name, value)
+    return binding
+
+
+def own(array: np.ndarray) -> onnxruntime.OrtValue:
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array.copy())  # which shares the array's memory
+
+
+def sequence_ways(task: Task, options: onnxruntime.SessionOptions) -> Iterator[Way]:
+    for name, model, inputs, output in sequence_models(task):
+        session = start(model, options)
+        ((output_name, shape),) = output.items()
+        result = own(np.empty(shape, np.float32))
+        binding = bind(session, {key: own(array) for key, array in inputs.items()}, {output_name: result})
+
+        def bound(session=session, binding=binding, result=result):
+            session.run_with_iobinding(binding)
+            return result
+
+        yield Way(name, lambda session=session, names=[*output], inputs=inputs: session.run(names, inputs)[0], read)
+        yield Way(f"{name}, bound", bound, read)
+
+
+def step_ways(task: Task, options: onnxruntime.SessionOptions) -> Iterator[Way]:
+    for name, model, inputs in step_models(task):
+        session = start(model, options)
+        feeds = dict(inputs)
+
+        def plain(session=session, feeds=feeds):
+            (feeds["h"],) = session.run(["y"], feeds)
+            return feeds["h"]
+
+        x, states = own(inputs["x"]), [own(inputs["h"]), own(inputs["h"])]
+        bindings = [(bind(session, {"x": x, "h": states[i]}, {"y": states[1 - i]}), states[1 - i]) for i in range(2)]
+
+        def bound(session=session, bindings=bindings):
+            bindings.reverse()
+            binding, state = bindings[1]
+            session.run_with_iobinding(binding)
+            return state
+
+        yield Way(name, plain, read_step)
+        yield Way(f"{name}, bound", bound, read_step)
+
+
+library = OnnxRuntime()

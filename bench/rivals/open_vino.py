@@ -1,0 +1,78 @@
+"""OpenVINO: the ONNX model compiled for latency, run in the calling thread on tensors that stay where they are. It computes in float32."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from bench.rivals import Way
+from bench.rivals.onnx_model import sequence_models, step_models
+from bench.rows import Task
+
+# elsewhere the import reports itself over the network, from a fork of this process and its threads
+with mock.patch.dict(os.environ, {"CI": "true"}):
+    import openvino
+
+CORE = openvino.Core()
+
+
+class OpenVINO:
+    dtypes = ("float32",)
+    environment = None
+
+    def running(self, threads: int, dtype: str) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext()
+
+    def ways(self, task: Task, threads: int) -> Iterator[Way]:
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+        yield from step_ways(task, options) if task.streamed else sequence_ways(task, options)
+
+
+def start(model: bytes, options: dict[str, Any]) -> openvino.InferRequest:
+    return CORE.compile_model(CORE.read_model(model, b""), "CPU", options).create_infer_request()
+
+
+def tensor(array: np.ndarray) -> openvino.Tensor:
+    """Copy into memory that the tensor keeps."""
+    return openvino.Tensor(np.ascontiguousarray(array))
+
+
+def sequence_ways(task: Task, options: dict[str, Any]) -> Iterator[Way]:
+    for name, model, inputs, output in sequence_models(task):
+        request = start(model, options)
+        ((output_name, shape),) = output.items()
+        result = tensor(np.empty(shape, np.float32))
+        for key, array in inputs.items():
+            request.set_tensor(key, tensor(array))
+        request.set_tensor(output_name, result)
+
+        def run(request=request, result=result):
+            request.infer(share_outputs=True)
+            return result
+
+        yield Way(name, run, lambda result: np.array(result.data)[:, 0].swapaxes(0, 1))
+
+
+def step_ways(task: Task, options: dict[str, Any]) -> Iterator[Way]:
+    for name, model, inputs in step_models(task):
+        states, requests = [tensor(inputs["h"]), tensor(inputs["h"])], []
+        for i in range(2):
+            request = start(model, options)
+            request.set_tensor("x", tensor(inputs["x"]))
+            request.set_tensor("h", states[i])
+            request.set_tensor("y", states[1 - i])
+            requests.append((request, states[1 - i]))
+
+        def run(requests=requests):
+            requests.reverse()
+            request, state = requests[1]
+            request.infer(share_outputs=True)
+            return state
+
+        yield Way(name, run, lambda state: np.array(state.data).reshape(-1))
+
+
+library = OpenVINO()

@@ -1,0 +1,103 @@
+"""PyTorch: nn.RNN, Linear and softmax in inference mode; nn.RNN's second bias is zero."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from bench.cases import DTYPES
+from bench.rivals import Way, time_major
+from bench.rows import Task
+
+
+def load_weights(layer: nn.Module, *weights: np.ndarray) -> nn.Module:
+    """Put in a layer's weights in their order; the second bias, where there is one, is zero."""
+    for parameter, weight in itertools.zip_longest(layer.parameters(), weights):
+        parameter.data = torch.tensor(np.zeros_like(weights[-1]) if weight is None else weight)
+    return layer.eval()
+
+
+class PyTorch:
+    dtypes = DTYPES
+    environment = None
+
+    @contextlib.contextmanager
+    def running(self, threads: int, dtype: str) -> Iterator[None]:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            yield
+
+    def ways(self, task: Task, threads: int) -> Iterator[Way]:
+        if task.streamed:
+            yield from step_ways(task)
+        elif task.lengths is not None:
+            yield from packed_ways(task)
+        else:
+            yield from sequence_ways(task)
+
+
+def read(result: torch.Tensor) -> np.ndarray:
+    return time_major(result.numpy())
+
+
+def sequence_ways(task: Task) -> Iterator[Way]:
+    hidden, inputs = task.U.shape
+    head = nn.Identity()
+    if task.V is not None:
+        head = nn.Sequential(load_weights(nn.Linear(hidden, len(task.V), bias=False), task.V), nn.Softmax(-1))
+    h0 = torch.tensor(task.h0.reshape(1, -1, hidden))
+    if task.tokens:
+        # nn.RNN takes vectors: one-hot ones, or the columns of U, which it multiplies by the unit matrix
+        tokens, columns = torch.tensor(task.x), torch.tensor(task.U.T.copy())
+        one_hot = nn.functional.one_hot(tokens, inputs).to(columns.dtype)[:, None]
+        unit = np.eye(hidden, dtype=task.U.dtype)
+        rnn = load_weights(nn.RNN(inputs, hidden), task.U, task.W, task.b)
+        embedded = load_weights(nn.RNN(hidden, hidden), unit, task.W, task.b)
+        yield Way("nn.RNN, one-hot", lambda: head(rnn(one_hot, h0)[0]), read)
+        yield Way("nn.Embedding, nn.RNN", lambda: head(embedded(nn.functional.embedding(tokens, columns)[:, None], h0)[0]), read)
+        return
+    x = torch.tensor(task.x.reshape(-1, *task.x.shape[-2:]))
+    steps_first = x.transpose(0, 1).contiguous()
+    rnn = load_weights(nn.RNN(inputs, hidden), task.U, task.W, task.b)
+    batch_first = load_weights(nn.RNN(inputs, hidden, batch_first=True), task.U, task.W, task.b)
+    yield Way("nn.RNN", lambda: head(rnn(steps_first, h0)[0]), read)
+    yield Way("nn.RNN, batch_first", lambda: head(batch_first(x, h0)[0]), torch.Tensor.numpy)
+
+
+def packed_ways(task: Task) -> Iterator[Way]:
+    hidden, inputs = task.U.shape
+    rnn, h0 = load_weights(nn.RNN(inputs, hidden), task.U, task.W, task.b), torch.tensor(task.h0[None])
+    packed = pack_padded_sequence(torch.tensor(task.x), torch.tensor(task.lengths), batch_first=True, enforce_sorted=False)
+
+    def read(result: PackedSequence) -> np.ndarray:
+        return pad_packed_sequence(result, batch_first=True, total_length=task.x.shape[1])[0].numpy()
+
+    yield Way("nn.RNN, packed sequence", lambda: rnn(packed, h0)[0], read)
+
+
+def step_ways(task: Task) -> Iterator[Way]:
+    hidden, inputs = task.U.shape
+    cell = load_weights(nn.RNNCell(inputs, hidden), task.U, task.W, task.b)
+    x_t, h = torch.tensor(task.x[None]), torch.tensor(task.h0[None])
+    UT, WT, b = torch.tensor(task.U.T.copy()), torch.tensor(task.W.T.copy()), torch.tensor(task.b)
+
+    def with_cell():
+        nonlocal h
+        h = cell(x_t, h)
+        return h
+
+    def with_functions():
+        nonlocal h
+        h = torch.addmm(torch.addmm(b, x_t, UT), h, WT).tanh_()
+        return h
+
+    yield Way("nn.RNNCell", with_cell, lambda h: h[0].numpy().copy())
+    h = torch.tensor(task.h0[None])
+    yield Way("addmm, addmm, tanh", with_functions, lambda h: h[0].numpy().copy())
+
+
+library = PyTorch()

@@ -1,0 +1,74 @@
+"""The rows of the benchmark, and the arrays of each."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.cases import DTYPES, SHAPES, Problem, Shape, draw_lengths, problem
+from fastrnn import reference
+
+RAGGED = ("uniform lengths", "long tail")
+STREAMED = 20  # single steps whose results are compared
+
+
+@dataclass(frozen=True)
+class Row:
+    """A shape and a dtype; the group says what the input is, and which figure shows it."""
+
+    group: str
+    shape: Shape
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        return f"{self.group}: {self.shape}, {self.dtype}"
+
+
+@dataclass(frozen=True)
+class Task(Problem):
+    """A row's arrays. x is (..., T, I), tokens (T,), or where the row is streamed the input (I,) of every single step."""
+
+    lengths: np.ndarray | None = None
+    streamed: bool = False
+
+    @property
+    def tokens(self) -> bool:
+        return self.x.dtype.kind == "i"
+
+
+ROWS = (
+    *(Row("shapes", shape, dtype) for shape in SHAPES for dtype in DTYPES),
+    *(Row("steps", Shape(f"{steps:,} step{'s' * (steps > 1)}", steps, 32, 64, 64)) for steps in (1, 10, 100, 1000, 10_000, 100_000)),
+    *(Row("batch", Shape(f"batch of {batch}", 50, 64, 128, batch=batch)) for batch in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)),
+    *(Row("hidden", Shape(f"{hidden} units", 100, max(8, hidden // 2), hidden)) for hidden in (8, 16, 32, 64, 128, 256, 512, 1024, 2048)),
+    Row("tokens", Shape("tokens of characters", 1000, 80, 192, 80)),
+    Row("tokens", Shape("tokens of words", 1000, 1000, 256, 1000)),
+    *(Row(group, Shape(f"{group} of {batch}", 200, 64, 128, batch=batch)) for group in RAGGED for batch in (64, 256)),
+    *(Row("single step", Shape(f"single step of {hidden} units", 1, 32, hidden), dtype) for hidden in (64, 256) for dtype in DTYPES),
+)
+
+
+def task(row: Row) -> Task:
+    """Draw a row's arrays, and run the reference."""
+    shape, rng = row.shape, np.random.default_rng(1)
+    drawn = problem(shape, row.dtype)
+    if row.group == "tokens":
+        return expect(dataclasses.replace(drawn, x=rng.integers(shape.inputs, size=shape.steps)))
+    if row.group == "single step":
+        repeated = dataclasses.replace(drawn, x=drawn.x.repeat(STREAMED, axis=0))
+        return dataclasses.replace(expect(repeated), x=drawn.x[0], streamed=True)
+    if row.group in RAGGED:
+        lengths = draw_lengths(shape) if row.group == "long tail" else rng.integers(1, shape.steps + 1, shape.batch)
+        valid = np.arange(shape.steps) < lengths[:, None]
+        return Task(**{**vars(drawn), "expected": np.where(valid[..., None], drawn.expected, 0)}, lengths=lengths)
+    return Task(**vars(drawn))
+
+
+def expect(changed: Problem) -> Task:
+    """Run the reference over another x."""
+    exact = changed.exact()
+    x = changed.x if changed.x.dtype.kind == "i" else exact.x
+    expected, _ = reference.RNN(exact.U, exact.W, exact.b)(x, exact.h0)
+    if exact.V is not None:
+        expected = reference.Dense(exact.V, activation="softmax")(expected)
+    return Task(**{**vars(changed), "expected": expected})

@@ -1,0 +1,195 @@
+"""What a library costs before it is fast: a new process's time to its first result, its memory at its peak, and its size on the disk."""
+
+import importlib.metadata
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from packaging.requirements import Requirement
+from tqdm import tqdm
+
+import fastrnn
+from bench.cases import SHAPES, Problem, problem
+from bench.results import rounded
+from bench.rivals import DISTRIBUTIONS
+
+ROUNDS = 5
+
+READ = """
+import sys
+import numpy as np
+x, h0, U, W, V, b = np.load("arrays.npz").values()
+"""
+PRINT = """
+print(float(np.asarray(y).ravel()[-1]), flush=True)
+sys.stdin.read()
+"""
+SCRIPTS = {
+    "NumPy": """
+p, h = x @ U.T + b, h0
+for t in range(len(p)):
+    h = p[t] = np.tanh(p[t] + W @ h)
+y = np.exp(p @ V.T)
+y /= y.sum(axis=-1, keepdims=True)
+""",
+    "PyTorch": """
+import torch
+rnn, head = torch.nn.RNN(U.shape[1], len(U)), torch.nn.Linear(len(U), len(V), bias=False)
+weights = dict(weight_ih_l0=U, weight_hh_l0=W, bias_ih_l0=b, bias_hh_l0=0 * b)
+rnn.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+head.load_state_dict({"weight": torch.from_numpy(V)})
+with torch.inference_mode():
+    y = torch.softmax(head(rnn(torch.from_numpy(x), torch.from_numpy(h0)[None])[0]), -1)
+""",
+    "ONNX Runtime": """
+import onnxruntime
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+(y,) = session.run(None, {"x": x[:, None], "h0": h0[None, None]})
+""",
+    "OpenVINO": """
+import openvino
+core = openvino.Core()
+core.set_property({"CACHE_DIR": sys.argv[1]})
+options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+y = core.compile_model("model.onnx", "CPU", options)({"x": x[:, None], "h0": h0[None, None]})[0]
+""",
+    "JAX": """
+import jax, jax.numpy as jnp
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+def step(h, p_t):
+    h = jnp.tanh(p_t + W @ h)
+    return h, h
+y = jax.jit(lambda x, h0: jax.nn.softmax(jax.lax.scan(step, h0, x @ U.T + b)[1] @ V.T))(x, h0)
+""",
+    "fastrnn": """
+import fastrnn
+y, _ = fastrnn.Sequential(fastrnn.RNN(U, W, b), fastrnn.Dense(V, activation="softmax"))(x, h0)
+""",
+}
+GROWTH = """
+import pathlib, sys
+import numpy as np, fastrnn
+T, status = int(sys.argv[1]), pathlib.Path("/proc/self/status")
+def resident(name):
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name)) * 1024
+_, h0, U, W, V, b = np.load("arrays.npz").values()
+model = fastrnn.Sequential(fastrnn.RNN(U, W, b), fastrnn.Dense(V, activation="softmax"))
+x, out = np.full((T, U.shape[1]), 0.5, U.dtype), np.ones((T, len(V)), U.dtype)
+model(x[:2], h0)
+pathlib.Path("/proc/self/clear_refs").write_text("5")
+before = resident("VmRSS")
+model(x, h0, out=out)
+print(resident("VmHWM") - before)
+"""
+
+
+def prepare(directory: pathlib.Path) -> Problem:
+    """Write the notebook's arrays and its ONNX model."""
+    p = problem(SHAPES[0], "float32")
+    np.savez(directory / "arrays.npz", x=p.x, h0=p.h0, U=p.U, W=p.W, V=p.V, b=p.b)
+    try:
+        from bench.rivals.onnx_model import sequence_models
+        from bench.rows import Task
+    except ModuleNotFoundError:
+        return p
+    ((_, model, _, _),) = sequence_models(Task(**vars(p)))
+    (directory / "model.onnx").write_bytes(model)
+    return p
+
+
+def environment(cache: pathlib.Path) -> dict[str, str]:
+    tree = pathlib.Path(fastrnn.__file__).parents[1]
+    return {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(tree), "CI": "true"}  # CI: OpenVINO reports nothing
+
+
+def launch(name: str, directory: pathlib.Path, cache: pathlib.Path, expected: float) -> tuple[float, int | None]:
+    """Seconds from a process's start to its first result, and the bytes it had needed at its peak by then."""
+    command = [sys.executable, "-c", READ + SCRIPTS[name] + PRINT, str(cache)]
+    start = time.perf_counter()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=directory, env=environment(cache), text=True, **pipes) as process:
+        printed = process.stdout.readline()
+        seconds = time.perf_counter() - start
+        peak = peak_memory(process.pid)
+        process.communicate()
+    if process.returncode or abs(float(printed) - expected) > 1e-4:
+        raise RuntimeError(f"{name} printed {printed!r} for {expected}")
+    return seconds, peak
+
+
+def peak_memory(pid: int) -> int | None:
+    status = pathlib.Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return None
+    return next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+
+
+def installed_size(distribution: str) -> int:
+    """Bytes of a distribution and all it requires."""
+    if distribution == "fastrnn":
+        package = [path for path in pathlib.Path(fastrnn.__file__).parent.rglob("*") if "__pycache__" not in path.parts and path.is_file()]
+        return sum(path.stat().st_size for path in package) + sizes_of(["numba", "numpy"])
+    return sizes_of([distribution, "numpy"])
+
+
+def sizes_of(names: list[str]) -> int:
+    found, waiting, size = set(), list(names), 0
+    while waiting:
+        name = waiting.pop().lower().replace("_", "-")
+        if name in found:
+            continue
+        found.add(name)
+        distribution = importlib.metadata.distribution(name)
+        files = [pathlib.Path(distribution.locate_file(file)) for file in distribution.files or []]
+        size += sum(path.stat().st_size for path in files if path.is_file())
+        requirements = [Requirement(text) for text in distribution.requires or []]
+        waiting += [r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return size
+
+
+def measure_start(names: list[str], rounds: int = ROUNDS) -> dict[str, dict]:
+    """Start every library with an empty cache of compiled code, and again with that cache; Python's own files are always cached."""
+    cold: dict[str, list] = {name: [] for name in names}
+    warm: dict[str, list] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = pathlib.Path(temporary)
+        expected = float(prepare(directory).expected.ravel()[-1])
+        with tqdm(total=(1 + rounds) * len(names), disable=None) as progress:
+            for turn in range(1 + rounds):
+                for name in names:
+                    progress.set_postfix_str(f"start of {name}")
+                    cache = directory / f"{name} {turn}"
+                    cache.mkdir()
+                    measured = [launch(name, directory, cache, expected) for _ in range(2)]
+                    if turn:
+                        cold[name].append(measured[0])
+                        warm[name].append(measured[1])
+                    progress.update()
+    return {
+        name: {
+            "cold": rounded(statistics.median(seconds for seconds, _ in cold[name])),
+            "warm": rounded(statistics.median(seconds for seconds, _ in warm[name])),
+            "peak memory": warm[name][-1][1],
+            "installed": installed_size(DISTRIBUTIONS[name]),
+        }
+        for name in names
+    }
+
+
+def measure_growth(all_steps: tuple[int, ...] = (10_000, 100_000)) -> dict[str, int]:
+    """Bytes that fastrnn needs beside input, weights and output, by the number of steps; nothing where the system doesn't tell."""
+    if not pathlib.Path("/proc/self/clear_refs").exists():
+        return {}
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = pathlib.Path(temporary)
+        prepare(directory)
+        commands = {str(steps): [sys.executable, "-c", GROWTH, str(steps)] for steps in all_steps}
+        run = {"cwd": directory, "env": environment(directory), "check": True, "capture_output": True, "text": True}
+        return {steps: int(subprocess.run(command, **run).stdout) for steps, command in commands.items()}

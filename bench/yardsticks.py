@@ -1,0 +1,96 @@
+"""What the machine can do at most, measured with the library's own tiles: multiply-adds, and reads from each cache."""
+
+import concurrent.futures
+import pathlib
+import re
+import threading
+import time
+
+import numpy as np
+
+from bench.cases import DTYPES
+from fastrnn.kernels.jit import function
+from fastrnn.kernels.tile import REGISTER_BITS, ROWS, VECTORS, ahead, elementwise, fma, lanes_of, load, pointer, store, zeros_like
+from fastrnn.packing import empty_aligned
+
+CACHES = pathlib.Path("/sys/devices/system/cpu/cpu0/cache")
+ASSUMED = {"L1": 32 << 10, "L2": 512 << 10, "L3": 8 << 20}  # bytes, where the system doesn't tell
+SPAN = 0.02  # seconds of one measurement
+TAKES = 7  # of which the fastest counts
+
+grow = elementwise(lambda tile, factor: fma(tile, factor, factor))  # towards 1 for 0.5: never slow for being subnormal
+either = elementwise(lambda tile, other: tile.bits("or_", other))
+
+
+@function
+def multiply_add(buffer, factor, times):
+    # buffer (ROWS * VECTORS * lanes,)   read, and left holding the sums; as many accumulators as a tile has registers
+    stride = VECTORS * lanes_of(pointer(buffer))
+    tile = load(pointer(buffer), stride, ROWS, VECTORS)
+    for _ in range(times):
+        tile = grow(tile, factor)
+    store(pointer(buffer), stride, tile)
+
+
+@function
+def read(buffer, result, times):
+    # buffer (size,)                     read so many times; pairs of tiles
+    # result (ROWS * VECTORS * lanes,)   receives the tiles' bits, or-ed: additions would bind before L1 does, 314 GB/s against 362
+    stride = VECTORS * lanes_of(pointer(buffer))
+    tile = zeros_like(load(pointer(result), stride, ROWS, VECTORS))
+    for _ in range(times):
+        for at in range(0, buffer.size, 2 * ROWS * stride):
+            tile = either(tile, load(ahead(pointer(buffer), at), stride, ROWS, VECTORS))
+            tile = either(tile, load(ahead(pointer(buffer), at + ROWS * stride), stride, ROWS, VECTORS))
+    store(pointer(result), stride, tile)
+
+
+def rate(kernel, amount: float, arguments: list[tuple]) -> float:
+    """How much of what a pass does `amount` of is done in a second, by one thread for each tuple of arguments, at once."""
+
+    def run(arguments: tuple, times: int) -> float:
+        barrier.wait()
+        start = time.perf_counter()
+        kernel(*arguments, times)
+        return time.perf_counter() - start
+
+    barrier = threading.Barrier(len(arguments))
+    kernel(*arguments[0], 1)  # compiles
+    with concurrent.futures.ThreadPoolExecutor(len(arguments)) as pool:
+        times = 1
+        while max(pool.map(run, arguments, [times] * len(arguments))) < SPAN / 2:
+            times *= 2
+        takes = [max(pool.map(run, arguments, [times] * len(arguments))) for _ in range(TAKES)]
+    return len(arguments) * amount * times / min(takes)
+
+
+def cache_sizes() -> dict[str, int]:
+    """Bytes of each level of data cache."""
+    sizes = dict(ASSUMED)
+    for index in sorted(CACHES.glob("index*")):
+        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        number = re.fullmatch(r"(\d+)K", size)
+        if kind != "Instruction" and f"L{level}" in sizes and number:
+            sizes[f"L{level}"] = int(number[1]) << 10
+    return sizes
+
+
+def aligned_zeros(count: int, size: int, dtype: str) -> list[np.ndarray]:
+    """Make arrays of about so many bytes, pairs of tiles; of none, one tile."""
+    tile = ROWS * VECTORS * REGISTER_BITS // 8
+    arrays = [empty_aligned(max(1, size // tile // 2 * 2) * tile // np.dtype(dtype).itemsize, dtype) for _ in range(count)]
+    for array in arrays:
+        array[:] = 0
+    return arrays
+
+
+def peak_rates(threads: int) -> dict[str, float]:
+    """Multiply-adds a second in either dtype, and bytes read a second from half of L1, half of L2, and eight times L2's size."""
+    rates, sizes = {}, cache_sizes()
+    for dtype in DTYPES:
+        tiles = aligned_zeros(threads, 0, dtype)
+        rates[f"FMA {dtype}"] = rate(multiply_add, tiles[0].size, [(tile, 0.5) for tile in tiles])
+    for level, size in {"L1": sizes["L1"] // 2, "L2": sizes["L2"] // 2, "L3": 8 * sizes["L2"]}.items():
+        buffers, results = aligned_zeros(threads, size, "float32"), aligned_zeros(threads, 0, "float32")
+        rates[level] = rate(read, buffers[0].nbytes, list(zip(buffers, results, strict=True)))
+    return rates
