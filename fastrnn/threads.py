@@ -6,6 +6,7 @@ import functools
 import os
 import pathlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from .kernels.team import linger
 VARIABLE = "FASTRNN_NUM_THREADS"
 OTHER_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # joblib, Dask and batch systems set them for what they run
 QUOTA = pathlib.Path("/sys/fs/cgroup/cpu.max")  # of processor time, in Linux containers
+LINGERING = 0.003  # seconds before a helper that has nothing to do goes to sleep
 
 
 class Pool:
@@ -28,7 +30,7 @@ class Pool:
     def forget(self) -> None:
         self.lock = threading.RLock()  # a signal's handler may call within a call
         self.executor: concurrent.futures.ThreadPoolExecutor | None = None
-        self.size, self.lingering = 0, 0
+        self.size, self.serving = 0, 0
         self.asked: list[Callable[[], None]] = []
         self.bell = np.zeros(1, np.int64)
 
@@ -40,7 +42,7 @@ class Pool:
                 if self.executor is not None:
                     self.executor.shutdown(wait=False)
                 self.executor, self.size = concurrent.futures.ThreadPoolExecutor(helpers, "fastrnn"), helpers
-            for _ in range(helpers - self.lingering):
+            for _ in range(helpers - self.serving):
                 self.executor.submit(self.serve)
             self.asked += [call] * helpers
             self.bell[0] += 1
@@ -52,23 +54,31 @@ class Pool:
             self.asked = [other for other in self.asked if other is not call]
 
     def serve(self) -> None:
-        """Call what was asked for, and stay awake for what is asked next: a sleeping thread comes 0.1 to 1 ms later."""
-        while True:
-            with self.lock:
-                call = self.asked.pop(0) if self.asked else None
-                rung = int(self.bell[0])
-                self.lingering += call is None
-            if call is not None:
-                call()
-                del call
-            elif self.leave_off(linger(self.bell, rung)):
-                return
+        """Call what was asked for, and stay awake for what is asked next: a sleeping thread comes 0.1 to 1 ms later.
 
-    def leave_off(self, rung: bool) -> bool:
-        """End lingering, and tell whether there is nothing to do."""
+        For a second: the interpreter waits for this thread at its end, while daemon threads may go on asking.
+        """
+        end, asleep = time.monotonic() + 1, 0.0
         with self.lock:
-            self.lingering -= 1
-            return not (rung or self.asked)
+            self.serving += 1
+        try:
+            while time.monotonic() < end:
+                with self.lock:
+                    call = self.asked.pop(0) if self.asked else None
+                    rung = int(self.bell[0])
+                if call is not None:
+                    call()
+                    del call
+                    asleep = time.monotonic() + LINGERING
+                elif time.monotonic() < asleep:
+                    linger(self.bell, rung)
+                else:
+                    break
+        finally:
+            with contextlib.suppress(RuntimeError), self.lock:  # as in `ask`
+                self.serving -= 1
+                if self.asked and self.executor is not None:
+                    self.executor.submit(self.serve)
 
 
 pool = Pool()

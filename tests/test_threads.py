@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import forward, threads
-from fastrnn.kernels.team import CLOSED, GATE, MEMBERS, NUMBER
+from fastrnn.kernels.team import APART, CLOSED, GATE, MEETINGS, MEMBERS, NUMBER
 
 from .cases import DTYPES, Case, assert_same_bits, run, uniform
 from .process import start
@@ -49,12 +49,20 @@ every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 Request = collections.namedtuple("Request", "function arguments came")
 
 
-def really(helpers, function, arguments, ask):
-    ask(helpers, function, *arguments)
+def when_they_can(helpers, function, arguments, ask):
+    return ask(helpers, function, *arguments)
+
+
+def at_once(helpers, function, arguments, ask):
+    """Before the call goes on, one is there; on a busy machine it might be over before."""
+    there = threading.Event()
+    call = ask(helpers, lambda *given: (there.set(), function(*given)), *arguments)
+    there.wait(PATIENCE)
+    return call
 
 
 @contextlib.contextmanager
-def team(count, plan=None, helper=really):
+def team(count, plan=None, helper=at_once):
     """Let calls use so many threads by a plan, their helpers coming as `helper` has it; give those that were asked for."""
     ask, asked, came = threads.Pool.ask, [], threading.Event()
 
@@ -66,7 +74,7 @@ def team(count, plan=None, helper=really):
                 came.set()
 
         asked.append(Request(help_team, arguments, came))
-        helper(helpers, help_team, arguments, functools.partial(ask, pool))
+        return helper(helpers, help_team, arguments, functools.partial(ask, pool))
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (plan or {}).items():
@@ -247,7 +255,7 @@ def test_any_generation(plan, situation, count, feedback):
 
 def in_a_while(seconds):
     def helper(helpers, function, arguments, ask):
-        ask(helpers, lambda *given: (time.sleep(seconds), function(*given)), *arguments)
+        return ask(helpers, lambda *given: (time.sleep(seconds), function(*given)), *arguments)
 
     return helper
 
@@ -311,8 +319,8 @@ def test_no_more_threads(target, name, plan, monkeypatch):
     """Where the system gives no more threads, or the interpreter shuts down, the caller does it all; help comes when it can again."""
     call = CALLS["a batch"]
     expected = alone(call, np.float32)
-    threads.pool.forget()
-    with team(3, plan) as asked:
+    monkeypatch.setattr(forward, "pool", threads.Pool())
+    with team(3, plan, when_they_can) as asked:
         with monkeypatch.context() as patch:
             patch.setattr(target, name, refuse)
             assert_same(call(np.float32), expected)
@@ -374,6 +382,78 @@ def test_calls_from_threads(count, plan):
                 assert_same(future.result(), results)
     assert len(asked) == 3 * len(calls)
     assert asked[0].came.wait(1)
+
+
+@every_dtype
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a thread can't be kept to a processor there")
+@pytest.mark.skipif(threads.processors() == 1, reason="no helper has a processor to lose")
+def test_parting(dtype, monkeypatch):
+    """Where a helper loses its processor, the leader goes on alone in the middle of a piece, with the same bits."""
+    call, processors = whole(LARGE, (), 20_000), os.sched_getaffinity(0)
+    expected, (first, second) = alone(call, dtype), sorted(processors)[:2]
+
+    def lose(helpers, function, arguments, ask):
+        def begin(function, *given):
+            os.sched_setaffinity(0, {second})
+            threading.Timer(0.01, os.sched_setaffinity, (threading.get_native_id(), {first})).start()
+            function(*given)
+
+        return at_once(helpers, function, arguments, lambda helpers, *given: ask(helpers, begin, *given))
+
+    monkeypatch.setattr(forward, "pool", threads.Pool())
+    os.sched_setaffinity(0, {first})
+    try:
+        with team(2, {**BY_STEPS, "WORK": 1 << 40, "MOST_WORK": 1 << 40}, lose) as asked:
+            deadline = time.perf_counter() + PATIENCE
+            while not any(request.arguments[0][6][APART] % MEETINGS for request in asked):
+                assert time.perf_counter() < deadline, "they never parted"
+                assert_same(call(dtype), expected)
+    finally:
+        os.sched_setaffinity(0, processors)
+
+
+def test_asked_while_they_fall_asleep(monkeypatch):
+    """Whenever help is asked for, somebody comes."""
+    monkeypatch.setattr(threads, "LINGERING", 1e-4)
+    pool = threads.Pool()
+    for wait in np.linspace(0, 5e-4, 1000):
+        came = threading.Event()
+        pool.ask(1, came.set)
+        assert came.wait(PATIENCE)
+        time.sleep(wait)
+
+
+def test_nothing_is_kept_of_what_nobody_came_for(monkeypatch):
+    """A call that got no help leaves none of its arrays behind."""
+    pool = threads.Pool()
+    monkeypatch.setattr(forward, "pool", pool)
+    with team(3, IN_TURN, when_they_can) as asked, monkeypatch.context() as patch:
+        patch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", lambda *_: None)
+        CALLS["a batch"](np.float32)
+    assert len(asked) == 1
+    assert pool.asked == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processor time comes in 16 ms there")
+def test_helpers_go_to_sleep():
+    """A burst of calls from many threads leaves nobody at work."""
+    call = CALLS["a batch"]
+    with team(2, IN_TURN, when_they_can) as asked, concurrent.futures.ThreadPoolExecutor(4) as callers:
+        for future in [callers.submit(call, np.float32) for _ in range(100)]:
+            future.result()
+    assert len(asked) == 100
+    time.sleep(0.1)
+    busy = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - busy < 0.1
+
+
+@pytest.mark.parametrize(("leading", "steps", "helpers"), [((64,), 8000, 50), ((64,), 80, 2), ((), 400_000, 7)])
+def test_no_more_help_than_is_worth_it(leading, steps, helpers, unset):
+    """Each helper has WORTH_HELP bytes to multiply by at least; those who meet at every step are few."""
+    fastrnn.set_num_threads(51)
+    network = (PLAIN if leading else LARGE).layer(np.float32)._packed()
+    assert forward.division(network, math.prod(leading), steps, fed_back=False) == (helpers, not leading)
 
 
 SMALL = {"one dense layer": (HEAD, ()), "a batch": (PLAIN, (4,)), "a large layer": (LARGE, ())}

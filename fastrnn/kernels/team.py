@@ -26,7 +26,7 @@ MEETINGS = 1 << 32  # in a piece, at most
 
 BRIEFLY = 100  # looks at a word before pauses between them
 PATIENTLY = 4000  # looks before other threads are let run: 160 us of x86 pauses
-LINGERING = 12_000  # looks, 2 to 4 ms, before a helper that has nothing to do goes to sleep
+A_MOMENT = 4200  # looks; few of them let another thread run, as each may take that thread's whole slice of 4 ms
 LONG = 1_000_000  # looks, a quarter of a second or more, before a helper outside the gate gives up
 
 _YIELD = "SwitchToThread" if os.name == "nt" else "sched_yield"
@@ -127,15 +127,12 @@ def await_piece(shared, last):
 
 @kernel
 def linger(bell, rung):
-    """Wait a little for a bell to be rung again, and tell whether it was."""
+    """Wait a moment for a bell to be rung again."""
     word, looks = pointer(bell), 0
-    while peek(word, 0) == rung:
-        if looks > LINGERING:
-            return False
+    while looks < A_MOMENT and peek(word, 0) == rung:
         looks = look(looks)
     for _ in range(BRIEFLY):  # until who rang it has given up Python's lock: who must wait for that falls asleep
         pause()
-    return True
 
 
 @function
