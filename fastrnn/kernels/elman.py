@@ -1,7 +1,7 @@
 """The timestep loop of an Elman layer: s_t = f(W s_{t-1} + p_t), p_t being U x_t + b."""
 
 from .elementary import activate
-from .jit import inline
+from .jit import function, inline
 from .product import FULL, HALF, ONE, product
 from .team import meet
 from .tile import ROWS, add_products, ahead, lanes_of, load, store, zeros_like
@@ -41,22 +41,30 @@ def step_one(previous, current, size, half, weights, first, last, backwards):
         step_panel(previous, ahead(current, column), size, half, ahead(weights, column * size), lanes, ONE)
 
 
+@function
+def own_columns(columns, panel, member, members):
+    """Where a member's columns begin and end, whole panels of them; none are those of a member that has left."""
+    panels = (columns + panel - 1) // panel
+    if members < 2:
+        return 0, columns * members
+    return panels * member // members * panel, min(panels * (member + 1) // members * panel, columns)
+
+
 @inline
 def recur(rows, stride, count, steps, size, half, weights, columns, activation, team, member, members, time):
     # rows (1 + steps, count, columns)   a row every `stride` elements: the state before the first step,
     #                                    then for each step its projected input, replaced by the state after it
     # weights                            weight_hh packed; read only
-    first, last, sharing = 0, columns, members > 1 and count * columns * size >= WORTH_SHARING
-    if sharing:
-        panel = FULL * lanes_of(rows)
-        panels = (columns + panel - 1) // panel
-        first, last = panels * member // members * panel, min(panels * (member + 1) // members * panel, columns)
-    elif member:
+    sharing, panel = members > 1 and count * columns * size >= WORTH_SHARING, FULL * lanes_of(rows)
+    first, last = 0, columns
+    if member and not sharing:
         steps = 0
     together = count - count % ROWS
     step = count * stride
     if together:
         for t in range(steps):
+            if sharing:
+                first, last = own_columns(columns, panel, member, members)
             previous = ahead(rows, t * step)
             current = ahead(previous, step)
             product(
@@ -67,12 +75,10 @@ def recur(rows, stride, count, steps, size, half, weights, columns, activation, 
                 activate(ahead(current, n * stride + first), last - first if sharing else together * stride, activation)
             if sharing:
                 time, members = meet(team, member, members, time)
-                if members == 0:
-                    break
-                if members == 1:
-                    first, last, sharing = 0, columns, False
-    for n in range(together, count if members else 0):
+    for n in range(together, count):
         for t in range(steps):
+            if sharing:
+                first, last = own_columns(columns, panel, member, members)
             previous = ahead(rows, t * step + n * stride)
             current = ahead(previous, step)
             # every other step backwards: the panels read last are still in L1
@@ -80,10 +86,4 @@ def recur(rows, stride, count, steps, size, half, weights, columns, activation, 
             activate(ahead(current, first), last - first, activation)
             if sharing:
                 time, members = meet(team, member, members, time)
-                if members == 0:
-                    break
-                if members == 1:
-                    first, last, sharing = 0, columns, False
-        if members == 0:
-            break
     return meet(team, member, members, time)
