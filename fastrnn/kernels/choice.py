@@ -4,7 +4,7 @@ import numpy as np
 
 from .elementary import exp
 from .jit import function
-from .tile import ahead, copy, element, fill, lanes_of, load, store
+from .tile import ahead, copy, element, lanes_of, load, put, store
 
 NOTHING = -1  # no token can be chosen: a row holds NaN, or infinity where only finite logits make sense
 
@@ -34,8 +34,8 @@ def kth_largest(values, size, k):
                 j -= 1
             if i <= j:
                 swapped = element(values, i)
-                fill(ahead(values, i), 1, element(values, j))
-                fill(ahead(values, j), 1, swapped)
+                put(values, i, element(values, j))
+                put(values, j, swapped)
                 i += 1
                 j -= 1
         if j < k:
@@ -65,7 +65,7 @@ def draw(row, scratch, size, temperature, top_k, uniform):
             if element(row, i) == least and ties > 0:
                 ties -= 1
             elif element(row, i) <= least:
-                fill(ahead(row, i), 1, -np.inf)
+                put(row, i, -np.inf)
     for i in range(0, size, lanes_of(row)):
         store(ahead(row, i), 0, exp((load(ahead(row, i), 0, 1, 1) - highest) / temperature))
     whole = 0.0

@@ -220,13 +220,11 @@ def either(typing, pointer, start, index, otherwise):
 
 
 @intrinsic
-def fill(typing, pointer, elements, value):
-    """Set so many elements to one value."""
+def put(typing, pointer, index, value):
+    """Write an element."""
 
     def emit(context, builder, signature, args):
-        element = context.cast(builder, args[2], value, pointer.dtype)
-        with cgutils.for_range(builder, args[1]) as loop:
-            builder.store(element, builder.gep(args[0], [loop.index], inbounds=True))
+        builder.store(context.cast(builder, args[2], value, pointer.dtype), builder.gep(args[0], [args[1]], inbounds=True))
         return context.get_dummy_value()
 
     return types.void(pointer, types.intp, value), emit
