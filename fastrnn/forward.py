@@ -136,7 +136,7 @@ def run_network(
         numbers, integers, np.asarray(out).ravel(), network.layers, states, feedback, shared, rows * width, out_sequence,
         helpers, by_steps,
     )  # fmt: skip
-    asked, waited_for = None, False
+    asked = None
     try:
         warm_up = min(length, max(1, WARM_UP // work)) if helpers and by_steps else length
         for number, (first, count, start, span) in enumerate(pieces(sequences, steps, at_once, length, warm_up), 1):
@@ -164,8 +164,8 @@ def run_network(
             piece = workspace, block, x_at, x_sequence, ragged, out_at, total, place, count, span, number
             if helpers:
                 shared[PIECE : PIECE + len(piece)] = piece
-                if not waited_for:
-                    waited_for, asked = True, pool.ask(helpers, help_team, common, size)
+                if number == 1:
+                    asked = pool.ask(helpers, help_team, common, size)
             kernels.run(*common, *piece, False)
     finally:
         if helpers:
