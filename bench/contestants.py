@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.rivals import Way, load
 from bench.rows import Task
+from fastrnn.threads import processors
 
 # Times max(1, max |reference|). Wide enough for rivals' own tanh, whose errors steps carry on; a wrong weight or step is off by far more.
 AGREEMENT = {"float32": 1e-4, "float64": 1e-10}
@@ -127,10 +128,6 @@ def serve(connection: Connection, name: str, threads: int) -> None:
             connection.send(answer)
 
 
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def enter(names: Iterable[str]) -> tuple[list[Contestant | Remote], list[str]]:
     """Every library at one thread and at all; and the names of those that aren't installed."""
     entered: list[Contestant | Remote] = []
@@ -141,8 +138,8 @@ def enter(names: Iterable[str]) -> tuple[list[Contestant | Remote], list[str]]:
         except ModuleNotFoundError:
             missing.append(name)
             continue
-        for threads in sorted({1, usable_cores()}):
-            if library.environment and threads < usable_cores():
+        for threads in sorted({1, processors()}):
+            if library.environment and threads < processors():
                 entered.append(Remote(name, threads, library.environment))
             else:
                 entered.append(Contestant(name, threads))

@@ -11,13 +11,14 @@ from typing import Any
 from tqdm import tqdm
 
 import fastrnn
-from bench.contestants import Contestant, Remote, enter, usable_cores
+from bench.contestants import Contestant, Remote, enter
 from bench.results import LIBRARIES, OURS, Results, rounded
 from bench.rivals import DISTRIBUTIONS
 from bench.rows import ROWS, Row, task
 from bench.startup import measure_growth, measure_start
 from bench.timing import ROUNDS, measure
 from bench.yardsticks import cache_sizes, peak_rates
+from fastrnn.threads import processors
 
 
 def measure_row(row: Row, contestants: Sequence[Contestant | Remote], progress: tqdm, rounds: int = ROUNDS) -> Results:
@@ -44,14 +45,14 @@ def measure_rows(rows: Sequence[Row], told: Callable[[Row, Results], str], round
 
 
 def measure_all(told: Callable[[Row, Results], str]) -> Results:
-    threads = sorted({1, usable_cores()})
+    threads = sorted({1, processors()})
     before = {str(n): peak_rates(n) for n in threads}
     rows, missing = measure_rows(ROWS, told)
     after = {str(n): peak_rates(n) for n in threads}
     installed = [name for name in DISTRIBUTIONS if name not in missing]
     return {
         "date": datetime.date.today().isoformat(),
-        "machine": {"cpu": processor(), "cores": usable_cores(), "caches": cache_sizes()},
+        "machine": {"cpu": processor(), "cores": processors(), "caches": cache_sizes()},
         "versions": {"Python": platform.python_version()} | {name: version(name) for name in installed} | {"numba": version("numba")},
         "missing": missing,
         "rates": {n: {name: rounded(max(rate, after[n][name])) for name, rate in rates.items()} for n, rates in before.items()},

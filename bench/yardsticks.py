@@ -19,7 +19,7 @@ SPAN = 0.02  # seconds of one measurement
 TAKES = 7  # of which the fastest counts
 
 grow = elementwise(lambda tile, factor: fma(tile, factor, factor))  # towards 1 for 0.5: never slow for being subnormal
-either = elementwise(lambda tile, other: tile.bits("or_", other))
+merge = elementwise(lambda tile, other: tile.bits("or_", other))
 
 
 @function
@@ -40,8 +40,8 @@ def read(buffer, result, times):
     tile = zeros_like(load(pointer(result), stride, ROWS, VECTORS))
     for _ in range(times):
         for at in range(0, buffer.size, 2 * ROWS * stride):
-            tile = either(tile, load(ahead(pointer(buffer), at), stride, ROWS, VECTORS))
-            tile = either(tile, load(ahead(pointer(buffer), at + ROWS * stride), stride, ROWS, VECTORS))
+            tile = merge(tile, load(ahead(pointer(buffer), at), stride, ROWS, VECTORS))
+            tile = merge(tile, load(ahead(pointer(buffer), at + ROWS * stride), stride, ROWS, VECTORS))
     store(pointer(result), stride, tile)
 
 
