@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastrnn import streaming
+
 from .cases import DTYPES, MODEL, Case, assert_close, assert_same_bits, run
 from .situations import TIMED, exact, often, situations
 
@@ -252,3 +254,19 @@ def test_an_error_leaves_the_stream_as_it_was(refused):
     assert_same_state(stream.state, before)
     assert_same_bits(stream(x), model(x, before)[0])
     assert not np.array_equal(first, model(x, before)[0])
+
+
+def test_an_interrupted_first_step(monkeypatch):
+    """A first call that Ctrl-C ends leaves a stream on which nothing has been fixed, and the next one starts it."""
+    model, (x, _) = MODEL.layer(np.float64), MODEL.data(np.float64, (3,), 4)
+    stream = model.stream()
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming, "compiled_run", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            stream.step(x[:, 0])
+    assert stream.state is None
+    assert_same_bits(stream(x), model(x)[0])
