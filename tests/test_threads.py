@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import forward, threads
-from fastrnn.kernels.team import APART, CLOSED, GATE, MEETINGS, MEMBERS, NUMBER
+from fastrnn.kernels.team import APART, CLOSED, GATE, LINE, MEETINGS, MET
 
 from .cases import DTYPES, Case, assert_same_bits, run, uniform
 from .process import start
@@ -70,7 +70,7 @@ def team(count, plan=None, helper=at_once):
         def help_team(common, size):
             forward.scratch.kept[...] = 0
             function(common, size)
-            if common[6][MEMBERS] % NUMBER > 1 if common[-1] else forward.scratch.kept.any():
+            if common[6][MET + LINE] if common[-1] else forward.scratch.kept.any():  # the second member was at a meeting
                 came.set()
 
         asked.append(Request(help_team, arguments, came))
