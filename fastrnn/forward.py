@@ -12,7 +12,7 @@ from .arguments import Array
 from .kernels import network as kernels
 from .kernels.jit import machine_code
 from .kernels.network import IN_OUT, IN_X, LENGTH
-from .kernels.team import CLOSED, GATE, LINE, MET, PIECE, await_piece
+from .kernels.team import CLOSED, GATE, LINE, MET, PIECE
 from .kernels.tile import HAS_FMA, ROWS
 from .packing import WORKSPACE, Network, empty_aligned, rows_that_fit
 from .threads import get_num_threads, pool
@@ -106,7 +106,7 @@ def run_network(
     if lengths is not None and not tokens and inputs > width:  # the rows of x are brought together there too
         width, rows = inputs, rows_that_fit(inputs, weights.itemsize)
     takers = 1 if by_steps else helpers + 1
-    together, most = min(rows // 2, kernels.TOGETHER) * takers, min(WORK * (helpers + 1), MOST_WORK)
+    together, most = min(rows // 2, kernels.TOGETHER) * takers, WORK if by_steps else min(WORK * (helpers + 1), MOST_WORK)
     kind = INT64 if tokens else weights.dtype
     direct = x.dtype == kind and x.flags.carray
     if direct:
@@ -191,12 +191,8 @@ def division(network: Network, sequences: int, steps: int, *, fed_back: bool) ->
 
 def help_team(common: tuple[Any, ...], size: int) -> None:
     """Work on every piece of a call that another thread leads."""
-    shared, by_steps = common[6], common[-1]
-    own, _owner = workspace_of(size)
-    number = 0
-    while (number := await_piece(shared, number)) != CLOSED:
-        workspace, *piece = shared[PIECE : PIECE + 10].tolist()
-        kernels.run(*common, workspace if by_steps else own, *piece, number, True)
+    workspace, _owner = workspace_of(size)
+    kernels.run(*common, workspace, *[0] * 10, True)
 
 
 def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tuple[int, int]:

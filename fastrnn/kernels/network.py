@@ -6,7 +6,7 @@ from .elman import recur
 from .jit import function, inline, kernel
 from .product import embed, product, within
 from .softmax import softmax
-from .team import CLOSED, MEETINGS, NEXT, enter, fetch_add, leave, meet
+from .team import CLOSED, MEETINGS, NEXT, PIECE, await_piece, enter, fetch_add, leave, meet
 from .tile import ROWS, ahead, at, copy, either, element, pointer
 
 DENSE, ELMAN = range(2)
@@ -66,32 +66,13 @@ def share(steps, member, members):
     return first, min(size, steps - first)
 
 
-@kernel
-def run(
-    x, tokens, out, layers, states, feedback, shared, buffer, out_sequence, helpers, by_steps,
-    workspace, block, x_at, x_sequence, ragged, out_at, total, first, count, steps, number, helping,
+@inline
+def work(
+    x, tokens, out, layers, states, feedback, shared, buffer, out_sequence, claimed,
+    workspace, block, x_at, x_sequence, ragged, out_at, total, first, count, steps, number, members, member,
 ):  # fmt: skip
-    # x                      (count, steps, I) from x_at, sequences x_sequence elements apart; read only but for feedback
-    # tokens                 instead of x: (count, steps); empty where x is given; read only but for feedback
-    # out                    (total, steps, O) from out_at, sequences out_sequence elements apart; receives the last layer's output,
-    #                        or where that is a score, (total, steps); may be empty
-    # layers (L, FIELDS)     where weights and biases are addresses; read only
-    # states                 for each recurrent layer (total, H): sequences first to first + count are advanced
-    # feedback               settings and random numbers where the output of a step is the next one's input: it is written behind
-    #                        the last input, for which x or tokens has room. Else None: what generates is compiled when it is needed
-    # shared                 what a team meets at; from `ragged`, if that is not 0, (3, count): where each sequence is in x or tokens,
-    #                        where in out and states, and its length, the longest of a block first
-    # workspace              the address of scratch for two layers' rows, `buffer` elements each, two rows at least
-    # block                  sequences stepped side by side, at most
-    # helpers                how many other threads make the same call, `helping`, while the leader makes it for piece `number`: they
-    #                        take blocks of sequences in turn on workspaces of their own, or by_steps all share in each block's rows
-    team, last = pointer(shared), len(layers) - 1
-    members, member = 1, 0
-    if helpers:
-        members, member = enter(team, number, helpers, by_steps, helping)
-        if member == CLOSED:
-            return
-    claimed, time = helpers > 0 and not by_steps, number * MEETINGS + 1
+    # one piece, or a member's part of it: see run
+    team, last, time = pointer(shared), len(layers) - 1, number * MEETINGS + 1
     inputs = 1 if tokens.size else layers[0, INPUT_SIZE]
     widest = layers[0, INPUT_SIZE] if ragged and not tokens.size else 0
     for layer in layers:
@@ -212,5 +193,51 @@ def run(
         if members == 0:
             break
         n = fetch_add(team, NEXT, block) if claimed else n + block
-    if helpers:
-        leave(team, by_steps, helping)
+
+
+@function
+def told(team):
+    """What the leader said of a piece."""
+    return (
+        element(team, PIECE), element(team, PIECE + 1), element(team, PIECE + 2), element(team, PIECE + 3), element(team, PIECE + 4),
+        element(team, PIECE + 5), element(team, PIECE + 6), element(team, PIECE + 7), element(team, PIECE + 8), element(team, PIECE + 9),
+    )  # fmt: skip
+
+
+@kernel
+def run(
+    x, tokens, out, layers, states, feedback, shared, buffer, out_sequence, helpers, by_steps,
+    workspace, block, x_at, x_sequence, ragged, out_at, total, first, count, steps, number, helping,
+):  # fmt: skip
+    # x                      (count, steps, I) from x_at, sequences x_sequence elements apart; read only but for feedback
+    # tokens                 instead of x: (count, steps); empty where x is given; read only but for feedback
+    # out                    (total, steps, O) from out_at, sequences out_sequence elements apart; receives the last layer's output,
+    #                        or where that is a score, (total, steps); may be empty
+    # layers (L, FIELDS)     where weights and biases are addresses; read only
+    # states                 for each recurrent layer (total, H): sequences first to first + count are advanced
+    # feedback               settings and random numbers where the output of a step is the next one's input: it is written behind
+    #                        the last input, for which x or tokens has room. Else None: what generates is compiled when it is needed
+    # shared                 what a team meets at; from `ragged`, if that is not 0, (3, count): where each sequence is in x or tokens,
+    #                        where in out and states, and its length, the longest of a block first
+    # workspace              the address of scratch for two layers' rows, `buffer` elements each, two rows at least
+    # block                  sequences stepped side by side, at most
+    # helpers                how many other threads make the same call, `helping`, while the leader makes it for piece `number`: they
+    #                        take blocks of sequences in turn on workspaces of their own, or by_steps all share in each block's rows
+    team, members, member, going = pointer(shared), 1, 0, True
+    while going:
+        going = helping
+        if helping:
+            number = await_piece(team, number)
+            if number == CLOSED:
+                break
+            place, block, x_at, x_sequence, ragged, out_at, total, first, count, steps = told(team)
+            workspace = place if by_steps else workspace
+        if helpers:
+            members, member = enter(team, number, helpers, by_steps, helping)
+        if member != CLOSED:
+            work(
+                x, tokens, out, layers, states, feedback, shared, buffer, out_sequence, helpers > 0 and not by_steps,
+                workspace, block, x_at, x_sequence, ragged, out_at, total, first, count, steps, number, members, member,
+            )  # fmt: skip
+            if helpers:
+                leave(team, by_steps, helping)

@@ -111,10 +111,10 @@ def look(typing, looks):
     return types.int64(types.int64), emit
 
 
-@kernel
-def await_piece(shared, last):
+@function
+def await_piece(team, last):
     """As a helper, wait for a piece after the last one, and give its number, or CLOSED."""
-    team, looks = pointer(shared), 0
+    looks = 0
     while looks < LONG:
         gate = peek(team, GATE)
         if gate == CLOSED:
