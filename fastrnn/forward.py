@@ -12,7 +12,7 @@ from .arguments import Array
 from .kernels import network as kernels
 from .kernels.jit import machine_code
 from .kernels.network import IN_OUT, IN_X, LENGTH
-from .kernels.team import CLOSED, GATE, LINE, MET, PIECE
+from .kernels.team import BELL, CLOSED, GATE, LINE, MET, PIECE
 from .kernels.tile import HAS_FMA, ROWS
 from .packing import WORKSPACE, Network, empty_aligned, rows_that_fit
 from .threads import get_num_threads, pool
@@ -165,6 +165,7 @@ def run_network(
             if helpers:
                 shared[PIECE : PIECE + len(piece)] = piece
                 if number == 1:
+                    shared[BELL] = pool.bell.ctypes.data
                     asked = pool.ask(helpers, help_team, common, size)
             kernels.run(*common, *piece, False)
     finally:
@@ -189,10 +190,10 @@ def division(network: Network, sequences: int, steps: int, *, fed_back: bool) ->
     return min(helpers, sequences * steps * network.shared_work * itemsize // WORTH_HELP, MOST_BY_STEPS), True
 
 
-def help_team(common: tuple[Any, ...], size: int) -> None:
+def help_team(common: tuple[Any, ...], size: int, rung: int) -> None:
     """Work on every piece of a call that another thread leads."""
     workspace, _owner = workspace_of(size)
-    kernels.run(*common, workspace, *[0] * 10, True)
+    kernels.run(*common, workspace, *[0] * 9, rung, True)
 
 
 def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tuple[int, int]:

@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 
 from .arguments import check_thread_count
-from .kernels.team import linger
 
 VARIABLE = "FASTRNN_NUM_THREADS"
 OTHER_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # joblib, Dask and batch systems set them for what they run
 QUOTA = pathlib.Path("/sys/fs/cgroup/cpu.max")  # of processor time, in Linux containers
-LINGERING = 0.003  # seconds before a helper that has nothing to do goes to sleep
 
 
 class Pool:
@@ -31,11 +29,14 @@ class Pool:
         self.lock = threading.RLock()  # a signal's handler may call within a call
         self.executor: concurrent.futures.ThreadPoolExecutor | None = None
         self.size, self.serving = 0, 0
-        self.asked: list[Callable[[], None]] = []
+        self.asked: list[Callable[[int], None]] = []
         self.bell = np.zeros(1, np.int64)
 
-    def ask(self, helpers: int, function: Callable[..., None], *arguments: Any) -> Callable[[], None]:
-        """Have the function called in other threads; where they are busy, later, or never. What is returned can be withdrawn."""
+    def ask(self, helpers: int, function: Callable[..., None], *arguments: Any) -> Callable[[int], None]:
+        """Have the function called in other threads; where they are busy, later, or never. What is returned can be withdrawn.
+
+        Its last argument is how often the bell has been rung: rung once more, somebody asks again.
+        """
         call = functools.partial(function, *arguments)
         with contextlib.suppress(RuntimeError), self.lock:  # the interpreter shuts down, or the system gives no more threads
             if self.executor is None or self.size < helpers:
@@ -48,32 +49,24 @@ class Pool:
             self.bell[0] += 1
         return call
 
-    def withdraw(self, call: Callable[[], None]) -> None:
+    def withdraw(self, call: Callable[[int], None]) -> None:
         """Keep no more of what nobody came for."""
         with self.lock:
             self.asked = [other for other in self.asked if other is not call]
 
     def serve(self) -> None:
-        """Call what was asked for, and stay awake for what is asked next: a sleeping thread comes 0.1 to 1 ms later.
-
-        For a second: the interpreter waits for this thread at its end, while daemon threads may go on asking.
-        """
-        end, asleep = time.monotonic() + 1, 0.0
+        """Call what was asked for, for a second: at its end the interpreter waits for this thread, and daemon threads may go on asking."""
+        end = time.monotonic() + 1
         with self.lock:
             self.serving += 1
         try:
             while time.monotonic() < end:
                 with self.lock:
-                    call = self.asked.pop(0) if self.asked else None
-                    rung = int(self.bell[0])
-                if call is not None:
-                    call()
-                    del call
-                    asleep = time.monotonic() + LINGERING
-                elif time.monotonic() < asleep:
-                    linger(self.bell, rung)
-                else:
-                    break
+                    if not self.asked:
+                        break
+                    call, rung = self.asked.pop(0), int(self.bell[0])
+                call(rung)
+                del call
         finally:
             with contextlib.suppress(RuntimeError), self.lock:  # as in `ask`
                 self.serving -= 1

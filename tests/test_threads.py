@@ -67,9 +67,9 @@ def team(count, plan=None, helper=at_once):
     ask, asked, came = threads.Pool.ask, [], threading.Event()
 
     def watch(pool, helpers, function, *arguments):
-        def help_team(common, size):
+        def help_team(common, size, rung):
             forward.scratch.kept[...] = 0
-            function(common, size)
+            function(common, size, rung)
             if common[6][MET + LINE] if common[-1] else forward.scratch.kept.any():  # the second member was at a meeting
                 came.set()
 
@@ -341,7 +341,7 @@ def test_a_late_helper_touches_nothing(name, plan):
         output = model(x)[0]
         x[...], output[...] = 3, 5
         for request in asked:
-            request.function(*request.arguments)
+            request.function(*request.arguments, 0)
     assert [(request.arguments[0][6][GATE], request.came.is_set()) for request in asked] == [(CLOSED, False)]
     assert (x == 3).all()
     assert (output == 5).all()
@@ -412,13 +412,12 @@ def test_parting(dtype, monkeypatch):
         os.sched_setaffinity(0, processors)
 
 
-def test_asked_while_they_fall_asleep(monkeypatch):
+def test_asked_while_they_fall_asleep():
     """Whenever help is asked for, somebody comes."""
-    monkeypatch.setattr(threads, "LINGERING", 1e-4)
     pool = threads.Pool()
     for wait in np.linspace(0, 5e-4, 1000):
         came = threading.Event()
-        pool.ask(1, came.set)
+        pool.ask(1, lambda _, came=came: (time.sleep(1e-4), came.set()))
         assert came.wait(PATIENCE)
         time.sleep(wait)
 

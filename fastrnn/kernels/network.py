@@ -6,7 +6,7 @@ from .elman import recur
 from .jit import function, inline, kernel
 from .product import embed, product, within
 from .softmax import softmax
-from .team import CLOSED, MEETINGS, NEXT, PIECE, await_piece, enter, fetch_add, leave, meet
+from .team import CLOSED, MEETINGS, NEXT, PIECE, await_piece, enter, fetch_add, leave, linger, meet
 from .tile import ROWS, ahead, at, copy, either, element, pointer
 
 DENSE, ELMAN = range(2)
@@ -222,13 +222,17 @@ def run(
     # workspace              the address of scratch for two layers' rows, `buffer` elements each, two rows at least
     # block                  sequences stepped side by side, at most
     # helpers                how many other threads make the same call, `helping`, while the leader makes it for piece `number`: they
-    #                        take blocks of sequences in turn on workspaces of their own, or by_steps all share in each block's rows
-    team, members, member, going = pointer(shared), 1, 0, True
+    #                        take blocks of sequences in turn on workspaces of their own, or by_steps all share in each block's rows;
+    #                        what they know of a piece is in `shared`, and their `number` is how often the bell has been rung
+    team, members, member, rung, going = pointer(shared), 1, 0, number, True
+    if helping:
+        number = 0
     while going:
         going = helping
         if helping:
             number = await_piece(team, number)
             if number == CLOSED:
+                linger(team, rung)
                 break
             place, block, x_at, x_sequence, ragged, out_at, total, first, count, steps = told(team)
             workspace = place if by_steps else workspace

@@ -12,21 +12,23 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from .jit import function, kernel
-from .tile import pointer
+from .jit import function
+from .tile import at, element
 
 LINE = 8  # integers of a cache line: threads that write to one line wait for each other
 
-# What a team shares: where its leader says what to do, and words to meet at; of MET there is a line for each member.
-PIECE, GATE, NEXT, MEMBERS, APART, MET = 0, 2 * LINE, 3 * LINE, 4 * LINE, 5 * LINE, 6 * LINE
+# What a team shares: where its leader says what to do, the address of the bell that calls helpers to the next call, and words to meet
+# at; of MET there is a line for each member.
+PIECE, BELL, GATE, NEXT, MEMBERS, APART, MET = 0, 2 * LINE - 1, 2 * LINE, 3 * LINE, 4 * LINE, 5 * LINE, 6 * LINE
 CLOSED = -1
 # A gate is OPEN or not, counts the helpers inside, and has the number of its piece.
 OPEN, HELPER, NUMBER = 1, 2, 1 << 16
 MEETINGS = 1 << 32  # in a piece, at most
 
 BRIEFLY = 100  # looks at a word before pauses between them
-PATIENTLY = 4000  # looks before other threads are let run: 160 us of x86 pauses
-A_MOMENT = 4200  # looks; few of them let another thread run, as each may take that thread's whole slice of 4 ms
+PATIENTLY = 4000  # looks before other threads are let run: 40 to 160 us of x86 pauses
+LINGERING = 200_000  # looks, 2 to 8 ms, before a helper that has nothing to do goes to sleep
+RELEASE = 800  # pauses, 8 to 30 us, until who rang the bell has given up Python's lock: a thread that must wait for it falls asleep
 LONG = 1_000_000  # looks, a quarter of a second or more, before a helper outside the gate gives up
 
 _YIELD = "SwitchToThread" if os.name == "nt" else "sched_yield"
@@ -125,13 +127,16 @@ def await_piece(team, last):
     return CLOSED
 
 
-@kernel
-def linger(bell, rung):
-    """Wait a moment for a bell to be rung again."""
-    word, looks = pointer(bell), 0
-    while looks < A_MOMENT and peek(word, 0) == rung:
-        looks = look(looks)
-    for _ in range(BRIEFLY):  # until who rang it has given up Python's lock: who must wait for that falls asleep
+@function
+def linger(team, rung):
+    """After a call, wait a little for the bell to be rung once more: a sleeping thread comes 0.1 to 1 ms later."""
+    bell, looks = at(element(team, BELL), team), 0
+    while peek(bell, 0) == rung:
+        if looks > LINGERING:
+            return
+        looks += 1
+        look(looks % PATIENTLY + 2)  # few of them let another thread run: each may take that thread's whole slice of 4 ms
+    for _ in range(RELEASE):
         pause()
 
 
