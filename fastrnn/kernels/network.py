@@ -7,7 +7,7 @@ from .jit import function, inline, kernel
 from .product import embed, product, within
 from .softmax import softmax
 from .team import CLOSED, MEETINGS, NEXT, PIECE, await_piece, enter, fetch_add, leave, linger, meet
-from .tile import ROWS, ahead, at, copy, either, element, pointer
+from .tile import ROWS, ahead, at, copy, either, element, pointer, put
 
 DENSE, ELMAN = range(2)
 
@@ -36,11 +36,9 @@ def copy_rows(source, stride, target, target_stride, rows, size):
 
 
 @inline
-def project(layer, x, x_step, steps, x_sequence, sequences, rows):
+def project(x, x_step, steps, x_sequence, sequences, size, weight, columns, bias, rows, stride):
     # x (sequences, steps, I)            read only
     # rows (steps, sequences, columns)   receive x_t @ weight.T + bias
-    size, columns, stride = layer[INPUT_SIZE], layer[COLUMNS], layer[STRIDE]
-    weight, bias = at(layer[WEIGHT], x), at(layer[BIAS], x)
     still = 0 * size  # the bias is every row's start; a literal 0 would compile product again
     if steps >= sequences:
         outer, inner, x_outer, x_inner, outer_stride, inner_stride = sequences, steps, x_sequence, x_step, stride, sequences * stride
@@ -53,9 +51,9 @@ def project(layer, x, x_step, steps, x_sequence, sequences, rows):
 
 
 @inline
-def stopped(feedback, tokens, at, column):
+def stopped(feedback, tokens, by_token, at, column):
     """Whether a generated token is the one to stop at."""
-    return tokens.size > 0 and column > 0 and tokens[at] == feedback[STOP]
+    return by_token and column > 0 and element(tokens, at) == feedback[STOP]
 
 
 @function
@@ -68,21 +66,21 @@ def share(steps, member, members):
 
 @inline
 def work(
-    x, tokens, out, layers, states, feedback, shared, buffer, out_sequence, claimed,
+    x, tokens, by_token, out, wanted, layers, last, states, feedback, team, buffer, out_sequence, claimed,
     workspace, block, x_at, x_sequence, ragged, out_at, total, first, count, steps, number, members, member,
 ):  # fmt: skip
     # one piece, or a member's part of it: see run
-    team, last, time = pointer(shared), len(layers) - 1, number * MEETINGS + 1
-    inputs = 1 if tokens.size else layers[0, INPUT_SIZE]
-    widest = layers[0, INPUT_SIZE] if ragged and not tokens.size else 0
-    for layer in layers:
-        widest = max(widest, layer[STRIDE])
+    time = number * MEETINGS + 1
+    inputs = 1 if by_token else element(layers, INPUT_SIZE)
+    widest = element(layers, INPUT_SIZE) if ragged and not by_token else 0
+    for index in range(last + 1):
+        widest = max(widest, element(layers, index * len(FIELDS) + STRIDE))
     capacity = buffer // widest
     chunk = min(steps, capacity // block - 1)
     begun = 0
     if feedback is not None:
         chunk, begun = 1, x_at % x_sequence
-    here = at(workspace, pointer(x))
+    here = at(workspace, x)
     there = ahead(here, buffer)
     n = fetch_add(team, NEXT, block) if claimed else 0
     while n < count:
@@ -98,32 +96,36 @@ def work(
                 stop = either(team, ragged, LENGTH * count + n + together - 1, 0)
             span = min(chunk, stop - t)
             mine, own = share(span, member, members)
-            state = ahead(pointer(states), 0)
-            source, step, sequence = ahead(pointer(x), x_at + n * x_sequence + t * inputs), inputs, x_sequence
-            if ragged and not tokens.size:
+            state = states
+            source, step, sequence = ahead(x, x_at + n * x_sequence + t * inputs), inputs, x_sequence
+            if ragged and not by_token:
                 for i in range(together):
                     x_place = x_at + either(team, ragged, IN_X * count + n + i, 0) * x_sequence
                     copy_rows(
-                        ahead(pointer(x), x_place + (t + mine) * inputs), inputs,
+                        ahead(x, x_place + (t + mine) * inputs), inputs,
                         ahead(here, (mine * together + i) * inputs), together * inputs, own, inputs,
                     )  # fmt: skip
                 source, step, sequence = here, together * inputs, inputs
             for index in range(last + 1):
-                layer = layers[index]
+                layer = ahead(layers, index * len(FIELDS))
                 mine, own = share(span, member, members)
-                size, stride, activation = layer[OUTPUT_SIZE], layer[STRIDE], layer[ACTIVATION]
-                recurrent = layer[KIND] == ELMAN
+                size, columns, stride = element(layer, OUTPUT_SIZE), element(layer, COLUMNS), element(layer, STRIDE)
+                activation, weight, bias = element(layer, ACTIVATION), at(element(layer, WEIGHT), here), at(element(layer, BIAS), here)
+                recurrent = element(layer, KIND) == ELMAN
                 rows = ahead(there, (mine * together + (together if recurrent else 0)) * stride)
-                if index == 0 and tokens.size:
+                if index == 0 and by_token:
                     for i in range(together):
                         token_at = x_at + either(team, ragged, IN_X * count + n + i, n + i) * x_sequence + t + mine
                         for s in range(own):
                             embed(
-                                at(layer[WEIGHT], here), at(layer[BIAS], here), layer[INPUT_SIZE], layer[COLUMNS],
-                                tokens[token_at + s], ahead(rows, (s * together + i) * stride),
+                                weight, bias, element(layer, INPUT_SIZE), columns, element(tokens, token_at + s),
+                                ahead(rows, (s * together + i) * stride),
                             )  # fmt: skip
                 else:
-                    project(layer, ahead(source, mine * step), step, own, sequence, together, rows)
+                    project(
+                        ahead(source, mine * step), step, own, sequence, together, element(layer, INPUT_SIZE), weight, columns, bias,
+                        rows, stride,
+                    )  # fmt: skip
                 if recurrent:
                     if member == 0:
                         for i in range(together):
@@ -132,15 +134,15 @@ def work(
                     time, members = meet(team, member, members, time)
                     if members:
                         time, members = recur(
-                            there, stride, together, span, size, layer[HALF], at(layer[WEIGHT_HH], here), layer[COLUMNS], activation,
-                            team, member, members, time,
+                            there, stride, together, span, size, element(layer, HALF), at(element(layer, WEIGHT_HH), here), columns,
+                            activation, team, member, members, time,
                         )  # fmt: skip
                     if members == 0:
                         break
                     if member == 0:
                         for i in range(together):
                             target = either(team, ragged, IN_OUT * count + n + i, first + n + i)
-                            if feedback is None or not stopped(feedback, tokens, x_at + (n + i) * x_sequence + t, begun + t):
+                            if feedback is None or not stopped(feedback, tokens, by_token, x_at + (n + i) * x_sequence + t, begun + t):
                                 copy(ahead(there, (span * together + i) * stride), ahead(state, target * size), size)
                     state = ahead(state, total * size)
                     rows = ahead(there, together * stride)
@@ -159,31 +161,31 @@ def work(
             if members == 0:
                 break
             mine, own = share(span, member, members)
-            size = layers[last, OUTPUT_SIZE]
+            size = element(layers, last * len(FIELDS) + OUTPUT_SIZE)
             if feedback is not None:
                 for i in range(together):
                     token_at = x_at + (n + i) * x_sequence + t * inputs
                     row = ahead(source, i * sequence)
                     if feedback[FEEDBACK] == OUTPUT:
-                        copy(row, ahead(pointer(x), token_at + inputs), size)
-                    elif tokens[token_at] == NOTHING or stopped(feedback, tokens, token_at, begun + t):
-                        tokens[token_at + 1] = tokens[token_at]
+                        copy(row, ahead(x, token_at + inputs), size)
+                    elif element(tokens, token_at) == NOTHING or stopped(feedback, tokens, by_token, token_at, begun + t):
+                        put(tokens, token_at + 1, element(tokens, token_at))
                     elif feedback[FEEDBACK] == ARGMAX:
-                        tokens[token_at + 1] = likeliest(row, size)
+                        put(tokens, token_at + 1, likeliest(row, size))
                     else:
                         uniform = feedback[UNIFORMS + (first + n + i) * (x_sequence - 1) + begun + t]
-                        tokens[token_at + 1] = draw(row, there, size, feedback[TEMPERATURE], int(feedback[TOP_K]), uniform)
-            elif out.size:
+                        put(tokens, token_at + 1, draw(row, there, size, feedback[TEMPERATURE], int(feedback[TOP_K]), uniform))
+            elif wanted:
                 for i in range(together):
                     target = out_at + either(team, ragged, IN_OUT * count + n + i, first + n + i) * out_sequence
-                    if layers[last, ACTIVATION] == SCORE:
+                    if element(layers, last * len(FIELDS) + ACTIVATION) == SCORE:
                         token_at = x_at + either(team, ragged, IN_X * count + n + i, n + i) * x_sequence + t + 1
                         for s in range(mine, mine + own):
                             row = ahead(source, s * step + i * sequence)
-                            out[target + t + s] = element(row, within(tokens[token_at + s], size))
+                            put(out, target + t + s, element(row, within(element(tokens, token_at + s), size)))
                     else:
                         copy_rows(
-                            ahead(source, mine * step + i * sequence), step, ahead(pointer(out), target + (t + mine) * size), size,
+                            ahead(source, mine * step + i * sequence), step, ahead(out, target + (t + mine) * size), size,
                             own, size,
                         )  # fmt: skip
             time, members = meet(team, member, members, time)
@@ -224,7 +226,10 @@ def run(
     # helpers                how many other threads make the same call, `helping`, while the leader makes it for piece `number`: they
     #                        take blocks of sequences in turn on workspaces of their own, or by_steps all share in each block's rows;
     #                        what they know of a piece is in `shared`, and their `number` is how often the bell has been rung
-    team, members, member, rung, going = pointer(shared), 1, 0, number, True
+    by_token, wanted, last = tokens.size > 0, out.size > 0, len(layers) - 1
+    # here, for an array that the loop uses would be counted as referred to
+    xs, ids, outs, table, held, team = pointer(x), pointer(tokens), pointer(out), pointer(layers), pointer(states), pointer(shared)
+    members, member, rung, going = 1, 0, number, True
     if helping:
         number = 0
     while going:
@@ -240,7 +245,8 @@ def run(
             members, member = enter(team, number, helpers, by_steps, helping)
         if member != CLOSED:
             work(
-                x, tokens, out, layers, states, feedback, shared, buffer, out_sequence, helpers > 0 and not by_steps,
+                xs, ids, by_token, outs, wanted, table, last, held, feedback, team, buffer,
+                out_sequence, helpers > 0 and not by_steps,
                 workspace, block, x_at, x_sequence, ragged, out_at, total, first, count, steps, number, members, member,
             )  # fmt: skip
             if helpers:
