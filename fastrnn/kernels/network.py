@@ -64,139 +64,6 @@ def share(steps, member, members):
     return first, min(size, steps - first)
 
 
-@inline
-def work(
-    x, tokens, by_token, out, wanted, layers, last, states, feedback, team, buffer, out_sequence, claimed,
-    workspace, block, x_at, x_sequence, ragged, out_at, total, first, count, steps, number, members, member,
-):  # fmt: skip
-    # one piece, or a member's part of it: see run
-    time = number * MEETINGS + 1
-    inputs = 1 if by_token else element(layers, INPUT_SIZE)
-    widest = element(layers, INPUT_SIZE) if ragged and not by_token else 0
-    for index in range(last + 1):
-        widest = max(widest, element(layers, index * len(FIELDS) + STRIDE))
-    capacity = buffer // widest
-    chunk = min(steps, capacity // block - 1)
-    begun = 0
-    if feedback is not None:
-        chunk, begun = 1, x_at % x_sequence
-    here = at(workspace, x)
-    there = ahead(here, buffer)
-    n = fetch_add(team, NEXT, block) if claimed else 0
-    while n < count:
-        together = min(block, count - n)
-        t = 0
-        while t < steps:
-            stop = steps
-            if ragged:
-                while together > 0 and either(team, ragged, LENGTH * count + n + together - 1, 0) <= t:
-                    together -= 1
-                if together == 0:
-                    break
-                stop = either(team, ragged, LENGTH * count + n + together - 1, 0)
-            span = min(chunk, stop - t)
-            mine, own = share(span, member, members)
-            state = states
-            source, step, sequence = ahead(x, x_at + n * x_sequence + t * inputs), inputs, x_sequence
-            if ragged and not by_token:
-                for i in range(together):
-                    x_place = x_at + either(team, ragged, IN_X * count + n + i, 0) * x_sequence
-                    copy_rows(
-                        ahead(x, x_place + (t + mine) * inputs), inputs,
-                        ahead(here, (mine * together + i) * inputs), together * inputs, own, inputs,
-                    )  # fmt: skip
-                source, step, sequence = here, together * inputs, inputs
-            for index in range(last + 1):
-                layer = ahead(layers, index * len(FIELDS))
-                mine, own = share(span, member, members)
-                size, columns, stride = element(layer, OUTPUT_SIZE), element(layer, COLUMNS), element(layer, STRIDE)
-                activation, weight, bias = element(layer, ACTIVATION), at(element(layer, WEIGHT), here), at(element(layer, BIAS), here)
-                recurrent = element(layer, KIND) == ELMAN
-                rows = ahead(there, (mine * together + (together if recurrent else 0)) * stride)
-                if index == 0 and by_token:
-                    for i in range(together):
-                        token_at = x_at + either(team, ragged, IN_X * count + n + i, n + i) * x_sequence + t + mine
-                        for s in range(own):
-                            embed(
-                                weight, bias, element(layer, INPUT_SIZE), columns, element(tokens, token_at + s),
-                                ahead(rows, (s * together + i) * stride),
-                            )  # fmt: skip
-                else:
-                    project(
-                        ahead(source, mine * step), step, own, sequence, together, element(layer, INPUT_SIZE), weight, columns, bias,
-                        rows, stride,
-                    )  # fmt: skip
-                if recurrent:
-                    if member == 0:
-                        for i in range(together):
-                            target = either(team, ragged, IN_OUT * count + n + i, first + n + i)
-                            copy(ahead(state, target * size), ahead(there, i * stride), size)
-                    time, members = meet(team, member, members, time)
-                    if members:
-                        time, members = recur(
-                            there, stride, together, span, size, element(layer, HALF), at(element(layer, WEIGHT_HH), here), columns,
-                            activation, team, member, members, time,
-                        )  # fmt: skip
-                    if members == 0:
-                        break
-                    if member == 0:
-                        for i in range(together):
-                            target = either(team, ragged, IN_OUT * count + n + i, first + n + i)
-                            if feedback is None or not stopped(feedback, tokens, by_token, x_at + (n + i) * x_sequence + t, begun + t):
-                                copy(ahead(there, (span * together + i) * stride), ahead(state, target * size), size)
-                    state = ahead(state, total * size)
-                    rows = ahead(there, together * stride)
-                else:
-                    if activation >= SOFTMAX:
-                        softmax(rows, stride, together * own, size, activation != SOFTMAX)
-                    else:
-                        activate(rows, together * own * stride, activation)
-                    if index < last:  # the next layer overwrites what this one reads
-                        time, members = meet(team, member, members, time)
-                        if members == 0:
-                            break
-                    rows = there
-                source, step, sequence = rows, together * stride, stride
-                here, there = there, here
-            if members == 0:
-                break
-            mine, own = share(span, member, members)
-            size = element(layers, last * len(FIELDS) + OUTPUT_SIZE)
-            if feedback is not None:
-                for i in range(together):
-                    token_at = x_at + (n + i) * x_sequence + t * inputs
-                    row = ahead(source, i * sequence)
-                    if feedback[FEEDBACK] == OUTPUT:
-                        copy(row, ahead(x, token_at + inputs), size)
-                    elif element(tokens, token_at) == NOTHING or stopped(feedback, tokens, by_token, token_at, begun + t):
-                        put(tokens, token_at + 1, element(tokens, token_at))
-                    elif feedback[FEEDBACK] == ARGMAX:
-                        put(tokens, token_at + 1, likeliest(row, size))
-                    else:
-                        uniform = feedback[UNIFORMS + (first + n + i) * (x_sequence - 1) + begun + t]
-                        put(tokens, token_at + 1, draw(row, there, size, feedback[TEMPERATURE], int(feedback[TOP_K]), uniform))
-            elif wanted:
-                for i in range(together):
-                    target = out_at + either(team, ragged, IN_OUT * count + n + i, first + n + i) * out_sequence
-                    if element(layers, last * len(FIELDS) + ACTIVATION) == SCORE:
-                        token_at = x_at + either(team, ragged, IN_X * count + n + i, n + i) * x_sequence + t + 1
-                        for s in range(mine, mine + own):
-                            row = ahead(source, s * step + i * sequence)
-                            put(out, target + t + s, element(row, within(element(tokens, token_at + s), size)))
-                    else:
-                        copy_rows(
-                            ahead(source, mine * step + i * sequence), step, ahead(out, target + (t + mine) * size), size,
-                            own, size,
-                        )  # fmt: skip
-            time, members = meet(team, member, members, time)
-            if members == 0:
-                break
-            t += span
-        if members == 0:
-            break
-        n = fetch_add(team, NEXT, block) if claimed else n + block
-
-
 @function
 def told(team):
     """What the leader said of a piece."""
@@ -228,7 +95,7 @@ def run(
     #                        what they know of a piece is in `shared`, and their `number` is how often the bell has been rung
     by_token, wanted, last = tokens.size > 0, out.size > 0, len(layers) - 1
     # here, for an array that the loop uses would be counted as referred to
-    xs, ids, outs, table, held, team = pointer(x), pointer(tokens), pointer(out), pointer(layers), pointer(states), pointer(shared)
+    x, tokens, out, layers, states, team = pointer(x), pointer(tokens), pointer(out), pointer(layers), pointer(states), pointer(shared)
     members, member, rung, going = 1, 0, number, True
     if helping:
         number = 0
@@ -243,11 +110,132 @@ def run(
             workspace = place if by_steps else workspace
         if helpers:
             members, member = enter(team, number, helpers, by_steps, helping)
-        if member != CLOSED:
-            work(
-                xs, ids, by_token, outs, wanted, table, last, held, feedback, team, buffer,
-                out_sequence, helpers > 0 and not by_steps,
-                workspace, block, x_at, x_sequence, ragged, out_at, total, first, count, steps, number, members, member,
-            )  # fmt: skip
-            if helpers:
-                leave(team, by_steps, helping)
+        if member == CLOSED:
+            continue
+        claimed, time = helpers > 0 and not by_steps, number * MEETINGS + 1
+        inputs = 1 if by_token else element(layers, INPUT_SIZE)
+        widest = element(layers, INPUT_SIZE) if ragged and not by_token else 0
+        for index in range(last + 1):
+            widest = max(widest, element(layers, index * len(FIELDS) + STRIDE))
+        capacity = buffer // widest
+        chunk = min(steps, capacity // block - 1)
+        begun = 0
+        if feedback is not None:
+            chunk, begun = 1, x_at % x_sequence
+        here = at(workspace, x)
+        there = ahead(here, buffer)
+        n = fetch_add(team, NEXT, block) if claimed else 0
+        while n < count:
+            together = min(block, count - n)
+            t = 0
+            while t < steps:
+                stop = steps
+                if ragged:
+                    while together > 0 and either(team, ragged, LENGTH * count + n + together - 1, 0) <= t:
+                        together -= 1
+                    if together == 0:
+                        break
+                    stop = either(team, ragged, LENGTH * count + n + together - 1, 0)
+                span = min(chunk, stop - t)
+                mine, own = share(span, member, members)
+                state = states
+                source, step, sequence = ahead(x, x_at + n * x_sequence + t * inputs), inputs, x_sequence
+                if ragged and not by_token:
+                    for i in range(together):
+                        x_place = x_at + either(team, ragged, IN_X * count + n + i, 0) * x_sequence
+                        copy_rows(
+                            ahead(x, x_place + (t + mine) * inputs), inputs,
+                            ahead(here, (mine * together + i) * inputs), together * inputs, own, inputs,
+                        )  # fmt: skip
+                    source, step, sequence = here, together * inputs, inputs
+                for index in range(last + 1):
+                    layer = ahead(layers, index * len(FIELDS))
+                    mine, own = share(span, member, members)
+                    size, columns, stride = element(layer, OUTPUT_SIZE), element(layer, COLUMNS), element(layer, STRIDE)
+                    activation, weight, bias = element(layer, ACTIVATION), at(element(layer, WEIGHT), here), at(element(layer, BIAS), here)
+                    recurrent = element(layer, KIND) == ELMAN
+                    rows = ahead(there, (mine * together + (together if recurrent else 0)) * stride)
+                    if index == 0 and by_token:
+                        for i in range(together):
+                            token_at = x_at + either(team, ragged, IN_X * count + n + i, n + i) * x_sequence + t + mine
+                            for s in range(own):
+                                embed(
+                                    weight, bias, element(layer, INPUT_SIZE), columns, element(tokens, token_at + s),
+                                    ahead(rows, (s * together + i) * stride),
+                                )  # fmt: skip
+                    else:
+                        project(
+                            ahead(source, mine * step), step, own, sequence, together, element(layer, INPUT_SIZE), weight, columns, bias,
+                            rows, stride,
+                        )  # fmt: skip
+                    if recurrent:
+                        if member == 0:
+                            for i in range(together):
+                                target = either(team, ragged, IN_OUT * count + n + i, first + n + i)
+                                copy(ahead(state, target * size), ahead(there, i * stride), size)
+                        time, members = meet(team, member, members, time)
+                        if members:
+                            time, members = recur(
+                                there, stride, together, span, size, element(layer, HALF), at(element(layer, WEIGHT_HH), here), columns,
+                                activation, team, member, members, time,
+                            )  # fmt: skip
+                        if members == 0:
+                            break
+                        if member == 0:
+                            for i in range(together):
+                                target = either(team, ragged, IN_OUT * count + n + i, first + n + i)
+                                if feedback is None or not stopped(feedback, tokens, by_token, x_at + (n + i) * x_sequence + t, begun + t):
+                                    copy(ahead(there, (span * together + i) * stride), ahead(state, target * size), size)
+                        state = ahead(state, total * size)
+                        rows = ahead(there, together * stride)
+                    else:
+                        if activation >= SOFTMAX:
+                            softmax(rows, stride, together * own, size, activation != SOFTMAX)
+                        else:
+                            activate(rows, together * own * stride, activation)
+                        if index < last:  # the next layer overwrites what this one reads
+                            time, members = meet(team, member, members, time)
+                            if members == 0:
+                                break
+                        rows = there
+                    source, step, sequence = rows, together * stride, stride
+                    here, there = there, here
+                if members == 0:
+                    break
+                mine, own = share(span, member, members)
+                size = element(layers, last * len(FIELDS) + OUTPUT_SIZE)
+                if feedback is not None:
+                    for i in range(together):
+                        token_at = x_at + (n + i) * x_sequence + t * inputs
+                        row = ahead(source, i * sequence)
+                        if feedback[FEEDBACK] == OUTPUT:
+                            copy(row, ahead(x, token_at + inputs), size)
+                        elif element(tokens, token_at) == NOTHING or stopped(feedback, tokens, by_token, token_at, begun + t):
+                            put(tokens, token_at + 1, element(tokens, token_at))
+                        elif feedback[FEEDBACK] == ARGMAX:
+                            put(tokens, token_at + 1, likeliest(row, size))
+                        else:
+                            uniform = feedback[UNIFORMS + (first + n + i) * (x_sequence - 1) + begun + t]
+                            put(tokens, token_at + 1, draw(row, there, size, feedback[TEMPERATURE], int(feedback[TOP_K]), uniform))
+                elif wanted:
+                    for i in range(together):
+                        target = out_at + either(team, ragged, IN_OUT * count + n + i, first + n + i) * out_sequence
+                        if element(layers, last * len(FIELDS) + ACTIVATION) == SCORE:
+                            token_at = x_at + either(team, ragged, IN_X * count + n + i, n + i) * x_sequence + t + 1
+                            for s in range(mine, mine + own):
+                                row = ahead(source, s * step + i * sequence)
+                                put(out, target + t + s, element(row, within(element(tokens, token_at + s), size)))
+                        else:
+                            copy_rows(
+                                ahead(source, mine * step + i * sequence), step, ahead(out, target + (t + mine) * size), size,
+                                own, size,
+                            )  # fmt: skip
+                time, members = meet(team, member, members, time)
+                if members == 0:
+                    break
+                t += span
+            if members == 0:
+                break
+            n = fetch_add(team, NEXT, block) if claimed else n + block
+        if helpers:
+            leave(team, by_steps, helping)
