@@ -12,7 +12,7 @@ from .arguments import Array
 from .kernels import network as kernels
 from .kernels.jit import machine_code
 from .kernels.network import IN_OUT, IN_X, LENGTH
-from .kernels.team import BELL, CLOSED, GATE, LINE, MET, PIECE
+from .kernels.team import ARRAYS, BELL, CLOSED, GATE, LINE, MET, PIECE
 from .kernels.tile import HAS_FMA, ROWS
 from .packing import WORKSPACE, Network, empty_aligned, rows_that_fit
 from .threads import get_num_threads, pool
@@ -132,10 +132,8 @@ def run_network(
     size = 2 * rows * width * weights.itemsize
     workspace, _owner = workspace_of(size)
     numbers, integers = (network.nothing, data) if tokens else (data, NO_TOKENS)
-    common = (
-        numbers, integers, np.asarray(out).ravel(), network.layers, states, feedback, shared, rows * width, out_sequence,
-        helpers, by_steps,
-    )  # fmt: skip
+    arrays = numbers, integers, np.asarray(out).ravel()
+    common = network.layers, states, feedback, shared, rows * width, out_sequence, helpers, by_steps
     asked = None
     try:
         warm_up = min(length, max(1, WARM_UP // work)) if helpers and by_steps else length
@@ -148,8 +146,8 @@ def run_network(
                     continue
                 dealt = deal(count, side_by_side(count, rows, takers)) if takers > 1 else np.arange(count)
                 which, x_at, ragged = order[first + dealt], start * inputs, table
-                told = shared[table : table + 3 * count].reshape(3, count)
-                told[IN_X], told[IN_OUT], told[LENGTH] = which if direct else np.arange(count), which, np.minimum(left[dealt], span)
+                places = shared[table : table + 3 * count].reshape(3, count)
+                places[IN_X], places[IN_OUT], places[LENGTH] = which if direct else np.arange(count), which, np.minimum(left[dealt], span)
             if not direct:
                 x_at, x_sequence = 0, (span + further) * inputs
                 convert(x, first, count, (slice(start, start + span + further), slice(None)), data, which)
@@ -161,13 +159,14 @@ def run_network(
                     if h0 is not None:
                         convert(h0, first, count, (slice(None),), states)
             block = side_by_side(count, rows, takers)
-            piece = workspace, block, x_at, x_sequence, ragged, out_at, total, place, count, span, number
+            piece = workspace, block, x_at, x_sequence, ragged, out_at, total, place, count, span
             if helpers:
                 shared[PIECE : PIECE + len(piece)] = piece
                 if number == 1:
+                    shared[ARRAYS : ARRAYS + 3] = [array.ctypes.data if array.size else 0 for array in arrays]
                     shared[BELL] = pool.bell.ctypes.data
-                    asked = pool.ask(helpers, help_team, common, size)
-            kernels.run(*common, *piece, False)
+                    asked = pool.ask(helpers, help_team, (network.nothing, NO_TOKENS, network.nothing, *common), size)
+            kernels.run(*arrays, *common, *piece, number, False)
     finally:
         if helpers:
             shared[GATE] = CLOSED

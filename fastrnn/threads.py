@@ -28,34 +28,49 @@ class Pool:
     def forget(self) -> None:
         self.lock = threading.RLock()  # a signal's handler may call within a call
         self.executor: concurrent.futures.ThreadPoolExecutor | None = None
-        self.size, self.serving = 0, 0
-        self.asked: list[Callable[[int], None]] = []
+        self.size, self.serving, self.asking = 0, 0, False
+        self.asked: list[Callable[[], None]] = []
+        self.taken: list[Callable[[], None]] = []
         self.bell = np.zeros(1, np.int64)
 
-    def ask(self, helpers: int, function: Callable[..., None], *arguments: Any) -> Callable[[int], None]:
-        """Have the function called in other threads; where they are busy, later, or never. What is returned can be withdrawn.
+    def ask(self, helpers: int, function: Callable[..., None], *arguments: Any) -> Callable[[], None]:
+        """Have other threads call the function, where they are busy later or never; what is returned is to be withdrawn in the end.
 
-        Its last argument is how often the bell has been rung: rung once more, somebody asks again.
+        Its last argument is how often the bell has been rung then: at the next ring somebody asks for help again.
         """
-        call = functools.partial(function, *arguments)
-        with contextlib.suppress(RuntimeError), self.lock:  # the interpreter shuts down, or the system gives no more threads
-            if self.executor is None or self.size < helpers:
-                if self.executor is not None:
-                    self.executor.shutdown(wait=False)
-                self.executor, self.size = concurrent.futures.ThreadPoolExecutor(helpers, "fastrnn"), helpers
-            for _ in range(helpers - self.serving):
-                self.executor.submit(self.serve)
-            self.asked += [call] * helpers
+        with self.lock:
             self.bell[0] += 1
+            call = functools.partial(function, *arguments, int(self.bell[0]))
+            if not self.asking:  # else this is a signal's handler, and whom it interrupts has locked the executor
+                self.asking = True
+                self.asked += [call] * helpers
+                try:
+                    self.start(helpers - (self.serving - len(self.taken)), helpers)
+                finally:
+                    self.asking = False
         return call
 
-    def withdraw(self, call: Callable[[int], None]) -> None:
-        """Keep no more of what nobody came for."""
+    def start(self, threads: int, size: int) -> None:
+        """Have so many threads serve, of as many as `size` at least."""
+        with contextlib.suppress(RuntimeError):  # the interpreter shuts down, or the system gives no more threads
+            if self.executor is None or self.size < size:
+                if self.executor is not None:
+                    self.executor.shutdown(wait=False)
+                self.executor, self.size = concurrent.futures.ThreadPoolExecutor(size, "fastrnn"), size
+            for _ in range(threads):
+                self.executor.submit(self.serve)
+
+    def withdraw(self, call: Callable[[], None]) -> None:
+        """Keep no more of what nobody came for; who came is free again."""
         with self.lock:
             self.asked = [other for other in self.asked if other is not call]
+            self.taken = [other for other in self.taken if other is not call]
 
     def serve(self) -> None:
-        """Call what was asked for, for a second: at its end the interpreter waits for this thread, and daemon threads may go on asking."""
+        """Call what was asked for, and begin no other call after a second.
+
+        At its end the interpreter waits for this thread, and daemon threads may go on asking.
+        """
         end = time.monotonic() + 1
         with self.lock:
             self.serving += 1
@@ -64,14 +79,15 @@ class Pool:
                 with self.lock:
                     if not self.asked:
                         break
-                    call, rung = self.asked.pop(0), int(self.bell[0])
-                call(rung)
+                    call = self.asked.pop(0)
+                    self.taken.append(call)
+                call()
                 del call
         finally:
-            with contextlib.suppress(RuntimeError), self.lock:  # as in `ask`
+            with self.lock:
                 self.serving -= 1
-                if self.asked and self.executor is not None:
-                    self.executor.submit(self.serve)
+                if self.asked:
+                    self.start(1, 1)
 
 
 pool = Pool()

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import forward, threads
-from fastrnn.kernels.team import APART, CLOSED, GATE, LINE, MEETINGS, MET
+from fastrnn.kernels.jit import function
+from fastrnn.kernels.team import APART, CLOSED, GATE, HELPER, LINE, MEETINGS, MET, NUMBER, OPEN, enter
+from fastrnn.kernels.tile import pointer
 
 from .cases import DTYPES, Case, assert_same_bits, run, uniform
 from .process import start
@@ -290,8 +292,8 @@ def test_helpers_that_do_not_come(helper, name, plan):
 
 @every_plan
 @pytest.mark.parametrize("name", AWAITED)
-def test_helpers_that_miss_a_piece(name, plan, monkeypatch):
-    """A helper that knows what is to be done for one piece, and comes when that is over, takes no part in the next one."""
+def test_helpers_that_dawdle(name, plan, monkeypatch):
+    """Helpers that come to any piece of a call, or when all are over, change nothing."""
     call, kernel, delays = CALLS[name], forward.kernels.run, itertools.cycle((0, 1e-5, 1e-4, 3e-4))
     expected = alone(call, np.float32)
 
@@ -348,6 +350,35 @@ def test_a_late_helper_touches_nothing(name, plan):
 
 
 @every_plan
+def test_the_arrays_are_the_callers_again(plan):
+    """When a call is over, nobody else refers to its input and output, though helpers linger."""
+    model, given = PLAIN.layer(np.float32), bytearray(65 * 200 * 12 * 4)
+    x = np.frombuffer(given, np.float32).reshape(65, 200, 12)
+    with team(2, plan):
+        output = model(x)[0]
+        del x
+        given.extend(b"more")  # a BufferError where somebody does
+        output.resize((3, 5))  # a ValueError
+
+
+@function
+def entered(shared, number, by_steps):
+    return enter(pointer(shared), number, 1, by_steps, True)
+
+
+@pytest.mark.parametrize(("gate", "number"), [(2 * NUMBER + OPEN, 1), (1 * NUMBER, 1), (1 * NUMBER + HELPER, 1), (CLOSED, 1)])
+def test_a_piece_that_is_over(gate, number):
+    """Nobody enters a piece whose gate is shut, or another one's."""
+    shared = np.zeros(MET + 2 * LINE, np.int64)
+    shared[GATE] = gate
+    assert entered(shared, number, False) == (0, CLOSED)
+    assert shared[GATE] == gate
+    shared[GATE] = number * NUMBER + OPEN
+    assert entered(shared, number, False) == (1, 0)
+    assert shared[GATE] == number * NUMBER + OPEN + HELPER
+
+
+@every_plan
 @pytest.mark.parametrize("leading", [(), (65,)])
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_an_error_between_pieces(error, leading, plan, monkeypatch):
@@ -381,7 +412,7 @@ def test_calls_from_threads(count, plan):
             for future, results in zip(futures, expected, strict=True):
                 assert_same(future.result(), results)
     assert len(asked) == 3 * len(calls)
-    assert asked[0].came.wait(1)
+    assert asked[0].came.wait(PATIENCE)
 
 
 @every_dtype
@@ -389,14 +420,16 @@ def test_calls_from_threads(count, plan):
 @pytest.mark.skipif(threads.processors() == 1, reason="no helper has a processor to lose")
 def test_parting(dtype, monkeypatch):
     """Where a helper loses its processor, the leader goes on alone in the middle of a piece, with the same bits."""
-    call, processors = whole(LARGE, (), 20_000), os.sched_getaffinity(0)
+    call, processors, timers = whole(LARGE, (), 20_000), os.sched_getaffinity(0), []
     expected, (first, second) = alone(call, dtype), sorted(processors)[:2]
 
     def lose(helpers, function, arguments, ask):
         def begin(function, *given):
             os.sched_setaffinity(0, {second})
-            threading.Timer(0.01, os.sched_setaffinity, (threading.get_native_id(), {first})).start()
+            timers.append(threading.Timer(0.01, os.sched_setaffinity, (threading.get_native_id(), {first})))
+            timers[-1].start()
             function(*given)
+            timers[-1].join()
 
         return at_once(helpers, function, arguments, lambda helpers, *given: ask(helpers, begin, *given))
 
@@ -431,6 +464,36 @@ def test_nothing_is_kept_of_what_nobody_came_for(monkeypatch):
         CALLS["a batch"](np.float32)
     assert len(asked) == 1
     assert pool.asked == []
+
+
+def test_a_busy_thread_is_no_help():
+    """Who asks while some threads are in others' calls gets those that aren't."""
+    pool, over = threads.Pool(), threading.Event()
+    started = threading.Barrier(3)
+    pool.withdraw(pool.ask(6, int))
+    first = pool.ask(2, lambda _: (started.wait(PATIENCE), over.wait(PATIENCE)))
+    started.wait(PATIENCE)
+    meeting = threading.Barrier(5)
+    second = pool.ask(4, lambda _: meeting.wait(PATIENCE))
+    meeting.wait(PATIENCE)
+    over.set()
+    for call in (first, second):
+        pool.withdraw(call)
+    assert pool.asked == pool.taken == []
+
+
+def test_a_call_within_a_call(monkeypatch):
+    """What a signal's handler asks for while the executor is locked waits for nobody."""
+    pool, submit, came = threads.Pool(), concurrent.futures.ThreadPoolExecutor.submit, threading.Event()
+
+    def interrupted(executor, function):
+        pool.ask(1, lambda _: None)
+        return submit(executor, function)
+
+    monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", interrupted)
+    pool.ask(1, lambda _: came.set())
+    assert came.wait(PATIENCE)
+    assert not pool.asked
 
 
 @pytest.mark.skipif(os.name == "nt", reason="processor time comes in 16 ms there")

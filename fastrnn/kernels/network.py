@@ -6,7 +6,7 @@ from .elman import recur
 from .jit import function, inline, kernel
 from .product import embed, product, within
 from .softmax import softmax
-from .team import CLOSED, MEETINGS, NEXT, PIECE, await_piece, enter, fetch_add, leave, linger, meet
+from .team import ARRAYS, CLOSED, MEETINGS, NEXT, PIECE, await_piece, enter, fetch_add, leave, linger, meet
 from .tile import ROWS, ahead, at, copy, either, element, pointer, put
 
 DENSE, ELMAN = range(2)
@@ -65,7 +65,7 @@ def share(steps, member, members):
 
 
 @function
-def told(team):
+def read_piece(team):
     """What the leader said of a piece."""
     return (
         element(team, PIECE), element(team, PIECE + 1), element(team, PIECE + 2), element(team, PIECE + 3), element(team, PIECE + 4),
@@ -92,7 +92,8 @@ def run(
     # block                  sequences stepped side by side, at most
     # helpers                how many other threads make the same call, `helping`, while the leader makes it for piece `number`: they
     #                        take blocks of sequences in turn on workspaces of their own, or by_steps all share in each block's rows;
-    #                        what they know of a piece is in `shared`, and their `number` is how often the bell has been rung
+    #                        what they know of a piece, x, tokens and out too, is in `shared`: the caller's arrays are his own again
+    #                        when the call is over, while they linger; their `number` is how often the bell has been rung
     by_token, wanted, last = tokens.size > 0, out.size > 0, len(layers) - 1
     # here, for an array that the loop uses would be counted as referred to
     x, tokens, out, layers, states, team = pointer(x), pointer(tokens), pointer(out), pointer(layers), pointer(states), pointer(shared)
@@ -106,8 +107,10 @@ def run(
             if number == CLOSED:
                 linger(team, rung)
                 break
-            place, block, x_at, x_sequence, ragged, out_at, total, first, count, steps = told(team)
+            place, block, x_at, x_sequence, ragged, out_at, total, first, count, steps = read_piece(team)
             workspace = place if by_steps else workspace
+            x, tokens, out = at(element(team, ARRAYS), x), at(element(team, ARRAYS + 1), tokens), at(element(team, ARRAYS + 2), out)
+            by_token, wanted = element(team, ARRAYS + 1) != 0, element(team, ARRAYS + 2) != 0
         if helpers:
             members, member = enter(team, number, helpers, by_steps, helping)
         if member == CLOSED:

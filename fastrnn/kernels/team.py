@@ -17,9 +17,9 @@ from .tile import at, element
 
 LINE = 8  # integers of a cache line: threads that write to one line wait for each other
 
-# What a team shares: where its leader says what to do, the address of the bell that calls helpers to the next call, and words to meet
-# at; of MET there is a line for each member.
-PIECE, BELL, GATE, NEXT, MEMBERS, APART, MET = 0, 2 * LINE - 1, 2 * LINE, 3 * LINE, 4 * LINE, 5 * LINE, 6 * LINE
+# What a team shares: where its leader says what to do, the addresses of the caller's arrays, and of the bell that calls helpers to the
+# next call, and words to meet at; of MET there is a line for each member.
+PIECE, ARRAYS, BELL, GATE, NEXT, MEMBERS, APART, MET = 0, 10, 13, 2 * LINE, 3 * LINE, 4 * LINE, 5 * LINE, 6 * LINE
 CLOSED = -1
 # A gate is OPEN or not, counts the helpers inside, and has the number of its piece.
 OPEN, HELPER, NUMBER = 1, 2, 1 << 16
