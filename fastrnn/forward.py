@@ -24,6 +24,7 @@ NOTHING_SHARED = np.empty(0, np.int64)
 CONVERTED = 1 << 20  # bytes of x converted at a time
 # Multiplications a kernel call, of each thread and of all: 50 ms, and below a second where nobody comes to help
 WORK, MOST_WORK = (200_000_000, 800_000_000) if HAS_FMA else (50_000_000, 50_000_000)
+OUTPUT = 32  # multiplications that an output may take as long as: an exponential, and a page that the system gives and clears
 
 MOST_HELPERS, MOST_BY_STEPS = 255, 7  # who share every step all meet at every step
 WORTH_HELP = 1 << 26  # bytes of weights to multiply by, 0.3 ms: with less, help comes too late
@@ -101,7 +102,7 @@ def run_network(
     if not sequences or steps <= 0:
         return
     helpers, by_steps = division(network, sequences, steps, fed_back=feedback is not None)
-    weights, work, out_sequence = network.weights, network.work, steps * network.output_size
+    weights, work, out_sequence = network.weights, network.work + OUTPUT * network.output_size, steps * network.output_size
     width, rows = network.widest, network.rows
     if lengths is not None and not tokens and inputs > width:  # the rows of x are brought together there too
         width, rows = inputs, rows_that_fit(inputs, weights.itemsize)
