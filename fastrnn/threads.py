@@ -66,6 +66,12 @@ class Pool:
             self.asked = [other for other in self.asked if other is not call]
             self.taken = [other for other in self.taken if other is not call]
 
+    def give_back(self, call: Callable[[], None]) -> None:
+        """Be free again even where nobody withdraws the call, because it was interrupted while it asked."""
+        with self.lock:
+            if call in self.taken:
+                self.taken.remove(call)
+
     def serve(self) -> None:
         """Call what was asked for, and begin no other call after a second.
 
@@ -81,8 +87,11 @@ class Pool:
                         break
                     call = self.asked.pop(0)
                     self.taken.append(call)
-                call()
-                del call
+                try:
+                    call()
+                finally:
+                    self.give_back(call)
+                    del call
         finally:
             with self.lock:
                 self.serving -= 1

@@ -482,6 +482,20 @@ def test_a_busy_thread_is_no_help():
     assert pool.asked == pool.taken == []
 
 
+def test_every_ring_is_counted():
+    """Who is called is told how often the bell had been rung when he was asked for; who has served is free, withdrawn or not."""
+    pool, rung, both = threads.Pool(), [], threading.Barrier(3)
+    for _ in range(2):
+        pool.ask(1, lambda count: (rung.append(count), both.wait(PATIENCE)))
+        pool.start(1, 2)
+    both.wait(PATIENCE)
+    deadline = time.perf_counter() + PATIENCE
+    while pool.serving:
+        assert time.perf_counter() < deadline
+    assert (sorted(rung), int(pool.bell[0])) == ([1, 2], 2)
+    assert pool.asked == pool.taken == []
+
+
 def test_a_call_within_a_call(monkeypatch):
     """What a signal's handler asks for while the executor is locked waits for nobody."""
     pool, submit, came = threads.Pool(), concurrent.futures.ThreadPoolExecutor.submit, threading.Event()
@@ -516,6 +530,22 @@ def test_no_more_help_than_is_worth_it(leading, steps, helpers, unset):
     fastrnn.set_num_threads(51)
     network = (PLAIN if leading else LARGE).layer(np.float32)._packed()
     assert forward.division(network, math.prod(leading), steps, fed_back=False) == (helpers, not leading)
+
+
+def test_outputs_are_work(monkeypatch):
+    """A kernel call makes a bounded number of outputs, though they take few multiplications each."""
+    run, rows = forward.kernels.run, []
+
+    def record(*arguments):
+        if not arguments[-1]:
+            rows.append(arguments[-4] * arguments[-3])
+        run(*arguments)
+
+    monkeypatch.setattr(forward.kernels, "run", record)
+    with team(3, helper=HELPERS["never"]):
+        fastrnn.Dense(np.full((50_000, 4), 0.1, np.float32), activation="softmax")(np.ones((200, 5, 4), np.float32))
+    assert sum(rows) == 1000
+    assert max(rows) * 50_000 < 20_000_000
 
 
 SMALL = {"one dense layer": (HEAD, ()), "a batch": (PLAIN, (4,)), "a large layer": (LARGE, ())}
