@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import threading
 import time
+import types
 
 import joblib
 import numpy as np
@@ -498,16 +499,35 @@ def test_every_ring_is_counted():
 
 def test_a_call_within_a_call(monkeypatch):
     """What a signal's handler asks for while the executor is locked waits for nobody."""
-    pool, submit, came = threads.Pool(), concurrent.futures.ThreadPoolExecutor.submit, threading.Event()
+    pool, submit, came, submitted = threads.Pool(), concurrent.futures.ThreadPoolExecutor.submit, threading.Event(), []
 
     def interrupted(executor, function):
-        pool.ask(1, lambda _: None)
+        submitted.append(function)
+        if len(submitted) == 1:
+            pool.ask(1, lambda _: None)
         return submit(executor, function)
 
     monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", interrupted)
     pool.ask(1, lambda _: came.set())
     assert came.wait(PATIENCE)
-    assert not pool.asked
+    assert (len(submitted), pool.asked) == (1, [])
+
+
+def test_the_second_is_over(monkeypatch):
+    """A thread that has served for a second ends; for what is asked by then another comes, if the interpreter gives one."""
+    pool, submit, submitted = threads.Pool(), concurrent.futures.ThreadPoolExecutor.submit, []
+    there, over, came = threading.Event(), threading.Event(), threading.Event()
+    clock = types.SimpleNamespace(monotonic=itertools.count(0, 0.7).__next__)
+    monkeypatch.setattr(threads, "time", clock)
+    monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", lambda *given: (submitted.append(given), submit(*given))[1])
+    first = pool.ask(1, lambda _: (there.set(), over.wait(PATIENCE)))
+    assert there.wait(PATIENCE)
+    pool.withdraw(first)  # whose helper lingers
+    pool.ask(1, lambda _: came.set())
+    assert len(submitted) == 1
+    over.set()
+    assert came.wait(PATIENCE)
+    assert len(submitted) == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="processor time comes in 16 ms there")
