@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,9 +42,12 @@ class Library(Protocol):
     """What a module of this package holds under the name `library`."""
 
     dtypes: tuple[str, ...]
-    environment: tuple[str, str] | None  # the variable that gives a process one thread, where that can't be said later
+    environment: tuple[str, str] | None = None  # the variable that gives a process one thread, where that can't be said later
 
-    def running(self, threads: int, dtype: str) -> AbstractContextManager[Any]: ...
+    def running(self, threads: int, dtype: str) -> AbstractContextManager[Any]:
+        """Within it, ways are prepared and called."""
+        return nullcontext()
+
     def ways(self, task: Task, threads: int) -> Iterator[Way]: ...
 
 

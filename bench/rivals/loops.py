@@ -8,7 +8,7 @@ import numpy as np
 import threadpoolctl
 
 from bench.cases import DTYPES
-from bench.rivals import Way, time_major
+from bench.rivals import Library, Way, time_major
 from bench.rows import Task
 
 BLAS = threadpoolctl.ThreadpoolController().select(user_api="blas")
@@ -36,9 +36,8 @@ def batch(task: Task) -> list[np.ndarray]:
     return outputs
 
 
-class Loop:
+class Loop(Library):
     dtypes = DTYPES
-    environment = None
 
     def running(self, threads: int, dtype: str) -> contextlib.AbstractContextManager[Any]:
         return BLAS.limit(limits=threads)

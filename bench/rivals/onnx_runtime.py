@@ -1,13 +1,12 @@
 """ONNX Runtime: plain runs with arrays, and bound to inputs and outputs of its own. Its RNN is float32 only."""
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from bench.rivals import Way
+from bench.rivals import Library, Way
 from bench.rivals.onnx_model import sequence_models, step_models
 from bench.rows import Task
 
@@ -21,12 +20,8 @@ def read_step(output: Any) -> np.ndarray:
     return np.array(output.numpy() if isinstance(output, onnxruntime.OrtValue) else output).reshape(-1)
 
 
-class OnnxRuntime:
+class OnnxRuntime(Library):
     dtypes = ("float32",)
-    environment = None
-
-    def running(self, threads: int, dtype: str) -> contextlib.AbstractContextManager[Any]:
-        return contextlib.nullcontext()
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
         options = onnxruntime.SessionOptions()

@@ -1,6 +1,5 @@
 """OpenVINO: the ONNX model compiled for latency, run in the calling thread on tensors that stay where they are. It computes in float32."""
 
-import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 
-from bench.rivals import Way
+from bench.rivals import Library, Way
 from bench.rivals.onnx_model import sequence_models, step_models
 from bench.rows import Task
 
@@ -19,12 +18,8 @@ with mock.patch.dict(os.environ, {"CI": "true"}):
 CORE = openvino.Core()
 
 
-class OpenVINO:
+class OpenVINO(Library):
     dtypes = ("float32",)
-    environment = None
-
-    def running(self, threads: int, dtype: str) -> contextlib.AbstractContextManager[Any]:
-        return contextlib.nullcontext()
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}

@@ -8,13 +8,12 @@ import numpy as np
 
 import fastrnn
 from bench.cases import DTYPES
-from bench.rivals import Way
+from bench.rivals import Library, Way
 from bench.rows import Task
 
 
-class FastRNN:
+class FastRNN(Library):
     dtypes = DTYPES
-    environment = None
 
     @contextlib.contextmanager
     def running(self, threads: int, dtype: str) -> Iterator[None]:

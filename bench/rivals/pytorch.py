@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from bench.cases import DTYPES
-from bench.rivals import Way, time_major
+from bench.rivals import Library, Way, time_major
 from bench.rows import Task
 
 
@@ -21,9 +21,8 @@ def load_weights(layer: nn.Module, *weights: np.ndarray) -> nn.Module:
     return layer.eval()
 
 
-class PyTorch:
+class PyTorch(Library):
     dtypes = DTYPES
-    environment = None
 
     @contextlib.contextmanager
     def running(self, threads: int, dtype: str) -> Iterator[None]:

@@ -11,13 +11,13 @@ import numpy as np
 from jax import lax
 
 from bench.cases import DTYPES
-from bench.rivals import Way, time_major
+from bench.rivals import Library, Way, time_major
 from bench.rows import Task
 
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
-class JAX:
+class JAX(Library):
     dtypes = DTYPES
     environment = ("NPROC", "1")  # XLA starts as many threads as this says when the process first computes
 
