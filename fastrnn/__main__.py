@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from . import RNN, Dense, Sequential, __version__, generate, log_likelihood, reference, rnn_forward
@@ -164,7 +163,7 @@ def main() -> int:
     seed = parser.parse_args().seed
     if seed is not None and seed < 0:
         parser.error(f"--seed must be at least 0, got {seed}")
-    print(f"fastrnn {__version__}, numpy {np.__version__}, numba {numba.__version__}\n")
+    print(f"fastrnn {__version__}, numpy {np.__version__}\n")
     example = load_example()
     good = run_chapter(example)
     print()

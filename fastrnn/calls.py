@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import Array, check_lengths, check_out, check_state
-from .forward import assign, run_at_once, run_network
-from .kernels.network import ELMAN, KIND
+from .forward import Task, assign, run_at_once, run_network
 from .packing import Network
 
 
@@ -73,7 +72,7 @@ def call(
     else:
         output = np.empty(shape, dtype) if valid is None else np.zeros(shape, dtype)
     if return_sequences:
-        run_network(network, x, flat, output, tokens=tokens, lengths=valid)
+        run_network(network, Task(x, flat, output, tokens=tokens, lengths=valid))
     else:
         run_last(network, x, flat, output, final, tokens=tokens, lengths=valid)
     return output, final
@@ -83,17 +82,16 @@ def run_last(
     network: Network, x: Array, flat: Array, output: Array, final: tuple[Array, ...], *, tokens: bool, lengths: Array | None
 ) -> None:
     """Run to the last recurrent layer without keeping its output, and what follows it on the last state alone."""
-    leading, steps, layers = x.shape[:-2], x.shape[-2], network.layers
-    recurrent = int(np.flatnonzero(layers[:, KIND] == ELMAN)[-1]) + 1 if final else 0
+    leading, steps, depth = x.shape[:-2], x.shape[-2], len(network.recurrent)
+    recurrent = max((i for i, layer in enumerate(network.recurrent, 1) if layer), default=0)
     if recurrent:
-        below = network._replace(layers=layers[:recurrent])
-        run_network(below, x, flat, network.weights[:0], tokens=tokens, lengths=lengths)
+        run_network(network.cut(0, recurrent), Task(x, flat, None, tokens=tokens, lengths=lengths))
         last, tokens = final[-1][..., np.newaxis, :], False
     else:
         at = steps - 1 if lengths is None else np.maximum(lengths - 1, 0).reshape(*leading, 1, 1)
         last = np.take_along_axis(x, np.broadcast_to(at, (*leading, 1, 1)), axis=-2) if steps else x[..., :0, :]
-    if recurrent < len(layers):  # into (..., 1, O)
-        run_network(network._replace(layers=layers[recurrent:]), last, flat[:0], output[..., np.newaxis, :], tokens=tokens)
+    if recurrent < depth:
+        run_network(network.cut(recurrent, depth), Task(last, flat[:0], output[..., np.newaxis, :], tokens=tokens))
     else:
         output[...] = last[..., 0, :]
     if lengths is not None:

@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import Array, NamedWeight, as_array, check_choice, check_numbers, check_out, check_state, check_weights
-from .forward import run_network
-from .kernels.network import DENSE, ELMAN
+from .forward import Task, run_network
 from .layers import NONLINEARITIES
 from .packing import Part, pack_network
 
@@ -67,8 +66,8 @@ def rnn_forward(
         named.append(("c", c, ("O",)))
     weights = check_weights(named)
     data = check_numbers("x", as_array("x", x), weights[0].shape[1])
-    rnn = Part(ELMAN, (weights[0], weights[1]), weights[3], nonlinearity)
-    head = Part(DENSE, (weights[2],), weights[4] if c is not None else None, "softmax")
+    rnn = Part("elman", weights[0], weights[1], weights[3], nonlinearity)
+    head = Part("dense", weights[2], None, weights[4] if c is not None else None, "softmax")
     shape, dtype = (*data.shape[:-1], len(weights[2])), weights[0].dtype
     if h0 is not None:
         h0 = check_state("h0", h0, (*data.shape[:-2], len(weights[1])), given="x", shape=data.shape)
@@ -77,5 +76,5 @@ def rnn_forward(
     else:
         inputs = [("x", data), *((name, array) for (name, _, _), array in zip(named, weights, strict=True))]
         output = check_out(out, shape, dtype, [*inputs, ("h0", h0)] if h0 is not None else inputs)
-    run_network(pack_network([rnn, head]), data, None, output, h0=h0)
+    run_network(pack_network([rnn, head]), Task(data, None, output, h0=h0))
     return output

@@ -7,7 +7,6 @@ from numpy.typing import ArrayLike
 
 from .arguments import Array, NamedWeight, check_choice, check_data, check_layers, check_states, check_weights, frozen_error
 from .calls import call, call_at_once
-from .kernels.network import DENSE, ELMAN
 from .packing import Network, Part, pack_network
 from .streaming import Stream
 
@@ -192,7 +191,7 @@ class RNN(Frozen):
         return states[0]
 
     def _parts(self) -> list[Part]:
-        return [Part(ELMAN, (self.weight_ih, self.weight_hh), self.bias, self.nonlinearity)]
+        return [Part("elman", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), (self.weight_ih, self.weight_hh, self.bias), {"nonlinearity": self.nonlinearity})
@@ -285,7 +284,7 @@ class Dense(Frozen):
         return call(self._packed(), data, [], out, tokens=tokens)[0]
 
     def _parts(self) -> list[Part]:
-        return [Part(DENSE, (self.weight,), self.bias, self.activation)]
+        return [Part("dense", self.weight, None, self.bias, self.activation)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), (self.weight, self.bias), {"activation": self.activation})

@@ -23,13 +23,12 @@ from .arguments import (
     nothing_to_choose,
 )
 from .calls import start_states
-from .forward import INT64, assign, run_network
-from .kernels.choice import NOTHING
-from .kernels.elementary import IDENTITY
-from .kernels.network import ACTIVATION, ARGMAX, LOG_SOFTMAX, OUTPUT, SAMPLE, SCORE, SOFTMAX
+from .forward import INT64, Task, assign, run_network
+from .kernels.layout import GENERATION, NOTHING
+from .packing import ROW_ACTIVATIONS
 from .streaming import Model
 
-FEEDBACKS = {"argmax": ARGMAX, "sample": SAMPLE, "output": OUTPUT}
+SINKS = {"argmax": "argmax", "sample": "sample", "output": "repeat"}
 
 
 def pad(sequences: Sequence[ArrayLike]) -> tuple[Array, Array]:
@@ -139,16 +138,15 @@ def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, length
     True
     """
     network = check_model(model)._packed()
-    check_probabilities("log_likelihood", network.layers[-1, ACTIVATION] in (SOFTMAX, LOG_SOFTMAX), model)
+    check_probabilities("log_likelihood", network.activation in ROW_ACTIVATIONS, model)
     check_vocabulary("log_likelihood", network.input_size, network.output_size)
     data = check_tokens("tokens", as_array("tokens", tokens), network.input_size, lengths=lengths)
     leading, steps = data.shape[:-2], data.shape[-2]
     flat, _, _ = start_states(network, model._named(state), leading, given="tokens", shape=data.shape[:-1])
     valid = None if lengths is None else np.maximum(check_lengths(lengths, leading, steps) - 1, 0)
-    layers = network.layers.copy()
-    layers[-1, ACTIVATION] = SCORE
     terms = np.zeros((*leading, max(steps - 1, 0)), network.weights.dtype)
-    run_network(network._replace(layers=layers, output_size=1), data, flat, terms, tokens=True, lengths=valid, further=1)
+    task = Task(data, flat, terms, tokens=True, lengths=valid, further=1, sink="score")
+    run_network(network.finished_by("log_softmax"), task)
     if per_step:
         return terms
     # the exact sum, rounded once: it depends neither on the padding nor on the batch
@@ -210,9 +208,9 @@ def generate(
     array([2, 3, 0, 1, 2, 3])
     """
     network = check_model(model)._packed()
-    check_choice("feedback", feedback, tuple(FEEDBACKS))
+    check_choice("feedback", feedback, tuple(SINKS))
     if feedback == "sample":
-        check_probabilities("generate with feedback='sample'", network.layers[-1, ACTIVATION] in (SOFTMAX, LOG_SOFTMAX), model)
+        check_probabilities("generate with feedback='sample'", network.activation in ROW_ACTIVATIONS, model)
     check_vocabulary(f"generate with feedback={feedback!r}", network.input_size, network.output_size)
     check_sampling(steps, temperature, top_k, stop, network.output_size, vectors=feedback == "output")
     first = check_start(start, network.input_size, vectors=feedback == "output")
@@ -223,14 +221,20 @@ def generate(
     assign(data[..., 0, :], first)
     limits = np.finfo(network.weights.dtype)  # beyond which the kernel would see zero or infinity
     temperature = min(max(temperature, float(limits.tiny)), float(limits.max))
-    settings = np.array([FEEDBACKS[feedback], temperature, top_k or network.output_size, NOTHING if stop is None else stop], float)
-    uniforms = settings[:0]
+    uniforms = np.empty(0)
     if feedback == "sample":
-        network = network._replace(layers=network.layers.copy())
-        network.layers[-1, ACTIVATION] = IDENTITY
+        network = network.finished_by("identity")
         streams = np.random.default_rng(rng).spawn(math.prod(leading))
-        uniforms = np.array([stream.random(steps) for stream in streams]).reshape(-1)
-    run_network(network, data, flat, network.weights[:0], tokens=tokens, further=1, feedback=np.concatenate([settings, uniforms]))
+        uniforms = np.array([stream.random(steps) for stream in streams])
+    settings = GENERATION.filled(
+        temperature=int(np.float64(temperature).view(np.int64)),
+        top_k=top_k or network.output_size,
+        stop=NOTHING if stop is None else stop,
+        uniforms=uniforms.ctypes.data,
+        per_sequence=steps,
+    )
+    generation = settings if tokens else None
+    run_network(network, Task(data, flat, None, tokens=tokens, further=1, sink=SINKS[feedback], generation=generation))
     generated = data[..., 1:, :].copy()
     if tokens:
         generated = generated[..., 0]

@@ -8,8 +8,11 @@ from numpy.typing import ArrayLike
 
 from .arguments import Array, check_batch, check_data, check_out, check_step, no_lengths
 from .calls import start_states
-from .forward import NO_TOKENS, NOTHING_SHARED, WORK, compiled_run, run_network
+from . import native
+from .forward import Task, run_network
+from .kernels.layout import HEAD_BYTES, JOB
 from .packing import FEWEST_ROWS, Network, empty_aligned
+from .plan import WORK
 
 
 class Model(Protocol):
@@ -48,9 +51,8 @@ class Stream:
     def __init__(self, model: Model, state: Any = None) -> None:
         self._model, self._network = model, model._packed()
         self._dtype, self._token = self._network.weights.dtype, np.zeros(1, np.int64)
-        self._buffer = FEWEST_ROWS * max(self._network.widest, self._network.input_size)
-        self._workspace = empty_aligned(2 * self._buffer, self._dtype)
-        self._address = self._workspace.ctypes.data
+        self._buffer = FEWEST_ROWS * self._network.widest
+        self._space = empty_aligned(HEAD_BYTES + 2 * self._buffer * self._dtype.itemsize, np.uint8)
         self._leading: tuple[int, ...] | None = None
         self._vector: tuple[int, ...] | None = None  # the shape of a step's input, where a step is one kernel call
         self._token_fits = False
@@ -79,16 +81,31 @@ class Stream:
 
     def _begin(self, leading: tuple[int, ...], named: list[tuple[str, Any]]) -> None:
         network, sequences = self._network, math.prod(leading)
-        run = compiled_run(self._dtype.char)
         flat, views, _ = start_states(network, named, leading, given="a stream", shape=leading)
-        rest = (
-            network.layers, flat, None, NOTHING_SHARED, self._buffer, network.output_size, 0, False, self._address,
-            min(max(sequences, 1), FEWEST_ROWS // 2), 0, network.input_size, 0, 0, sequences, 0, sequences, 1, 0, False,
-        )  # fmt: skip
+        plan = network.job(
+            function=native.address("begin"),
+            steps=1,
+            count=sequences,
+            block=min(max(sequences, 1), FEWEST_ROWS // 2),
+            chunk=1,
+            total=sequences,
+            x_sequence=network.input_size,
+            out_sequence=network.output_size,
+            out_size=network.output_size,
+            buffer=self._buffer,
+        )
         small = 0 < sequences * network.work <= WORK
-        self._flat, self._views, self._run, self._rest = flat, views, run, rest
-        self._one, self._token_fits, self._result = not leading, not leading and small, (*leading, network.output_size)
+        self._flat, self._views, self._plan, self._call, self._of_tokens = flat, views, plan, native.kept.call, None
+        self._token_fits, self._result = not leading and small, (*leading, network.output_size)
         self._leading, self._vector = leading, (*leading, network.input_size) if small else None
+
+    def _plan_of_tokens(self) -> Array:
+        """Give the kernel call of a step whose input is a token."""
+        if self._of_tokens is None:
+            plan = self._plan.copy()
+            JOB.fill(plan, feed=native.address("embed", self._dtype.name), x_sequence=1)
+            self._of_tokens = plan
+        return self._of_tokens
 
     def step(self, x_t: ArrayLike, *, out: Array | None = None) -> Array:
         """Advance by one time step.
@@ -109,19 +126,16 @@ class Stream:
         TypeError, ValueError
             For arguments of another dtype or shape, and tokens out of range.
         """
-        numbers: Array | None = None
+        read: Array | None = None
         if isinstance(x_t, np.ndarray):
             if type(x_t) is np.ndarray and x_t.shape == self._vector and x_t.dtype == self._dtype and x_t.flags.carray:
-                numbers, tokens = x_t, NO_TOKENS
+                read, plan = x_t, self._plan
         elif type(x_t) is int and self._token_fits and 0 <= x_t < self._network.input_size:
-            numbers, tokens = self._network.nothing, self._token
-            tokens[0] = x_t
-        if numbers is not None and (out is None or self._fits(out, x_t)):
+            read, plan = self._token, self._plan_of_tokens()
+            read[0] = x_t
+        if read is not None and (out is None or self._fits(out, x_t)):
             output = np.empty(self._result, self._dtype) if out is None else out
-            if self._one:
-                self._run(numbers, tokens, output, *self._rest)
-            else:
-                self._run(numbers.ravel(), tokens, output.ravel(), *self._rest)
+            self._call(plan, self._space, read, output, self._flat)
             return output
         data, is_tokens = check_step("x_t", x_t, self._network.input_size)
         output = self._output("x_t", data, (*data.shape[:-2], self._network.output_size), out)
@@ -171,5 +185,5 @@ class Stream:
     def _advance(self, data: Array, tokens: bool, output: Array) -> None:
         """Advance a copy of the state: a call that is interrupted leaves the stream where it was."""
         flat = self._flat.copy()
-        run_network(self._network, data, flat, output, tokens=tokens)
+        run_network(self._network, Task(data, flat, output, tokens=tokens))
         self._flat[...] = flat

@@ -1,12 +1,13 @@
-"""The next token from a row of outputs: the likeliest, or one drawn."""
+"""The next token from a row of outputs: the likeliest, one drawn, or the score of the one that came; and outputs that are the next input."""
 
 import numpy as np
 
 from .elementary import exp
-from .jit import function
-from .tile import ahead, copy, element, lanes_of, load, put, store
-
-NOTHING = -1  # no token can be chosen: a row holds NaN, or infinity where only finite logits make sense
+from .jit import function, inline, operation
+from .layout import IN_OUT, IN_X, NOTHING
+from .network import move_states, place
+from .records import CHUNK, JOB, LAYER, as_double, copy_bytes, generation_at, put_word, word
+from .tile import ahead, at, copy, element, lanes_of, load, put, store
 
 
 @function
@@ -45,6 +46,22 @@ def kth_largest(values, size, k):
     return element(values, k)
 
 
+@inline
+def keep_largest(row, scratch, size, count):
+    """Make all logits -inf but the `count` largest; of equal ones the first stay."""
+    copy(row, scratch, size)
+    least = kth_largest(scratch, size, count - 1)
+    ties = count
+    for i in range(size):
+        if element(row, i) > least:
+            ties -= 1
+    for i in range(size):
+        if element(row, i) == least and ties > 0:
+            ties -= 1
+        elif element(row, i) <= least:
+            put(row, i, -np.inf)
+
+
 @function
 def draw(row, scratch, size, temperature, top_k, uniform):
     # row (size,)       logits, replaced by their weights: e^((logit - highest) / temperature), 0 beyond the top_k largest
@@ -55,17 +72,7 @@ def draw(row, scratch, size, temperature, top_k, uniform):
         return NOTHING
     highest = element(row, best)
     if top_k < size:
-        copy(row, scratch, size)
-        least = kth_largest(scratch, size, top_k - 1)
-        ties = top_k
-        for i in range(size):
-            if element(row, i) > least:
-                ties -= 1
-        for i in range(size):
-            if element(row, i) == least and ties > 0:
-                ties -= 1
-            elif element(row, i) <= least:
-                put(row, i, -np.inf)
+        keep_largest(row, scratch, size, top_k)
     for i in range(0, size, lanes_of(row)):
         store(ahead(row, i), 0, exp((load(ahead(row, i), 0, 1, 1) - highest) / temperature))
     whole = 0.0
@@ -79,3 +86,71 @@ def draw(row, scratch, size, temperature, top_k, uniform):
             if cumulated > uniform * whole:
                 break
     return token
+
+
+# Generation works on one step at a time: its tokens are in x, each sequence's in a row with room for one more than it has steps.
+
+
+@function
+def token_place(job, chunk, i):
+    return (chunk.n + i) * job.x_sequence + chunk.t
+
+
+@function
+def has_ended(job, chunk, i):
+    """Tell whether a sequence's present token is the one to stop at, or none; a start is neither."""
+    token = word(job.x, token_place(job, chunk, i))
+    return token == NOTHING or (job.begun + chunk.t > 0 and token == generation_at(job.generation).stop)
+
+
+@operation(LAYER, JOB, CHUNK)
+def argmax(layer, job, chunk, like):
+    for i in range(chunk.together):
+        here = token_place(job, chunk, i)
+        if has_ended(job, chunk, i):
+            put_word(job.x, here + 1, word(job.x, here))
+        else:
+            put_word(job.x, here + 1, likeliest(ahead(at(chunk.source, like), i * chunk.sequence), layer.output_size))
+
+
+@operation(LAYER, JOB, CHUNK)
+def sample(layer, job, chunk, like):
+    settings, scratch = generation_at(job.generation), at(chunk.there, like)
+    for i in range(chunk.together):
+        here = token_place(job, chunk, i)
+        if has_ended(job, chunk, i):
+            put_word(job.x, here + 1, word(job.x, here))
+        else:
+            row = ahead(at(chunk.source, like), i * chunk.sequence)
+            at_uniform = (job.first + chunk.n + i) * settings.per_sequence + job.begun + chunk.t
+            uniform = as_double(word(settings.uniforms, at_uniform))
+            token = draw(row, scratch, layer.output_size, as_double(settings.temperature), settings.top_k, uniform)
+            put_word(job.x, here + 1, token)
+
+
+@operation(LAYER, JOB, CHUNK)
+def repeat(layer, job, chunk):
+    # the output is the next input
+    size = job.itemsize * layer.output_size
+    for i in range(chunk.together):
+        here = job.x + job.itemsize * (chunk.n + i) * job.x_sequence + chunk.t * size
+        copy_bytes(chunk.source + job.itemsize * i * chunk.sequence, here + size, size)
+
+
+@operation(LAYER, JOB, CHUNK)
+def leave(layer, job, chunk):
+    # a sequence that has ended keeps the state that it had
+    for i in range(chunk.together):
+        if not has_ended(job, chunk, i):
+            move_states(layer, job, chunk, i, True)
+
+
+@operation(LAYER, JOB, CHUNK)
+def score(layer, job, chunk, like):
+    # out (total, steps)   receives each row's output at the token that comes next
+    for i in range(chunk.together):
+        token_at = place(job, IN_X, chunk.n + i) * job.x_sequence + chunk.t + 1
+        target = ahead(at(job.out, like), place(job, IN_OUT, chunk.n + i) * job.out_sequence + chunk.t)
+        for t in range(chunk.begin, chunk.begin + chunk.own):
+            token = min(max(word(job.x, token_at + t), 0), layer.output_size - 1)
+            put(target, t, element(at(chunk.source, like), t * chunk.step + i * chunk.sequence + token))

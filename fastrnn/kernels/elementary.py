@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from .jit import function
-from .tile import Vector, ahead, choose, elementwise, fma, lanes_of, load, store
+from numba import types
+
+from .jit import operation
+from .tile import Vector, ahead, at, choose, elementwise, fma, lanes_of, load, store
 
 LOG2_E = 1.4426950408889634
 TANH_SMALL = 0.26  # just past the tanh of 1/4, where an ulp doubles
@@ -184,24 +186,21 @@ def log_vector(x):
 
 exp = elementwise(exp_vector)
 log = elementwise(log_vector)
-tanh = elementwise(tanh_vector)
-sigmoid = elementwise(sigmoid_vector)
-relu = elementwise(relu_vector)
-
-ACTIVATIONS = ("identity", "tanh", "relu", "sigmoid")
-IDENTITY, TANH, RELU, SIGMOID = range(4)
 
 
-@function
-def activate(values, count, activation):
-    # values (count,)   replaced; count is a multiple of the lanes
-    lanes = lanes_of(values)
-    if activation == TANH:
+def activation(elements):
+    """Declare an activation: `count` values from an address on, whole registers of them, are replaced."""
+
+    @operation(types.int64, types.int64, types.int64)
+    def activate(values, count, parameters, like):
+        lanes = lanes_of(like)
         for i in range(0, count, lanes):
-            store(ahead(values, i), 0, tanh(load(ahead(values, i), 0, 1, 1)))
-    elif activation == RELU:
-        for i in range(0, count, lanes):
-            store(ahead(values, i), 0, relu(load(ahead(values, i), 0, 1, 1)))
-    elif activation == SIGMOID:
-        for i in range(0, count, lanes):
-            store(ahead(values, i), 0, sigmoid(load(ahead(values, i), 0, 1, 1)))
+            place = ahead(at(values, like), i)
+            store(place, 0, elements(load(place, 0, 1, 1)))
+
+    return activate
+
+
+tanh = activation(elementwise(tanh_vector))
+relu = activation(elementwise(relu_vector))
+sigmoid = activation(elementwise(sigmoid_vector))

@@ -1,76 +1,42 @@
-"""The compile options, and the disk cache of compiled kernels."""
+"""The compile options, and the target that kernels are compiled for: the one that Numba was started with."""
 
-import contextlib
-import hashlib
-import pathlib
+import inspect
 
-import llvmlite
-from numba import njit, typeof
-from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba import njit
+from numba.core.registry import cpu_target
+
+from .layout import shape_of
 
 # All explicit: a function first compiled from a caller's @njit(fastmath=True) would inherit the caller's flags and then serve everyone.
-OPTIONS = {"nogil": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
+# No wrappers: they are a third of the time, and nothing here is called through Numba's dispatch.
+OPTIONS = {
+    "nogil": True,
+    "fastmath": False,
+    "error_model": "numpy",
+    "boundscheck": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 
-# A function is compiled on its own and once more into each that calls it, so one with a single caller is inlined: 3.1 s against 3.8.
+# A function is compiled on its own and once more into each that calls it, so one with a single caller is inlined.
 function = njit(**OPTIONS)
 inline = njit(inline="always", **OPTIONS)
 
-
-def kernel(python_function):
-    """Compile at the first call from Python, and keep the machine code on disk where that is possible."""
-    dispatcher = njit(**OPTIONS)(python_function)
-    try:
-        dispatcher._cache = KernelCache(python_function)
-    except (RuntimeError, OSError):  # no writable directory
-        dispatcher._cache = NullCache()
-    return dispatcher
+TRIPLE, _, FEATURES = cpu_target.target_context.codegen().magic_tuple()
+SHAPE = shape_of(FEATURES)
+ROWS = SHAPE.rows
+FULL, HALF, ONE = SHAPE.panels
 
 
-def machine_code(dispatcher, *arguments):
-    """What a kernel runs for arguments of these types: called directly it answers 0.4 us sooner.
+def operation(*kinds):
+    """Declare machine code of its own, called by address with arguments of these types.
 
-    It doesn't look at the types: arguments of others, or in another order, would be read as what they are not.
-    """
-    signature = tuple(typeof(argument) for argument in arguments)
-    dispatcher.compile(signature)
-    return dispatcher.overloads[signature].entry_point
-
-
-def source_digest():
-    """Digest everything a kernel's machine code follows from; Numba's own stamp leaves out the functions that a kernel calls."""
-    digest = hashlib.sha256(llvmlite.__version__.encode())
-    for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-SOURCE = source_digest()  # now, beside the import of what it describes: the files may be other ones at the first call
-
-
-class KernelCache(FunctionCache):
-    """Numba's cache with files of their own for each signature, CPU and source, and without a way to fail.
-
-    Two processes that save different signatures under one name can swap each other's machine code, and a process that dies
-    between writing an index and its data can leave old code under a new stamp.
+    An operation that has one form for each dtype has one more argument, `like`: a pointer of that dtype, never read.
     """
 
-    def _select_files(self, signature, codegen):
-        key = repr((SOURCE, self._index_key(signature, codegen)))
-        name = f"{self._impl.filename_base}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-        self._cache_file = IndexDataCacheFile(self._cache_path, name, SOURCE)
+    def declare(python_function):
+        dispatcher = njit(**OPTIONS)(python_function)
+        dispatcher.kinds, dispatcher.typed = kinds, "like" in inspect.signature(python_function).parameters
+        return dispatcher
 
-    def load_overload(self, signature, target_context):
-        self._select_files(signature, target_context.codegen())
-        try:
-            loaded = super().load_overload(signature, target_context)
-        except Exception:  # a damaged file can raise anything; start it anew
-            with contextlib.suppress(OSError):
-                self._cache_file.flush()
-            return None
-        return loaded if loaded is not None and loaded.signature.args == signature else None
-
-    def save_overload(self, signature, data):
-        self._select_files(signature, data.codegen)
-        with contextlib.suppress(OSError):  # a full disk, or one that has become read-only
-            super().save_overload(signature, data)
+    return declare

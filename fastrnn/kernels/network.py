@@ -1,244 +1,155 @@
-"""A whole network, chunk by chunk: each layer works on the rows its predecessor has left in cache."""
+"""The driver: takes a piece of work block by block and chunk by chunk through all layers, whose operations it calls by address.
 
-from .choice import NOTHING, draw, likeliest
-from .elementary import activate
-from .elman import recur
-from .jit import function, inline, kernel
-from .product import embed, product, within
-from .softmax import softmax
-from .team import ARRAYS, CLOSED, MEETINGS, NEXT, PIECE, await_piece, enter, fetch_add, leave, linger, meet
-from .tile import ROWS, ahead, at, copy, either, element, pointer, put
+It is compiled once for all dtypes and cells. What only some pieces need (tokens, lengths, generation, scores, threads) is called where
+the job has its address.
+"""
 
-DENSE, ELMAN = range(2)
+from .jit import ROWS, function, operation
+from .layout import HEAD_BYTES, IN_OUT, IN_X, JOB_BYTES
+from .records import BEGIN, JOB, LAYER, address_of, chunk_at, copy_bytes, invoke, invoke_activation, invoke_one, job_at, layer_at, word
 
-# A layer is one row of integers.
-FIELDS = ("kind", "input_size", "output_size", "columns", "stride", "activation", "half", "weight", "weight_hh", "bias")
-KIND, INPUT_SIZE, OUTPUT_SIZE, COLUMNS, STRIDE, ACTIVATION, HALF, WEIGHT, WEIGHT_HH, BIAS = range(len(FIELDS))
-
-TOGETHER = 64  # sequences stepped side by side, so that weights are read once for them all
-
-SOFTMAX, LOG_SOFTMAX, SCORE = 4, 5, 6  # after elementary's activations; a score is the logarithm of softmax at the next token
-
-# The rows of what tells sequences apart
-IN_X, IN_OUT, LENGTH = range(3)
-
-# What `feedback` holds, with the uniform random numbers (total, steps) last
-FEEDBACK, TEMPERATURE, TOP_K, STOP, UNIFORMS = range(5)
-ARGMAX, SAMPLE, OUTPUT = range(3)
+LAYER_BYTES, JOB_SIZE = 8 * LAYER.fields.words, 8 * JOB.fields.words
 
 
 @function
-def copy_rows(source, stride, target, target_stride, rows, size):
-    if stride == target_stride == size:
-        size, rows = rows * size, 1
-    for row in range(rows):
-        copy(ahead(source, row * stride), ahead(target, row * target_stride), size)
+def place(job, row, i):
+    """Where sequence i of a piece is: IN_X, or IN_OUT and in the states."""
+    if job.table:
+        return word(job.table, row * job.count + i)
+    return i + job.first if row == IN_OUT else i
 
 
-@inline
-def project(x, x_step, steps, x_sequence, sequences, size, weight, columns, bias, rows, stride):
-    # x (sequences, steps, I)            read only
-    # rows (steps, sequences, columns)   receive x_t @ weight.T + bias
-    still = 0 * size  # the bias is every row's start; a literal 0 would compile product again
-    if steps >= sequences:
-        outer, inner, x_outer, x_inner, outer_stride, inner_stride = sequences, steps, x_sequence, x_step, stride, sequences * stride
+@function
+def move_states(layer, job, chunk, i, leaving):
+    """Copy a sequence's state into the row before its first step, or back from the row of its last."""
+    item, size = job.itemsize, layer.output_size
+    row = chunk.there + item * layer.stride * (i + (chunk.span * chunk.together if leaving else 0))
+    for part in range(layer.kept):
+        state = chunk.state + item * size * (part * job.total + place(job, IN_OUT, chunk.n + i))
+        values = row + item * part * layer.columns
+        copy_bytes(values if leaving else state, state if leaving else values, item * size)
+
+
+@function
+def recur(layer, job, chunk):
+    """Take a recurrent layer through the chunk's steps: its rows are projected."""
+    if chunk.member == 0:
+        for i in range(chunk.together):
+            move_states(layer, job, chunk, i, False)
+    if job.share:
+        invoke(job.share, layer, job, chunk)
+        if chunk.members == 0:
+            return
     else:
-        outer, inner, x_outer, x_inner, outer_stride, inner_stride = steps, sequences, x_step, x_sequence, sequences * stride, stride
-    for i in range(outer):
-        product(
-            ahead(x, i * x_outer), x_inner, inner, size, size, weight, columns, bias, still, ahead(rows, i * outer_stride), inner_stride
-        )
-
-
-@inline
-def stopped(feedback, tokens, by_token, at, column):
-    """Whether a generated token is the one to stop at."""
-    return by_token and column > 0 and element(tokens, at) == feedback[STOP]
-
-
-@function
-def share(steps, member, members):
-    """The first of a member's steps, whole tiles of them but at the end, and how many there are."""
-    size = (steps + members * ROWS - 1) // (members * ROWS) * ROWS
-    first = min(member * size, steps)
-    return first, min(size, steps - first)
+        chunk.at, chunk.steps, chunk.left, chunk.right = 0, chunk.span, 0, layer.columns
+        chunk.phase, chunk.phases = 0, layer.phases
+        invoke(layer.recur, layer, job, chunk)
+    if chunk.member == 0:
+        if job.leave:
+            invoke(job.leave, layer, job, chunk)
+        else:
+            for i in range(chunk.together):
+                move_states(layer, job, chunk, i, True)
+    chunk.state += job.itemsize * layer.kept * job.total * layer.output_size
 
 
 @function
-def read_piece(team):
-    """What the leader said of a piece."""
-    return (
-        element(team, PIECE), element(team, PIECE + 1), element(team, PIECE + 2), element(team, PIECE + 3), element(team, PIECE + 4),
-        element(team, PIECE + 5), element(team, PIECE + 6), element(team, PIECE + 7), element(team, PIECE + 8), element(team, PIECE + 9),
-    )  # fmt: skip
+def walk(job, chunk):
+    """Take a chunk through all layers."""
+    for index in range(job.depth):
+        layer = layer_at(job.layers + index * LAYER_BYTES)
+        step = chunk.together * layer.stride
+        before = step if layer.recur else 0  # the row before the first step holds the state
+        share = (chunk.span + chunk.members * ROWS - 1) // (chunk.members * ROWS) * ROWS
+        chunk.begin = min(chunk.member * share, chunk.span)
+        chunk.own = min(share, chunk.span - chunk.begin)
+        chunk.rows = chunk.there + job.itemsize * (before + chunk.begin * step)
+        invoke(job.feed if index == 0 and job.feed else layer.feed, layer, job, chunk)
+        if layer.recur:
+            recur(layer, job, chunk)
+        elif layer.finish:
+            invoke(layer.finish, layer, job, chunk)
+        elif layer.activation:
+            invoke_activation(layer.activation, chunk.rows, chunk.own * step, layer.parameters)
+        if job.meet and not layer.recur and index < job.depth - 1:  # the next layer overwrites what this one reads
+            invoke(job.meet, layer, job, chunk)
+        if chunk.members == 0:
+            return
+        chunk.source, chunk.step, chunk.sequence = chunk.there + job.itemsize * before, step, layer.stride
+        chunk.here, chunk.there = chunk.there, chunk.here
 
 
-@kernel
-def run(
-    x, tokens, out, layers, states, feedback, shared, buffer, out_sequence, helpers, by_steps,
-    workspace, block, x_at, x_sequence, ragged, out_at, total, first, count, steps, number, helping,
-):  # fmt: skip
-    # x                      (count, steps, I) from x_at, sequences x_sequence elements apart; read only but for feedback
-    # tokens                 instead of x: (count, steps); empty where x is given; read only but for feedback
-    # out                    (total, steps, O) from out_at, sequences out_sequence elements apart; receives the last layer's output,
-    #                        or where that is a score, (total, steps); may be empty
-    # layers (L, FIELDS)     where weights and biases are addresses; read only
-    # states                 for each recurrent layer (total, H): sequences first to first + count are advanced
-    # feedback               settings and random numbers where the output of a step is the next one's input: it is written behind
-    #                        the last input, for which x or tokens has room. Else None: what generates is compiled when it is needed
-    # shared                 what a team meets at; from `ragged`, if that is not 0, (3, count): where each sequence is in x or tokens,
-    #                        where in out and states, and its length, the longest of a block first
-    # workspace              the address of scratch for two layers' rows, `buffer` elements each, two rows at least
-    # block                  sequences stepped side by side, at most
-    # helpers                how many other threads make the same call, `helping`, while the leader makes it for piece `number`: they
-    #                        take blocks of sequences in turn on workspaces of their own, or by_steps all share in each block's rows;
-    #                        what they know of a piece, x, tokens and out too, is in `shared`: the caller's arrays are his own again
-    #                        when the call is over, while they linger; their `number` is how often the bell has been rung
-    by_token, wanted, last = tokens.size > 0, out.size > 0, len(layers) - 1
-    # here, for an array that the loop uses would be counted as referred to
-    x, tokens, out, layers, states, team = pointer(x), pointer(tokens), pointer(out), pointer(layers), pointer(states), pointer(shared)
-    members, member, rung, going = 1, 0, number, True
-    if helping:
-        number = 0
-    while going:
-        going = helping
-        if helping:
-            number = await_piece(team, number)
-            if number == CLOSED:
-                linger(team, rung)
-                break
-            place, block, x_at, x_sequence, ragged, out_at, total, first, count, steps = read_piece(team)
-            workspace = place if by_steps else workspace
-            x, tokens, out = at(element(team, ARRAYS), x), at(element(team, ARRAYS + 1), tokens), at(element(team, ARRAYS + 2), out)
-            by_token, wanted = element(team, ARRAYS + 1) != 0, element(team, ARRAYS + 2) != 0
-        if helpers:
-            members, member = enter(team, number, helpers, by_steps, helping)
-        if member == CLOSED:
-            continue
-        claimed, time = helpers > 0 and not by_steps, number * MEETINGS + 1
-        inputs = 1 if by_token else element(layers, INPUT_SIZE)
-        widest = element(layers, INPUT_SIZE) if ragged and not by_token else 0
-        for index in range(last + 1):
-            widest = max(widest, element(layers, index * len(FIELDS) + STRIDE))
-        capacity = buffer // widest
-        chunk = min(steps, capacity // block - 1)
-        begun = 0
-        if feedback is not None:
-            chunk, begun = 1, x_at % x_sequence
-        here = at(workspace, x)
-        there = ahead(here, buffer)
-        n = fetch_add(team, NEXT, block) if claimed else 0
-        while n < count:
-            together = min(block, count - n)
-            t = 0
-            while t < steps:
-                stop = steps
-                if ragged:
-                    while together > 0 and either(team, ragged, LENGTH * count + n + together - 1, 0) <= t:
-                        together -= 1
-                    if together == 0:
-                        break
-                    stop = either(team, ragged, LENGTH * count + n + together - 1, 0)
-                span = min(chunk, stop - t)
-                mine, own = share(span, member, members)
-                state = states
-                source, step, sequence = ahead(x, x_at + n * x_sequence + t * inputs), inputs, x_sequence
-                if ragged and not by_token:
-                    for i in range(together):
-                        x_place = x_at + either(team, ragged, IN_X * count + n + i, 0) * x_sequence
-                        copy_rows(
-                            ahead(x, x_place + (t + mine) * inputs), inputs,
-                            ahead(here, (mine * together + i) * inputs), together * inputs, own, inputs,
-                        )  # fmt: skip
-                    source, step, sequence = here, together * inputs, inputs
-                for index in range(last + 1):
-                    layer = ahead(layers, index * len(FIELDS))
-                    mine, own = share(span, member, members)
-                    size, columns, stride = element(layer, OUTPUT_SIZE), element(layer, COLUMNS), element(layer, STRIDE)
-                    activation, weight, bias = element(layer, ACTIVATION), at(element(layer, WEIGHT), here), at(element(layer, BIAS), here)
-                    recurrent = element(layer, KIND) == ELMAN
-                    rows = ahead(there, (mine * together + (together if recurrent else 0)) * stride)
-                    if index == 0 and by_token:
-                        for i in range(together):
-                            token_at = x_at + either(team, ragged, IN_X * count + n + i, n + i) * x_sequence + t + mine
-                            for s in range(own):
-                                embed(
-                                    weight, bias, element(layer, INPUT_SIZE), columns, element(tokens, token_at + s),
-                                    ahead(rows, (s * together + i) * stride),
-                                )  # fmt: skip
-                    else:
-                        project(
-                            ahead(source, mine * step), step, own, sequence, together, element(layer, INPUT_SIZE), weight, columns, bias,
-                            rows, stride,
-                        )  # fmt: skip
-                    if recurrent:
-                        if member == 0:
-                            for i in range(together):
-                                target = either(team, ragged, IN_OUT * count + n + i, first + n + i)
-                                copy(ahead(state, target * size), ahead(there, i * stride), size)
-                        time, members = meet(team, member, members, time)
-                        if members:
-                            time, members = recur(
-                                there, stride, together, span, size, element(layer, HALF), at(element(layer, WEIGHT_HH), here), columns,
-                                activation, team, member, members, time,
-                            )  # fmt: skip
-                        if members == 0:
-                            break
-                        if member == 0:
-                            for i in range(together):
-                                target = either(team, ragged, IN_OUT * count + n + i, first + n + i)
-                                if feedback is None or not stopped(feedback, tokens, by_token, x_at + (n + i) * x_sequence + t, begun + t):
-                                    copy(ahead(there, (span * together + i) * stride), ahead(state, target * size), size)
-                        state = ahead(state, total * size)
-                        rows = ahead(there, together * stride)
-                    else:
-                        if activation >= SOFTMAX:
-                            softmax(rows, stride, together * own, size, activation != SOFTMAX)
-                        else:
-                            activate(rows, together * own * stride, activation)
-                        if index < last:  # the next layer overwrites what this one reads
-                            time, members = meet(team, member, members, time)
-                            if members == 0:
-                                break
-                        rows = there
-                    source, step, sequence = rows, together * stride, stride
-                    here, there = there, here
-                if members == 0:
+@function
+def store(job, chunk):
+    """Copy this thread's steps of the last layer's output to out."""
+    item, size = job.itemsize, job.out_size
+    for i in range(chunk.together):
+        source = chunk.source + item * (chunk.begin * chunk.step + i * chunk.sequence)
+        target = job.out + item * (place(job, IN_OUT, chunk.n + i) * job.out_sequence + (chunk.t + chunk.begin) * size)
+        if chunk.step == size:
+            copy_bytes(source, target, item * size * chunk.own)
+        else:
+            for t in range(chunk.own):
+                copy_bytes(source + item * t * chunk.step, target + item * t * size, item * size)
+
+
+@function
+def next_block(job, chunk, first):
+    if job.claim:
+        invoke(job.claim, layer_at(job.layers), job, chunk)
+    else:
+        chunk.n = 0 if first else chunk.n + job.block
+
+
+@function
+def run_chunk(job, chunk):
+    """Run all layers over the chunk, and pass on what comes out."""
+    inputs = layer_at(job.layers).input_size
+    chunk.source = job.x + job.itemsize * (place(job, IN_X, chunk.n) * job.x_sequence + chunk.t * inputs)
+    chunk.step, chunk.sequence, chunk.state = inputs, job.x_sequence, job.states
+    chunk.here, chunk.there = job.rows, job.rows + job.itemsize * job.buffer
+    walk(job, chunk)
+    if chunk.members == 0:
+        return
+    last = layer_at(job.layers + (job.depth - 1) * LAYER_BYTES)
+    if job.sink:
+        invoke(job.sink, last, job, chunk)
+    elif job.out_size:
+        store(job, chunk)
+    if job.meet:
+        invoke(job.meet, last, job, chunk)
+
+
+@operation(JOB)
+def run(job):
+    chunk = chunk_at(address_of(job) + JOB_BYTES)
+    next_block(job, chunk, True)
+    while chunk.n < job.count:
+        chunk.together, chunk.t = min(job.block, job.count - chunk.n), 0
+        while chunk.t < job.steps:
+            chunk.span = min(job.chunk, job.steps - chunk.t)
+            if job.trim:
+                invoke(job.trim, layer_at(job.layers), job, chunk)
+                if chunk.together == 0:
                     break
-                mine, own = share(span, member, members)
-                size = element(layers, last * len(FIELDS) + OUTPUT_SIZE)
-                if feedback is not None:
-                    for i in range(together):
-                        token_at = x_at + (n + i) * x_sequence + t * inputs
-                        row = ahead(source, i * sequence)
-                        if feedback[FEEDBACK] == OUTPUT:
-                            copy(row, ahead(x, token_at + inputs), size)
-                        elif element(tokens, token_at) == NOTHING or stopped(feedback, tokens, by_token, token_at, begun + t):
-                            put(tokens, token_at + 1, element(tokens, token_at))
-                        elif feedback[FEEDBACK] == ARGMAX:
-                            put(tokens, token_at + 1, likeliest(row, size))
-                        else:
-                            uniform = feedback[UNIFORMS + (first + n + i) * (x_sequence - 1) + begun + t]
-                            put(tokens, token_at + 1, draw(row, there, size, feedback[TEMPERATURE], int(feedback[TOP_K]), uniform))
-                elif wanted:
-                    for i in range(together):
-                        target = out_at + either(team, ragged, IN_OUT * count + n + i, first + n + i) * out_sequence
-                        if element(layers, last * len(FIELDS) + ACTIVATION) == SCORE:
-                            token_at = x_at + either(team, ragged, IN_X * count + n + i, n + i) * x_sequence + t + 1
-                            for s in range(mine, mine + own):
-                                row = ahead(source, s * step + i * sequence)
-                                put(out, target + t + s, element(row, within(element(tokens, token_at + s), size)))
-                        else:
-                            copy_rows(
-                                ahead(source, mine * step + i * sequence), step, ahead(out, target + (t + mine) * size), size,
-                                own, size,
-                            )  # fmt: skip
-                time, members = meet(team, member, members, time)
-                if members == 0:
-                    break
-                t += span
-            if members == 0:
-                break
-            n = fetch_add(team, NEXT, block) if claimed else n + block
-        if helpers:
-            leave(team, by_steps, helping)
+            run_chunk(job, chunk)
+            if chunk.members == 0:
+                return
+            chunk.t += chunk.span
+        next_block(job, chunk, False)
+
+
+@function
+def take_plan(plan, space, x, out, states):
+    """Copy a plan, which others may use at the same time, to the front of this thread's workspace; fill in where its data is."""
+    job, chunk = job_at(space), chunk_at(space + JOB_BYTES)
+    copy_bytes(plan, space, JOB_SIZE)
+    job.x, job.out, job.states, job.rows = job.x + x, job.out + out, job.states + states, space + HEAD_BYTES
+    chunk.member, chunk.members, chunk.time = 0, 1, 0
+    return job, chunk
+
+
+@operation(BEGIN)
+def begin(call):
+    job, _ = take_plan(call.plan, call.space, call.x, call.out, call.states)
+    invoke_one(job.run, job)

@@ -3,14 +3,14 @@
 import numpy as np
 
 from .elementary import exp, log
-from .jit import inline
-from .tile import ahead, cut_off, lanes_of, largest, load, load_elements, maximum, splat_like, store, total, zeros_like
-
-BLOCK = 32  # a row is summed in 32 interleaved partial sums, whatever the registers' width
+from .jit import inline, operation
+from .layout import BLOCK
+from .records import CHUNK, JOB, LAYER
+from .tile import ahead, at, cut_off, lanes_of, largest, load, load_elements, maximum, splat_like, store, total, zeros_like
 
 
 @inline
-def softmax(rows, stride, count, size, logarithm):
+def normalize(rows, stride, count, size, logarithm):
     # rows (count, size)   logits, replaced; a row every `stride` elements, a multiple of BLOCK
     lanes = lanes_of(rows)
     end = (size + BLOCK - 1) // BLOCK * BLOCK
@@ -36,3 +36,13 @@ def softmax(rows, stride, count, size, logarithm):
             inverse = 1.0 / total(sums)
             for i in range(0, end, lanes):
                 store(ahead(row, i), 0, load(ahead(row, i), 0, 1, 1) * inverse)
+
+
+@operation(LAYER, JOB, CHUNK)
+def softmax(layer, job, chunk, like):
+    normalize(at(chunk.rows, like), layer.stride, chunk.own * chunk.together, layer.output_size, False)
+
+
+@operation(LAYER, JOB, CHUNK)
+def log_softmax(layer, job, chunk, like):
+    normalize(at(chunk.rows, like), layer.stride, chunk.own * chunk.together, layer.output_size, True)

@@ -9,27 +9,12 @@ import operator
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from .jit import SHAPE
+
 INT32 = ir.IntType(32)
-_TRIPLE, _, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
-
-
-def _tile_shape():
-    """Bits of a register, rows and vectors of the tile that suits the target's register file."""
-    features = _FEATURES.split(",")
-    if "+avx512f" in features:
-        return 512, 4, 4
-    if _TRIPLE.startswith(("aarch64", "arm64")):
-        return 128, 4, 4
-    # 16 registers: 4 x 4 would spill
-    return (256, 6, 2) if "+avx" in features else (128, 6, 2)
-
-
-REGISTER_BITS, ROWS, VECTORS = _tile_shape()
-HAS_FMA = _TRIPLE.startswith(("aarch64", "arm64")) or "+fma" in _FEATURES.split(",")
 
 
 class Tile(types.Type):
@@ -37,7 +22,7 @@ class Tile(types.Type):
 
     def __init__(self, dtype, rows, vectors):
         self.dtype, self.rows, self.vectors = dtype, rows, vectors
-        self.lanes = REGISTER_BITS // dtype.bitwidth
+        self.lanes = SHAPE.bits // dtype.bitwidth
         super().__init__(name=f"Tile({dtype}, {rows}x{vectors}x{self.lanes})")
 
 
@@ -160,19 +145,6 @@ elementwise(lambda a, b: a / b, operator=operator.truediv)
 maximum = elementwise(lambda a, b: choose(a, ">", b, a, b))
 
 
-# Kernels hand each other pointers: an array would travel as seven values, and be counted in and out.
-
-
-@intrinsic
-def pointer(typing, array):
-    """The address of an array's first element."""
-
-    def emit(context, builder, signature, args):
-        return context.make_array(array)(context, builder, args[0]).data
-
-    return types.CPointer(array.dtype)(array), emit
-
-
 @intrinsic
 def at(typing, address, pointer):
     """An address, as a pointer of the same kind as another."""
@@ -204,19 +176,6 @@ def element(typing, pointer, index):
         return builder.load(builder.gep(args[0], [args[1]], inbounds=True))
 
     return pointer.dtype(pointer, types.intp), emit
-
-
-@intrinsic
-def either(typing, pointer, start, index, otherwise):
-    """Read an element of the table that starts so many elements on, or where that is none take the other number."""
-
-    def emit(context, builder, signature, args):
-        number = cgutils.alloca_once_value(builder, args[3])
-        with builder.if_then(builder.icmp_signed("!=", args[1], context.get_constant(types.intp, 0))):
-            builder.store(builder.load(builder.gep(args[0], [builder.add(args[1], args[2])], inbounds=True)), number)
-        return builder.load(number)
-
-    return pointer.dtype(pointer, types.intp, types.intp, pointer.dtype), emit
 
 
 @intrinsic
@@ -267,19 +226,8 @@ def _places(builder, tile, stride):
             yield builder.add(first, ir.Constant(stride.type, vector * tile.lanes))
 
 
-def _emit_load(context, builder, tile, pointer, stride):
-    places = _places(builder, tile, stride)
-    return _pack(context, builder, tile, [_load_vector(context, builder, tile, pointer, place) for place in places])
-
-
-def _emit_store(context, builder, tile, pointer, stride, value):
-    for vector, place in zip(_unpack(builder, value), _places(builder, tile, stride), strict=True):
-        stored = builder.store(vector.value, _vector_at(context, builder, tile, pointer, place))
-        stored.align = tile.dtype.bitwidth // 8
-
-
-def _emit_products(context, builder, tile, initial, weights, width, x, x_stride, length):
-    sums = cgutils.alloca_once_value(builder, initial)
+def _emit_products(context, builder, tile, initial, weights, x, x_stride, length):
+    sums, width = cgutils.alloca_once_value(builder, initial), ir.Constant(x_stride.type, tile.vectors * tile.lanes)
     with cgutils.for_range(builder, length) as loop:
         added = _unpack(builder, builder.load(sums))
         here = builder.gep(weights, [builder.mul(loop.index, width)], inbounds=True)
@@ -296,29 +244,34 @@ def _emit_products(context, builder, tile, initial, weights, width, x, x_stride,
 @intrinsic
 def lanes_of(typing, pointer):
     """How many elements of a pointer's dtype a register holds."""
-    lanes = REGISTER_BITS // pointer.dtype.bitwidth
+    lanes = SHAPE.bits // pointer.dtype.bitwidth
     return types.intp(pointer), lambda context, builder, signature, args: context.get_constant(types.intp, lanes)
 
 
 @intrinsic(prefer_literal=True)
 def load(typing, pointer, stride, rows, vectors):
     """Read a tile whose rows are `stride` elements apart."""
-    return _load(Tile(pointer.dtype, rows.literal_value, vectors.literal_value), pointer, rows, vectors)
+    return _load(Tile(pointer.dtype, rows.literal_value, vectors.literal_value), pointer, types.intp, rows, vectors)
 
 
 @intrinsic(prefer_literal=True)
 def load_elements(typing, pointer, elements):
     """Read a tile of one row of so many elements, however many registers they take."""
-    return _load(Tile(pointer.dtype, 1, elements.literal_value * pointer.dtype.bitwidth // REGISTER_BITS), pointer, elements)
+    return _load(Tile(pointer.dtype, 1, elements.literal_value * pointer.dtype.bitwidth // SHAPE.bits), pointer, elements)
 
 
-def _load(tile, pointer, *shape):
+def _load(tile, pointer, *kinds):
     def emit(context, builder, signature, args):
         stride = args[1] if tile.rows > 1 else ir.Constant(ir.IntType(64), 0)
-        return _emit_load(context, builder, tile, args[0], stride)
+        return _pack(context, builder, tile, [_load_vector(context, builder, tile, args[0], place) for place in _places(builder, tile, stride)])
 
-    strides = [types.intp] * (len(shape) - 1)
-    return tile(pointer, *strides, *shape), emit
+    return tile(pointer, *kinds), emit
+
+
+@intrinsic
+def load_square(typing, pointer, stride):
+    """Read a tile of one vector a row and as many rows as a vector has elements."""
+    return _load(Tile(pointer.dtype, SHAPE.bits // pointer.dtype.bitwidth, 1), pointer, types.intp)
 
 
 @intrinsic
@@ -326,7 +279,9 @@ def store(typing, pointer, stride, tile):
     """Write a tile whose rows are `stride` elements apart."""
 
     def emit(context, builder, signature, args):
-        _emit_store(context, builder, tile, *args)
+        for vector, place in zip(_unpack(builder, args[2]), _places(builder, tile, args[1]), strict=True):
+            stored = builder.store(vector.value, _vector_at(context, builder, tile, args[0], place))
+            stored.align = tile.dtype.bitwidth // 8
         return context.get_dummy_value()
 
     return types.void(pointer, types.intp, tile), emit
@@ -350,40 +305,60 @@ def splat_like(typing, tile, scalar):
 
 
 @intrinsic
-def add_products(typing, tile, weights, width, x, x_stride, length):
+def add_products(typing, tile, weights, x, x_stride, length):
     """tile[r, v] + the sum over k < length, in that order, of weights[k * width + v] * x[r * x_stride + k].
 
-    The whole inner loop of every product: columns of packed weights times columns of inputs.
+    The whole inner loop of every product: rows of a panel of packed weights, as wide as the tile, times columns of inputs.
     """
 
     def emit(context, builder, signature, args):
         return _emit_products(context, builder, tile, *args)
 
-    return tile(tile, weights, types.intp, x, types.intp, types.intp), emit
+    return tile(tile, weights, x, types.intp, types.intp), emit
 
 
-@intrinsic(prefer_literal=True)
-def tile_product(typing, x, x_stride, size, half, weights, width, start, start_stride, out, out_stride, rows, vectors):
-    """Write start + the products' sum up to `half`, and to that add the sum of the rest, if there is one."""
-    tile = Tile(x.dtype, rows.literal_value, vectors.literal_value)
+@intrinsic
+def tile_product(typing, tile, weights, x, x_stride, size, half):
+    """Add the products' sum up to `half`, and to that the sum of the rest, if there is one: LLVM keeps the tile in registers."""
 
     def emit(context, builder, signature, args):
-        x, x_stride, size, half, weights, width, start, start_stride, out, out_stride, *_ = args
-        first = _emit_load(context, builder, tile, start, start_stride)
-        first = _emit_products(context, builder, tile, first, weights, width, x, x_stride, half)
+        start, weights, x, x_stride, size, half = args
+        first = _emit_products(context, builder, tile, start, weights, x, x_stride, half)
         sums = cgutils.alloca_once_value(builder, first)
         with builder.if_then(builder.icmp_signed("<", half, size)):
-            far = builder.gep(weights, [builder.mul(half, width)], inbounds=True)
+            far = builder.gep(weights, [builder.mul(half, ir.Constant(half.type, tile.vectors * tile.lanes))], inbounds=True)
             zeros = ir.Constant(first.type, None)
             rest = builder.gep(x, [half], inbounds=True)
-            second = _emit_products(context, builder, tile, zeros, far, width, rest, x_stride, builder.sub(size, half))
+            second = _emit_products(context, builder, tile, zeros, far, rest, x_stride, builder.sub(size, half))
             added = [a + b for a, b in zip(_unpack(builder, first), _unpack(builder, second), strict=True)]
             builder.store(_pack(context, builder, tile, added), sums)
-        _emit_store(context, builder, tile, out, out_stride, builder.load(sums))
-        return context.get_dummy_value()
+        return builder.load(sums)
 
     intp = types.intp
-    return types.void(x, intp, intp, intp, weights, intp, start, intp, out, intp, rows, vectors), emit
+    return tile(tile, weights, x, intp, intp, intp), emit
+
+
+@intrinsic
+def transpose(typing, tile):
+    """Transpose a square tile of one vector a row, in registers: halves, quarters and so on change places."""
+
+    def emit(context, builder, signature, args):
+        vectors, lanes = _unpack(builder, args[0]), tile.lanes
+        distance = lanes // 2
+        while distance:
+            low = [i + (lanes if i & distance else 0) - (i & distance) for i in range(lanes)]
+            for i in range(lanes):
+                if not i & distance:
+                    a, b = vectors[i], vectors[i + distance]
+                    vectors[i], vectors[i + distance] = _interleaved(builder, a, b, low), _interleaved(builder, a, b, [j + distance for j in low])
+            distance //= 2
+        return _pack(context, builder, tile, vectors)
+
+    return tile(tile), emit
+
+
+def _interleaved(builder, a, b, places):
+    return Vector(builder, builder.shuffle_vector(a.value, b.value, ir.Constant(ir.VectorType(INT32, len(places)), places)))
 
 
 def _reduction(combine):

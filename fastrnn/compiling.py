@@ -1,0 +1,246 @@
+"""Has operations compiled: in child processes, side by side where processors are free, or in this one where no child can be had.
+
+The only module that imports Numba. A child is told what to compile on its command line. It writes each file to the cache as soon as it is
+made, and in the end all of them to its standard output, so that a call goes on where nothing can be stored.
+"""
+
+import base64
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from . import native
+from .kernels import entry
+from .kernels.layout import OPERATIONS
+from .native import Target, Wanted, kept, log
+from .threads import processors
+
+Task = dict[str, str]  # an operation to compile: its name, dtype, symbol, and the file to write, "" for none
+Progress = Callable[[int, int], None]
+
+# CPU seconds of operations, so that the children of one call end together; 0.1 s where none is said
+SECONDS = {"product": 1.2, "elman": 1.0, "run": 0.6, "sample": 0.4, "softmax": 0.3, "log_softmax": 0.4, "pack": 0.3, "help": 0.3}
+POLL = 0.02  # seconds between two looks at a child or a lock
+STALE = 120.0  # seconds, after which a lock that another process holds is no reason to wait any longer
+SWITCH = "NUMBA_DISABLE_JIT"
+NO_JIT = f"fastrnn has no machine code for this machine, and {SWITCH} is set; unset it once for: python -m fastrnn compile"
+CHANGED = "fastrnn's files have changed since this process imported them: start it anew"
+OTHER_TARGET = "fastrnn must compile in this process, where Numba was imported for another processor than NUMBA_CPU_NAME says"
+LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # intrinsics that become calls
+
+
+def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None) -> None:
+    """Compile operations and load them; where another process compiles, wait for it and load what it has made."""
+    if os.environ.get(SWITCH, "0") not in ("", "0"):
+        raise RuntimeError(NO_JIT)
+    goal, directory = native.target(), writable(native.caches())
+    with only_one(directory):
+        still = [wanted for wanted in missing if not native.load(wanted)]
+        if still:
+            tell(len(still))
+            for wanted, content in zip(still, compiled(goal, still, directory, progress), strict=True):
+                native.load_content(wanted, content, "compiled now")
+
+
+@contextlib.contextmanager
+def only_one(directory: pathlib.Path | None) -> Iterator[None]:
+    """Let one process compile at a time; the others wait as long as it lives."""
+    if directory is None or kept.locked:  # a signal's handler must not wait for the thread that it interrupts
+        yield
+        return
+    import filelock
+
+    lock = filelock.FileLock(directory / "lock")
+    # files that are written twice are the same: a file system without locks, or a holder that hangs, is no reason to fail
+    with contextlib.suppress(OSError, NotImplementedError, filelock.Timeout):
+        lock.acquire(timeout=STALE, poll_interval=POLL)
+    kept.locked = True
+    try:
+        yield
+    finally:
+        kept.locked = False
+        lock.release()
+
+
+def tell(count: int) -> None:
+    if not kept.told:
+        kept.told = True
+        log.info("compiling %d operations for this machine: some seconds, once", count)
+
+
+def writable(directories: Sequence[pathlib.Path]) -> pathlib.Path | None:
+    """Give the first directory that this process can write to, and nobody else."""
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if not native.is_own(directory):
+                log.warning("%s is not used for machine code: others can write to it", directory)
+            elif os.access(directory, os.W_OK):
+                return directory
+    return None
+
+
+def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | None, progress: Progress | None = None) -> list[bytes]:
+    """Compile operations for a target, write them to the directory, and give the files' contents."""
+    tasks = [
+        {
+            "operation": one[0],
+            "dtype": one[1],
+            "symbol": native.symbol(one, goal),
+            "file": str(directory / native.file_name(one, goal)) if directory else "",
+        }
+        for one in wanted
+    ]
+    contents = by_children(goal, tasks, progress) if has_interpreter() else None
+    return in_this_process(goal, tasks) if contents is None else contents
+
+
+def has_interpreter() -> bool:
+    """Tell whether sys.executable is Python: in a frozen or an embedding program it is that program, or nothing."""
+    name = pathlib.Path(sys.executable or "").name.lower()
+    return name.startswith("python") and not getattr(sys, "frozen", False)
+
+
+def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) -> list[bytes] | None:
+    """Compile in child processes; None where they can't be started."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    children: list[subprocess.Popen[str]] = []
+    try:
+        for share in shared_out(tasks, min(processors(), len(tasks))):
+            specification = json.dumps({"cpu": goal.cpu, "features": goal.features, "source": native.SOURCE, "tasks": share})
+            children.append(
+                subprocess.Popen(
+                    [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling", specification],
+                    env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                )
+            )  # fmt: skip
+        answers = [finish(child, tasks, progress) for child in children]
+    except OSError:  # no memory, or too many processes
+        return None
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    contents: dict[str, str] = {}
+    for answer in answers:
+        contents |= answer
+    return [base64.b64decode(contents[task["symbol"]]) for task in tasks]
+
+
+def finish(child: "subprocess.Popen[str]", tasks: Sequence[Task], progress: Progress | None) -> dict[str, str]:
+    """Wait for a child, and give what it has compiled."""
+    while True:
+        try:
+            printed, errors = child.communicate(timeout=POLL)
+            break
+        except subprocess.TimeoutExpired:
+            if progress:
+                progress(sum(pathlib.Path(task["file"]).exists() for task in tasks), len(tasks))
+    if child.returncode:
+        raise RuntimeError(f"fastrnn can't compile its machine code; the compiler said:\n{errors.strip()}")
+    answer: dict[str, str] = json.loads(printed.splitlines()[-1])
+    return answer
+
+
+def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
+    """Share tasks out so that all children end at about the same time."""
+    shares: list[list[Task]] = [[] for _ in range(count)]
+    loads = [0.0] * count
+    for task in sorted(tasks, key=lambda task: -SECONDS.get(task["operation"], 0.1)):
+        least = loads.index(min(loads))
+        shares[least].append(task)
+        loads[least] += SECONDS.get(task["operation"], 0.1)
+    return shares
+
+
+def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
+    before = {name: os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")}
+    os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = goal.cpu, goal.features
+    try:
+        contents = [compile_task(task, goal.cpu, goal.features) for task in tasks]
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    return contents
+
+
+def compile_task(task: Task, cpu: str, features: str) -> bytes:
+    """Compile an operation, write its file if it has one, and give the file's content."""
+    code, names = object_code(task["operation"], task["dtype"], task["symbol"], cpu, features)
+    content, file = native.file_content(code, names), pathlib.Path(task["file"])
+    if task["file"]:
+        unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+        try:
+            unfinished.write_bytes(content)
+            unfinished.replace(file)
+        except OSError:  # a full disk, or one that has become read-only
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
+    return content
+
+
+def object_code(operation: str, dtype: str, symbol: str, cpu: str, features: str) -> tuple[bytes, list[str]]:
+    """Compile an operation: give its object code, and the symbols that it needs from elsewhere."""
+    module = llvm.parse_assembly(entry.text(symbol) if operation == "call" else numba_text(operation, dtype, symbol, features))
+    for value in (*module.functions, *module.global_variables):
+        # a weak symbol of one file would silently replace another file's
+        if not value.is_declaration and not value.name.startswith(symbol):
+            value.linkage = "internal"
+    module.verify()
+    declared = {value.name for value in (*module.functions, *module.global_variables) if value.is_declaration}
+    called = {symbol for start, symbol in LIBRARY.items() if any(name.startswith(start) for name in declared)}
+    native.initialize()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it
+    machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc=reloc, jit=True)
+    return machine.emit_object(module), sorted(called | {name for name in declared if not name.startswith("llvm.")})
+
+
+def numba_text(operation: str, dtype: str, symbol: str, features: str) -> str:
+    """Have Numba compile an operation, and add a C function of the symbol's name, which leaves out what only Numba's callers pass."""
+    import numba
+
+    from .kernels import jit
+
+    if jit.FEATURES != features:
+        raise RuntimeError(OTHER_TARGET)
+    dispatcher: Any = getattr(importlib.import_module(OPERATIONS[operation][0]), operation)
+    kinds = (*dispatcher.kinds, *([numba.types.CPointer(getattr(numba.types, dtype))] if dispatcher.typed else []))
+    dispatcher.compile(kinds)
+    inner = dispatcher.overloads[kinds].fndesc.llvm_func_name
+    given = [f"i64 %a{i}" if isinstance(kind, numba.types.Integer) else f"ptr %a{i}" for i, kind in enumerate(dispatcher.kinds)]
+    passed = ["ptr %result", "ptr %error", *given, *(["ptr null"] if dispatcher.typed else [])]
+    return f"""{dispatcher.inspect_llvm(kinds)}
+define void @{symbol}({", ".join(given)}) {{
+  %result = alloca ptr
+  %error = alloca ptr
+  %status = call i32 @"{inner}"({", ".join(passed)})
+  ret void
+}}
+"""
+
+
+def child(specification: str) -> None:
+    """Do what a parent asks for."""
+    wish = json.loads(specification)
+    if native.SOURCE != wish["source"]:
+        raise SystemExit(CHANGED)
+    os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = wish["cpu"], wish["features"]
+    contents = {task["symbol"]: compile_task(task, wish["cpu"], wish["features"]) for task in wish["tasks"]}
+    print(json.dumps({symbol: base64.b64encode(content).decode() for symbol, content in contents.items()}))
+
+
+if __name__ == "__main__":
+    child(sys.argv[1])

@@ -1,0 +1,61 @@
+"""What feeds a layer: the projection of its input, or for tokens the choice of its weights' columns."""
+
+from .jit import FULL, HALF, ONE, inline, operation
+from .layout import IN_X
+from .network import place
+from .records import CHUNK, JOB, LAYER, fresh_factors, invoke_one, word
+from .tile import ahead, at, lanes_of, load, store
+
+
+@operation(LAYER, JOB, CHUNK)
+def project(layer, job, chunk, like):
+    # source (own, together, I)    read only
+    # rows (own, together, ...)    receive x_t @ weight.T + bias, gate by gate
+    size, columns, item, own, together = layer.input_size, layer.columns, job.itemsize, chunk.own, chunk.together
+    step, source, by_step, by_sequence = together * layer.stride, chunk.source + item * chunk.begin * chunk.step, own, together
+    factors = fresh_factors()
+    factors.size, factors.half, factors.columns, factors.start_stride = size, size, columns, 0
+    if own >= together:
+        outer, outer_x, outer_rows = together, chunk.sequence, layer.stride
+        factors.count, factors.x_stride, factors.out_stride = own, chunk.step, step
+    else:
+        outer, outer_x, outer_rows = own, chunk.step, step
+        factors.count, factors.x_stride, factors.out_stride = together, chunk.sequence, layer.stride
+    for i in range(outer):
+        factors.x = source + item * i * outer_x
+        for gate in range(layer.gates):
+            factors.weights, factors.start = layer.weight + item * gate * columns * size, layer.bias + item * gate * columns
+            factors.out = chunk.rows + item * (i * outer_rows + gate * columns)
+            invoke_one(layer.product, factors)
+
+
+@inline
+def choose_column(weights, bias, size, columns, token, row):
+    # weights, bias    packed; read only
+    # row (columns,)   receives weights @ one_hot(token) + bias
+    lanes, column = lanes_of(weights), 0
+    for vectors in (FULL, HALF, ONE):
+        width = vectors * lanes
+        while columns - column >= width:
+            chosen = ahead(weights, column * size + token * width)
+            for i in range(0, width, lanes):
+                store(ahead(row, column + i), 0, load(ahead(bias, column + i), 0, 1, 1) + load(ahead(chosen, i), 0, 1, 1))
+            column += width
+
+
+@operation(LAYER, JOB, CHUNK)
+def embed(layer, job, chunk, like):
+    # x (together, steps)         tokens; read only. Another thread may have changed one after it was checked: it is cut to the vocabulary
+    # rows (own, together, ...)   receive the token's columns + bias, gate by gate
+    size, columns, stride, together = layer.input_size, layer.columns, layer.stride, chunk.together
+    weights, bias, rows = at(layer.weight, like), at(layer.bias, like), at(chunk.rows, like)
+    for i in range(together):
+        start = place(job, IN_X, chunk.n + i) * job.x_sequence + chunk.t + chunk.begin
+        for t in range(chunk.own):
+            token = min(max(word(job.x, start + t), 0), size - 1)
+            for gate in range(layer.gates):
+                first = gate * columns
+                choose_column(
+                    ahead(weights, first * size), ahead(bias, first), size, columns, token,
+                    ahead(rows, (t * together + i) * stride + first),
+                )  # fmt: skip

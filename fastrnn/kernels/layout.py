@@ -1,0 +1,154 @@
+"""What Python and the compiled code must agree on: the fields of records, the shape of tiles, the form of packed weights.
+
+Imports neither numba nor llvmlite, for a process that finds its machine code needs no compiler.
+"""
+
+import platform
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+LINE = 8  # words of a cache line: threads that write to one line wait for each other
+
+
+class Fields:
+    """The fields of a record of 64-bit words, in order; `spacing` words apart."""
+
+    def __init__(self, name: str, fields: str, *, spacing: int = 1) -> None:
+        self.name, self.names, self.spacing = name, tuple(fields.split()), spacing
+        self.offsets = {field: i * spacing for i, field in enumerate(self.names)}
+        self.words = len(self.names) * spacing
+
+    def fill(self, words: NDArray[np.int64], **values: int) -> None:
+        for field, value in values.items():
+            words[self.offsets[field]] = value
+
+    def filled(self, **values: int) -> NDArray[np.int64]:
+        """Make a record; fields that aren't given are 0."""
+        words = np.zeros(self.words, np.int64)
+        self.fill(words, **values)
+        return words
+
+
+# A layer. Addresses: of its operations (0 where it has none), its packed weights and biases. Lengths and strides count elements.
+LAYER = Fields(
+    "Layer",
+    "feed recur finish product activation recurrent_activation parameters recurrent_parameters "
+    "input_size output_size columns stride gates kept phases half shared weight weight_hh bias bias_hh",
+)
+# A piece of work: the layers, where its data is, and the operations that only some pieces need (0 where not needed).
+JOB = Fields(
+    "Job",
+    "function run layers depth itemsize steps count block chunk first total begun "
+    "x x_sequence out out_sequence out_size states rows buffer table generation "
+    "feed trim leave sink claim meet share team number",
+)
+# What one thread works on at a time: some steps of some sequences side by side, in one layer after the other.
+CHUNK = Fields(
+    "Chunk",
+    "n together t span begin own source step sequence here there rows state "
+    "at steps left right phase phases member members time",
+)
+# What `call` hands to an operation: the addresses of its arrays' first elements.
+BEGIN = Fields("Begin", "plan space x out states")
+LEAD = Fields("Lead", "plan space x out states team")
+HELP = Fields("Help", "plan space team rung")
+PACK = Fields("Pack", "matrix weight panels")
+# One product of rows with packed weights.
+FACTORS = Fields("Factors", "x x_stride count size half weights columns start start_stride out out_stride")
+# The matrix that `pack` packs, of which `outputs` rows are there.
+MATRIX = Fields("Matrix", "function size row_stride outputs columns")
+# How the next token is chosen. The temperature holds the bits of a double.
+GENERATION = Fields("Generation", "temperature top_k stop uniforms per_sequence")
+# What the threads of a team share, each word on a cache line of its own; a job and a line for each member follow.
+TEAM = Fields("Team", "gate next members apart bell helpers", spacing=LINE)
+TEAM_JOB = TEAM.words
+TEAM_MEMBERS = TEAM_JOB + -(-JOB.words // LINE) * LINE
+
+# The rows of the table that places sequences: where one is in x, where in out and the states, and its length.
+IN_X, IN_OUT, LENGTH = range(3)
+
+TOGETHER = 64  # sequences stepped side by side, so that weights are read once for them all
+BLOCK = 32  # a softmax's row is summed in 32 interleaved partial sums, whatever the registers' width
+TWO_SUMS = 512  # bytes of a state that is summed in two halves; at most DEPTH elements, for a slice has no half. No gain above
+DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFLOP/s against 139 at H 256
+WORTH_SHARING = 1 << 16  # multiplications a step: with fewer, two threads take longer at each step's barrier than one does to work alone
+NOTHING = -1  # no token can be chosen: a row holds NaN, or infinity where only finite logits make sense
+MEETINGS = 1 << 32  # barriers in a piece, at most
+
+# Bytes at the front of a workspace: the thread's own job and chunk.
+JOB_BYTES, HEAD_BYTES = 512, 1024
+
+# Each operation: its module, and whether it is compiled for each dtype. The function has the operation's name.
+KERNELS = __package__
+OPERATIONS: dict[str, tuple[str, bool]] = {
+    "call": (f"{KERNELS}.entry", False),
+    "begin": (f"{KERNELS}.network", False),
+    "run": (f"{KERNELS}.network", False),
+    "pack": (f"{KERNELS}.product", True),
+    "product": (f"{KERNELS}.product", True),
+    "project": (f"{KERNELS}.feeds", True),
+    "embed": (f"{KERNELS}.feeds", True),
+    "trim": (f"{KERNELS}.ragged", False),
+    "gather": (f"{KERNELS}.ragged", False),
+    "elman": (f"{KERNELS}.elman", True),
+    "tanh": (f"{KERNELS}.elementary", True),
+    "relu": (f"{KERNELS}.elementary", True),
+    "sigmoid": (f"{KERNELS}.elementary", True),
+    "softmax": (f"{KERNELS}.softmax", True),
+    "log_softmax": (f"{KERNELS}.softmax", True),
+    "score": (f"{KERNELS}.choice", True),
+    "argmax": (f"{KERNELS}.choice", True),
+    "sample": (f"{KERNELS}.choice", True),
+    "repeat": (f"{KERNELS}.choice", False),
+    "leave": (f"{KERNELS}.choice", False),
+    "lead": (f"{KERNELS}.team", False),
+    "help": (f"{KERNELS}.team", False),
+    "claim": (f"{KERNELS}.team", False),
+    "meet": (f"{KERNELS}.team", False),
+    "share": (f"{KERNELS}.team", False),
+}
+
+ARM = ("aarch64", "arm64")
+MACHINE = platform.machine().lower().replace("amd64", "x86_64")
+
+
+class Shape(NamedTuple):
+    """Bits of a register, rows and vectors of the tile that suits a register file, and whether fma is an instruction."""
+
+    bits: int
+    rows: int
+    vectors: int
+    has_fma: bool
+
+    @property
+    def panels(self) -> tuple[int, int, int]:
+        """Vectors of a full panel of packed weights, and of the two narrower ones that may end a matrix."""
+        return self.vectors, max(self.vectors // 2, 1), 1
+
+    def lanes(self, itemsize: int) -> int:
+        return self.bits // (8 * itemsize)
+
+    def padded(self, size: int, itemsize: int) -> int:
+        """Columns of so many packed outputs: full panels, then half a panel or one vector; three vectors of four make a full panel."""
+        full, half, _ = self.panels
+        vectors = -(-size // self.lanes(itemsize))
+        rest = vectors % full
+        return (vectors - rest + (full if rest > half else rest)) * self.lanes(itemsize)
+
+
+def shape_of(features: str) -> Shape:
+    """Tell a target's shape from its features as LLVM writes them."""
+    names = features.split(",")
+    if MACHINE in ARM:
+        return Shape(128, 4, 4, True)
+    if "+avx512f" in names:
+        return Shape(512, 4, 4, True)
+    # 16 registers: 4 x 4 would spill
+    return Shape(256 if "+avx" in names else 128, 6, 2, "+fma" in names)
+
+
+def first_half(size: int, itemsize: int) -> int:
+    """Tell how many products of a state's row are summed first; the sum of the others is added to theirs, where there are any."""
+    return (size + 1) // 2 if size * itemsize <= TWO_SUMS else size

@@ -1,0 +1,270 @@
+"""Operations as machine code: found on disk or compiled, checked, loaded, and called.
+
+A file holds one operation for one target. It is looked for in the package (a wheel may bring machine code), in FASTRNN_CACHE_DIR, beside
+the package, and in the user's cache directory; what is compiled goes to the first of the last three that can be written. A file is loaded
+only where nothing can go wrong: its checksum is right, this processor has every feature, and all symbols that it needs are there, for
+LLVM ends the process otherwise. Damaged files are compiled anew.
+
+Compiling happens in child processes, so that no program that uses fastrnn imports Numba, except where no child can be had.
+"""
+
+import ctypes
+import functools
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import pathlib
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import llvmlite
+import llvmlite.binding as llvm
+import numpy as np
+
+from .kernels.layout import KERNELS, MACHINE, OPERATIONS, Shape, shape_of
+
+log = logging.getLogger("fastrnn")
+
+PACKAGE = pathlib.Path(__file__).parent
+WHEEL = PACKAGE / "machine_code"
+VARIABLE = "FASTRNN_CACHE_DIR"
+DTYPES = ("float32", "float64")
+DIGEST = hashlib.sha256().digest_size
+FASTCALL = 0x80  # METH_FASTCALL
+
+Wanted = tuple[str, str]  # an operation and its dtype, "" where it has none
+
+
+class Target(NamedTuple):
+    """A processor as LLVM names it, and its features: "+avx2,-avx512f". A level is a target that wheels bring machine code for."""
+
+    cpu: str
+    features: str
+    level: str = ""
+
+
+V3 = "+64bit,+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+cx16,+sahf,+popcnt,+sse3,+sse4.1,+sse4.2,+ssse3,"
+V3 += "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+xsave"
+LEVELS = (  # the best first
+    Target("x86-64-v4", V3 + ",+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl,+evex512", "x86-64-v4"),
+    Target("x86-64-v3", V3, "x86-64-v3"),
+    Target("generic", "+neon", "generic"),
+)
+
+
+class Kept:
+    """What must live as long as the process: a built-in that outlives its engine crashes."""
+
+    def __init__(self) -> None:
+        self.forget_locks()
+        self.addresses: dict[Wanted, int] = {}
+        self.engines: list[Any] = []
+        self.locked = False  # whether this process holds the lock to compile
+        self.told = False
+        self.origins: dict[Wanted, str] = {}
+        self.call: Any = None
+
+    def forget_locks(self) -> None:
+        self.loading = threading.RLock()  # around llvmlite's own lock, and while the process forks: that lock is free in the child
+        self.compiling = threading.RLock()
+
+
+kept = Kept()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: kept.loading.acquire(), after_in_parent=lambda: kept.loading.release(), after_in_child=kept.forget_locks
+    )
+
+
+def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
+    """Give the addresses of operations' machine code for a dtype; compile together what isn't found of it."""
+    wanted = {operation: (operation, dtype if OPERATIONS[operation][1] else "") for operation in operations}
+    missing = [one for one in wanted.values() if one not in kept.addresses and not load(one)]
+    if missing:
+        from .compiling import compile_missing
+
+        with kept.compiling:
+            compile_missing([one for one in missing if one not in kept.addresses])
+    return {operation: kept.addresses[one] for operation, one in wanted.items()}
+
+
+def address(operation: str, dtype: str = "") -> int:
+    return addresses([operation], dtype)[operation]
+
+
+def load(wanted: Wanted) -> bool:
+    """Load an operation from the first good file, and tell whether there was one."""
+    goal = target()
+    for directory, origin in places(goal):
+        try:
+            content = (directory / file_name(wanted, goal)).read_bytes()
+        except OSError:
+            continue
+        if load_content(wanted, content, origin):
+            return True
+        log.warning("%s is not used: it is damaged, or needs what this process does not have", directory / file_name(wanted, goal))
+    return False
+
+
+def load_content(wanted: Wanted, content: bytes, origin: str) -> bool:
+    """Load a file's content where that can't go wrong, and tell whether it did."""
+    with kept.loading:
+        code = checked(content)
+        if code is not None and wanted not in kept.addresses:
+            kept.addresses[wanted] = start(code, symbol(wanted, target()), wanted)
+            kept.origins[wanted] = origin
+    return code is not None
+
+
+def call(plan: Any, *arrays: Any) -> None:
+    """Run the operation whose address is the plan's first word, on the arrays' data. Python's lock is released meanwhile.
+
+    Every argument must be an array, which nothing checks.
+    """
+    address("call")
+    kept.call(plan, *arrays)
+
+
+class MethodDefinition(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("method", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
+
+
+def builtin(address: int, name: str) -> Any:
+    definition = MethodDefinition(name.encode(), address, FASTCALL, None)
+    kept.engines.append(definition)
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.POINTER(MethodDefinition), ctypes.py_object, ctypes.c_void_p]
+    return make(ctypes.byref(definition), None, None)
+
+
+def data_offset() -> int:
+    """Tell where an array object holds the address of its first element."""
+    array = np.zeros(1)
+    words = (ctypes.c_size_t * (np.ndarray.__basicsize__ // ctypes.sizeof(ctypes.c_size_t))).from_address(id(array))
+    return ctypes.sizeof(ctypes.c_size_t) * list(words).index(array.ctypes.data)
+
+
+def start(code: bytes, symbol: str, wanted: Wanted) -> int:
+    """Load object code into an engine of its own, and give the symbol's address."""
+    engine = new_engine()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    address: int = engine.get_function_address(symbol)
+    kept.engines.append(engine)
+    if wanted[0] == "call":
+        ctypes.c_int64.from_address(engine.get_global_value_address(f"{symbol}_offset")).value = data_offset()
+        kept.call = builtin(address, "call")
+    return address
+
+
+@functools.cache
+def initialize() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    kept.engines.append(new_engine())  # from then on LLVM finds the process's own symbols
+
+
+def new_engine() -> Any:
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+@functools.cache
+def host() -> Target:
+    """Tell what the machine is, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say, as Numba reads them."""
+    initialize()
+    name, features = os.environ.get("NUMBA_CPU_NAME") or None, os.environ.get("NUMBA_CPU_FEATURES")
+    if features is None:
+        features = "" if (name or "").lower() == "generic" else llvm.get_host_cpu_features().flatten()
+    return Target(name or llvm.get_host_cpu_name(), features)
+
+
+@functools.cache
+def target() -> Target:
+    """Choose what to load and compile for: the best level that the package brings machine code for and the machine has, or the machine."""
+    has = set(host().features.split(","))
+    for level in LEVELS:
+        if set(level.features.split(",")) - {"+64bit", "+evex512"} <= has and (WHEEL / level.level).is_dir():
+            return level
+    return host()
+
+
+def shape() -> Shape:
+    """Give the shape of the tiles in the code that is loaded."""
+    return shape_of(target().features)
+
+
+@functools.cache
+def source(module: str) -> str:
+    """Digest everything that an operation's machine code follows from."""
+    digest, paths = hashlib.sha256(), sorted((PACKAGE / "kernels").glob("*.py"))
+    if not module.startswith(f"{KERNELS}."):
+        spec = importlib.util.find_spec(module)
+        paths.append(pathlib.Path(str(spec and spec.origin)))
+    for path in [*paths, PACKAGE / "compiling.py"]:
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+SOURCE = source(f"{KERNELS}.network")  # now, beside the import of what it describes: the files may be other ones at the first call
+
+
+def symbol(wanted: Wanted, goal: Target) -> str:
+    return f"fastrnn_{'_'.join(filter(None, wanted))}_{identity(wanted, goal)}"
+
+
+def identity(wanted: Wanted, goal: Target) -> str:
+    """Digest what makes a file another file: source and target, and for what is compiled here the compiler."""
+    made_by = goal.level or (llvmlite.__version__, goal.cpu, goal.features)
+    key = source(OPERATIONS[wanted[0]][0]), sys.platform, MACHINE, made_by, wanted
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:20]
+
+
+def file_name(wanted: Wanted, goal: Target) -> str:
+    return f"{'-'.join(filter(None, wanted))}-{identity(wanted, goal)}.bin"
+
+
+def checked(content: bytes) -> bytes | None:
+    """Give the object code in a file's content, if it is whole and the process has all symbols that it needs."""
+    checksum, rest = content[:DIGEST], content[DIGEST:]
+    if hashlib.sha256(rest).digest() != checksum:
+        return None
+    names, _, code = rest.partition(b"\n")
+    initialize()
+    return code if all(llvm.address_of_symbol(name) for name in json.loads(names)) else None
+
+
+def file_content(code: bytes, names: Sequence[str]) -> bytes:
+    rest = json.dumps(list(names)).encode() + b"\n" + code
+    return hashlib.sha256(rest).digest() + rest
+
+
+def places(goal: Target) -> list[tuple[pathlib.Path, str]]:
+    """List the directories to look into, each with the word that says what it is."""
+    level = [(WHEEL / goal.level, "wheel")] if goal.level else []
+    return [*level, *((directory, "cache") for directory in caches() if is_own(directory))]
+
+
+@functools.cache
+def caches() -> list[pathlib.Path]:
+    """List the directories for what is compiled here, in the order of preference."""
+    import platformdirs
+
+    chosen = [pathlib.Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
+    return [*chosen, PACKAGE / "__pycache__" / "machine_code", platformdirs.user_cache_path("fastrnn") / "machine_code"]
+
+
+def is_own(directory: pathlib.Path) -> bool:
+    """Tell whether a directory is there and nobody else can write to it."""
+    try:
+        status = directory.stat()
+    except OSError:
+        return False
+    if os.name == "nt":
+        return True
+    return not status.st_mode & 0o022 and status.st_uid in (0, os.geteuid())

@@ -1,0 +1,165 @@
+"""How a call is cut into bounded pieces of work, and which threads work on what."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from . import native
+from .arguments import Array
+from .kernels.layout import TOGETHER
+from .packing import Network, rows_that_fit
+from .threads import get_num_threads
+
+CONVERTED = 1 << 20  # bytes of x converted at a time
+# Multiplications a kernel call, of each thread and of all: 50 ms, and below a second where no helper comes
+WORK, MOST_WORK = 200_000_000, 800_000_000
+SLOWER = 4  # times, without hardware for fma; helpers don't lengthen a call there
+OUTPUT = 32  # multiplications that an output may take as long as: an exponential, and a page that the system gives and clears
+
+MOST_HELPERS, MOST_BY_STEPS = 255, 7  # threads that share every step all wait at every step's barrier
+WORTH_HELP = 1 << 26  # bytes of weights to multiply by, 0.3 ms: with less, help comes too late
+WARM_UP = 8_000_000  # multiplications before the helpers that share steps must be there
+FEW_SEQUENCES, LARGE = 16, 1 << 20  # bytes of weight_hh: with more, half of them for all sequences is faster than all for half of those
+SHARED = 1 << 18  # bytes of weight_hh: with fewer, a barrier at every step takes longer than sharing saves
+
+
+class Piece(NamedTuple):
+    """Some steps of some sequences: one kernel call."""
+
+    first: int
+    count: int
+    start: int
+    span: int
+    block: int  # sequences side by side
+    which: Array | None  # the sequences' numbers, where they differ in length
+    lengths: Array | None  # how many of the steps each has
+
+
+class Plan(NamedTuple):
+    """A call cut into pieces."""
+
+    sequences: int
+    steps: int
+    helpers: int
+    by_steps: bool
+    width: int  # elements of a row in the workspace
+    rows: int  # of a layer in the workspace
+    together: int  # sequences whose next step is converted together at least
+    at_once: int  # sequences of a piece
+    length: int  # steps of a piece
+    warm_up: int  # steps of the first piece
+    order: Array | None  # the sequences' numbers, the longest first
+    lengths: Array | None  # in that order
+
+    @property
+    def threads(self) -> int:
+        """How many threads take sequences of their own."""
+        return 1 if self.by_steps else self.helpers + 1
+
+    def pieces(self) -> Iterator[Piece]:
+        """Go over sequences and their steps."""
+        for first in range(0, self.sequences, self.at_once):
+            count, start, span = min(self.at_once, self.sequences - first), 0, 0
+            while (start := start + span) < self.steps:
+                span = min(self.length if first or start else self.warm_up, self.steps - start)
+                piece = self.piece(first, count, start, span)
+                if piece.count:
+                    yield piece
+
+    def piece(self, first: int, count: int, start: int, span: int) -> Piece:
+        if self.order is None or self.lengths is None:
+            return Piece(first, count, start, span, side_by_side(count, self.rows, self.threads), None, None)
+        left = self.lengths[first : first + count] - start
+        count = int(np.count_nonzero(left > 0))
+        if not count:
+            return Piece(first, 0, start, span, 1, None, None)
+        block = side_by_side(count, self.rows, self.threads)
+        dealt = deal(count, block) if self.threads > 1 else np.arange(count)
+        return Piece(first, count, start, span, block, self.order[first + dealt], np.minimum(left[dealt], span))
+
+
+class Conversion(NamedTuple):
+    """Input that has another dtype or layout than the engine reads, and is converted piece by piece."""
+
+    step: int  # bytes of a sequence's step when converted, further steps included that a piece of one step needs
+    whole: int  # bytes of all of it
+
+    def buffer(self, together: int) -> int:
+        """How many bytes are converted at a time, steps of so many sequences at least."""
+        return min(self.whole, max(self.step * together, CONVERTED))
+
+
+class Demand(NamedTuple):
+    """What a call asks for, as far as its plan depends on it."""
+
+    sequences: int
+    steps: int
+    fed_back: bool  # each output is the next input
+    lengths: Array | None
+    gathered: bool  # rows of x are brought together in the workspace
+    conversion: Conversion | None
+
+
+def plan_call(network: Network, demand: Demand) -> Plan:
+    helpers, by_steps = division(network, demand.sequences, demand.steps, fed_back=demand.fed_back)
+    width, rows, itemsize = network.widest, network.rows, network.weights.itemsize
+    if demand.gathered and network.input_size > width:
+        width, rows = network.input_size, rows_that_fit(network.input_size, itemsize)
+    threads = 1 if by_steps else helpers + 1
+    together, most = min(rows // 2, TOGETHER) * threads, WORK if by_steps else min(WORK * threads, MOST_WORK)
+    if not native.shape().has_fma:
+        most = WORK // SLOWER
+    work = network.work + OUTPUT * network.output_size
+    if demand.conversion:
+        together = max(1, min(together, CONVERTED // demand.conversion.step))
+        work = max(work, -(-most * demand.conversion.step // demand.conversion.buffer(together)))
+    steps, order, lengths = demand.steps, None, None
+    if demand.lengths is not None:
+        order = np.argsort(-demand.lengths, kind="stable")
+        lengths = demand.lengths[order]
+        steps = int(lengths[0])
+    at_once, length = cut(demand.sequences, steps, work, most, together)
+    warm_up = min(length, max(1, WARM_UP // work)) if helpers and by_steps else length
+    return Plan(demand.sequences, steps, helpers, by_steps, width, rows, together, at_once, length, warm_up, order, lengths)
+
+
+def division(network: Network, sequences: int, steps: int, *, fed_back: bool) -> tuple[int, bool]:
+    """Tell how many threads are to help, and whether they share in every step or take sequences in turn."""
+    itemsize = network.weights.itemsize
+    worth = sequences * steps * network.work * itemsize // WORTH_HELP
+    if not worth:
+        return 0, False
+    helpers = min(get_num_threads() - 1, worth, MOST_HELPERS)
+    largest = max(network.hidden_sizes, default=0) ** 2 * itemsize
+    few = sequences <= FEW_SEQUENCES and largest > LARGE
+    fewer = helpers + 1 < sequences < (helpers + 1) * native.shape().rows and largest >= SHARED
+    if fed_back or not (sequences == 1 or few or fewer):
+        return min(helpers, sequences - 1), False
+    return min(helpers, sequences * steps * network.shared_work * itemsize // WORTH_HELP, MOST_BY_STEPS), True
+
+
+def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tuple[int, int]:
+    """Tell how many sequences, and how many of their steps, make a piece of work of at most `most`, or a single step of `together`."""
+    if sequences * steps * work <= most:
+        return sequences, steps
+    at_once = min(max(together, most // max(1, steps * work) // together * together), sequences)
+    return at_once, max(1, most // (at_once * work))
+
+
+def side_by_side(count: int, rows: int, threads: int) -> int:
+    """Cut sequences into blocks of so many at most: as many blocks for each thread, and tiles as full as can be."""
+    most, tile = min(rows // 2, TOGETHER), native.shape().rows
+    size = -(-count // (-(-count // (most * threads)) * threads))
+    return min(most, size if size < tile else -(-size // tile) * tile)
+
+
+def deal(count: int, block: int) -> Array:
+    """Order sequences, the longest first, anew: every block gets long and short ones, the longest first."""
+    blocks = -(-count // block)
+    last = count - (blocks - 1) * block
+    place = np.arange(count)
+    level, after, others = place < last * blocks, place - last * blocks, max(blocks - 1, 1)
+    taker = np.where(level, place % blocks, after % others)
+    slot = np.where(level, place // blocks, last + after // others)
+    return np.argsort(taker * block + slot)
