@@ -31,6 +31,14 @@ def move_states(layer, job, chunk, i, leaving):
 
 
 @function
+def share_steps(chunk):
+    """Choose the steps that this thread projects and stores: whole tiles of them, but at the end."""
+    share = (chunk.span + chunk.members * ROWS - 1) // (chunk.members * ROWS) * ROWS
+    chunk.begin = min(chunk.member * share, chunk.span)
+    chunk.own = min(share, chunk.span - chunk.begin)
+
+
+@function
 def recur(layer, job, chunk):
     """Take a recurrent layer through the chunk's steps: its rows are projected."""
     if chunk.member == 0:
@@ -60,9 +68,7 @@ def walk(job, chunk):
         layer = layer_at(job.layers + index * LAYER_BYTES)
         step = chunk.together * layer.stride
         before = step if layer.recur else 0  # the row before the first step holds the state
-        share = (chunk.span + chunk.members * ROWS - 1) // (chunk.members * ROWS) * ROWS
-        chunk.begin = min(chunk.member * share, chunk.span)
-        chunk.own = min(share, chunk.span - chunk.begin)
+        share_steps(chunk)
         chunk.rows = chunk.there + job.itemsize * (before + chunk.begin * step)
         invoke(job.feed if index == 0 and job.feed else layer.feed, layer, job, chunk)
         if layer.recur:
@@ -111,6 +117,7 @@ def run_chunk(job, chunk):
     walk(job, chunk)
     if chunk.members == 0:
         return
+    share_steps(chunk)  # anew: helpers may have left in the last layer
     last = layer_at(job.layers + (job.depth - 1) * LAYER_BYTES)
     if job.sink:
         invoke(job.sink, last, job, chunk)
