@@ -61,7 +61,7 @@ class Contestant:
 
 def check(way: Way, task: Task) -> None:
     """Compare a result with the reference; of single steps, the first of them one by one."""
-    actual = np.stack([way.read(way.call()) for _ in task.expected]) if task.streamed else way.read(way.call())
+    actual = np.stack([way.read(way.call()) for _ in task.expected]) if task.single else way.read(way.call())
     if actual.dtype != task.W.dtype:
         raise TypeError(f"{way.name} gives {actual.dtype}")
     error = np.abs(actual.reshape(task.expected.shape) - task.expected).max(initial=0.0)

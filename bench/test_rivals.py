@@ -14,7 +14,7 @@ from bench.contestants import Contestant, Remote, enter
 from bench.measurement import measure_rows
 from bench.results import LIBRARIES
 from bench.rivals import Way
-from bench.rows import Row, task
+from bench.rows import SINGLE, Row, task
 from fastrnn.threads import processors
 
 KINDS = (
@@ -26,6 +26,7 @@ KINDS = (
     ("uniform lengths", Shape("uniform", 8, 3, 5, batch=6)),
     ("long tail", Shape("long tail", 8, 3, 5, batch=6)),
     ("single step", Shape("step", 1, 3, 5)),
+    ("single call", Shape("call", 1, 3, 5)),
 )
 ROWS = tuple(Row(*kind, dtype) for kind in KINDS for dtype in DTYPES)
 ROW = ROWS[0]
@@ -50,7 +51,7 @@ def test_every_way_gives_the_reference(contestant, row):
     assert seconds > 0
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.group != "single step"], ids=str)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.group not in SINGLE], ids=str)
 def test_a_wrong_result_is_refused(row):
     """A result that is off, or of another dtype, fails the check."""
     arrays = task(row)

@@ -11,7 +11,7 @@ from bench.rows import Task
 
 class Hoisted(Loop):
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
-        yield from step_ways(task) if task.streamed else sequence_ways(task)
+        yield from step_ways(task) if task.single else sequence_ways(task)
 
 
 def sequence_ways(task: Task) -> Iterator[Way]:

@@ -50,7 +50,7 @@ class Loop(Library):
             state_t = np.tanh(task.U @ task.x + task.W @ state_t + task.b)
             return state_t
 
-        if task.streamed:
+        if task.single:
             yield Way("one step", step, np.array)
         else:
             loop = one if task.x.ndim < 3 else batch

@@ -26,7 +26,7 @@ class OnnxRuntime(Library):
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        yield from step_ways(task, options) if task.streamed else sequence_ways(task, options)
+        yield from step_ways(task, options) if task.single else sequence_ways(task, options)
 
 
 def start(model: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:

@@ -23,7 +23,7 @@ class OpenVINO(Library):
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-        yield from step_ways(task, options) if task.streamed else sequence_ways(task, options)
+        yield from step_ways(task, options) if task.single else sequence_ways(task, options)
 
 
 def start(model: bytes, options: dict[str, Any]) -> openvino.InferRequest:

@@ -31,7 +31,7 @@ class PyTorch(Library):
             yield
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
-        if task.streamed:
+        if task.single:
             yield from step_ways(task)
         elif task.lengths is not None:
             yield from packed_ways(task)

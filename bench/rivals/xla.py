@@ -25,7 +25,7 @@ class JAX(Library):
         return jax.enable_x64(dtype == "float64")
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
-        yield from step_ways(task) if task.streamed else sequence_ways(task)
+        yield from step_ways(task) if task.single else sequence_ways(task)
 
 
 def sequence_ways(task: Task) -> Iterator[Way]:
