@@ -197,8 +197,7 @@ def build_packages(directory: pathlib.Path) -> tuple[dict[str, pathlib.Path], di
 
 
 def installed() -> list[str]:
-    found = {distribution.name.lower() for distribution in importlib.metadata.distributions()}
-    return [name for name, distribution in DISTRIBUTIONS.items() if distribution in found]
+    return [name for name, distribution in DISTRIBUTIONS.items() if any(importlib.metadata.distributions(name=distribution))]
 
 
 def measure_start(rounds: int = ROUNDS) -> dict[str, dict]:

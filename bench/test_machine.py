@@ -1,4 +1,4 @@
-"""The parts of the benchmark that time no rows: yardsticks, pairs, and start-up. Each computes what it is timed for."""
+"""Tests the parts of the benchmark beside its rows: yardsticks, pairs and start-up."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_package(tmp_path):
 
 
 def test_pairs(monkeypatch):
-    """Every pair is measured in seconds, and named."""
+    """Every pair has its name and two times."""
     monkeypatch.setattr(pairs, "settle", lambda: None)
     monkeypatch.setattr(pairs, "CALLS", 1)
     measured = pairs.measure_pairs(rounds=1)

@@ -1,4 +1,4 @@
-"""ONNX Runtime: plain runs with arrays, and bound to inputs and outputs of its own. Its RNN is float32 only."""
+"""ONNX Runtime: runs on NumPy arrays, and runs bound to its own inputs and outputs. Its RNN has float32 only."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from bench.rows import Task
 
 
 def read(output: Any) -> np.ndarray:
-    """(T, 1, N, O) to (N, T, O)."""
+    """Turn (T, 1, N, O) into (N, T, O)."""
     return np.array(output.numpy() if isinstance(output, onnxruntime.OrtValue) else output)[:, 0].swapaxes(0, 1)
 
 
@@ -43,7 +43,7 @@ def bind(session: onnxruntime.InferenceSession, inputs: dict[str, Any], outputs:
 
 
 def own(array: np.ndarray) -> onnxruntime.OrtValue:
-    return onnxruntime.OrtValue.ortvalue_from_numpy(array.copy())  # which shares the array's memory
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array.copy())  # an OrtValue shares the array's memory
 
 
 def sequence_ways(task: Task, options: onnxruntime.SessionOptions) -> Iterator[Way]:
