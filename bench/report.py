@@ -110,7 +110,7 @@ def measured(results: Results) -> str:
     method = """\
 A row is one task: the sizes of a model, its dtype and its input. Every library gets the same arrays, and its result is compared with the
 reference before it is timed. A library may use several forms of the call, and one thread or all threads; the fastest combination counts.
-The libraries take turns for several rounds. Each turn starts with 30 ms of untimed calls. Compiling and building sessions are not timed.
+The libraries take turns for several rounds. Each turn starts with 30 ms of untimed calls. Compiling and loading a model are not timed.
 A time is the median over the rounds."""
     where = f"Measured on {machine['cpu']}, {machine['cores']} cores, {results['date']}, with {versions}."
     where += f" Not installed: {', '.join(results['missing'])}." if results["missing"] else ""

@@ -111,13 +111,14 @@ def prepare(directory: pathlib.Path) -> Problem:
 
 
 def build_package(directory: pathlib.Path, levels: str | None) -> pathlib.Path:
-    """Build a wheel, with machine code for these levels, and unpack it into an empty directory: no compiled code from elsewhere is near."""
+    """Build a wheel, with machine code for these levels, and unpack it: a package without the compiled code that a checkout may hold."""
     variables = {name: value for name, value in os.environ.items() if name != "FASTRNN_MACHINE_CODE"}
     variables |= {"FASTRNN_MACHINE_CODE": levels} if levels else {}
-    options = ["--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir", str(directory)]
+    options = ["--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-deps", "--wheel-dir", str(directory)]
     finished = subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(TREE)], env=variables, capture_output=True, text=True)
     if finished.returncode:
-        raise RuntimeError(f"building the wheel failed: {finished.stderr.strip().splitlines()[-1]}")
+        *_, last = ["no message", *finished.stderr.strip().splitlines()]
+        raise RuntimeError(f"building the wheel failed: {last}")
     (wheel,) = directory.glob("*.whl")
     if levels and wheel.stem.endswith("-any"):
         raise RuntimeError("the wheel was built without machine code")
