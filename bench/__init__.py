@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m bench` beside rivals, `pytest bench` of fastrnn's own ways."""
+"""Benchmarks. `python -m bench` times fastrnn beside its rivals; `pytest bench` times fastrnn's own ways of calling."""

@@ -1,9 +1,9 @@
-"""`python -m bench`: times fastrnn beside its rivals, and writes results.json, the README's section on speed and the figures."""
+"""`python -m bench`: time fastrnn beside its rivals. Write results.json, RESULTS.md, the README's section on speed and the figures."""
 
 import argparse
 
 from bench import figures, report, results
-from bench.measurement import measure_all, measure_rows
+from bench.measurement import SECTIONS, measure_all, measure_part, with_part
 from bench.rows import ROWS, Row
 
 
@@ -18,16 +18,20 @@ def tell(row: Row, measured: results.Results) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", metavar="TEXT", help="time the rows whose name contains this, print them and write nothing")
-    parser.add_argument("--report", action="store_true", help="time nothing: write README and figures from results.json")
+    names = ", ".join(SECTIONS)
+    parser.add_argument("--only", metavar="TEXT", help=f"measure the rows whose names contain this, or one section: {names}; write nothing")
+    parser.add_argument("--store", action="store_true", help="with --only: put what was measured into results.json, and write the reports")
+    parser.add_argument("--report", action="store_true", help="measure nothing: write the reports from results.json")
     options = parser.parse_args()
     if options.only is not None:
-        rows = [row for row in ROWS if options.only in str(row)]
-        if not rows:
-            parser.error(f"no row's name contains {options.only!r}; the first is {str(ROWS[0])!r}")
-        measure_rows(rows, tell)
-        return
-    if not options.report:
+        part = measure_part(options.only, tell)
+        if not part:
+            parser.error(f"no section is named {options.only!r} and no row's name contains it; the first row is {str(ROWS[0])!r}")
+        if not options.store:
+            print(results.dump(part) if options.only in SECTIONS else "", end="")  # rows are printed when they are done
+            return
+        results.save(with_part(results.load(), part))
+    elif not options.report:
         results.save(measure_all(tell))
     report.write(results.load())
     figures.write(results.load())

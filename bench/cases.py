@@ -1,4 +1,4 @@
-"""The named shapes that every benchmark goes over, their arrays, and how a call is compared and timed."""
+"""The named shapes of the benchmarks, their arrays, and how a call is compared and timed."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ DTYPES = ("float32", "float64")
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of one model and its input; no outputs: no head, and no batch: one sequence without a batch axis."""
+    """The sizes of one model and its input. Without outputs the model has no head; without a batch x has no batch axis."""
 
     name: str
     steps: int
@@ -44,7 +44,7 @@ RECURRENCES = tuple(Shape(f"recurrence {hidden}", 1000, 1, hidden) for hidden in
 
 STREAM = Shape("stream", 100, 32, 64)
 
-WORDS = Shape("words", 1000, 80, 192, 80)  # of the example model
+WORDS = Shape("words", 1000, 80, 192, 80)  # the sizes of the example model
 GENERATED = (Shape("few words", 1000, 32, 64, 32), WORDS)
 TOKENS = (WORDS, Shape("large vocabulary", 200, 10_000, 128))
 
@@ -57,7 +57,7 @@ LONG_TAILS = (
 
 @dataclass(frozen=True)
 class Problem:
-    """A shape's arrays, and what every way of computing it must give."""
+    """A shape's arrays, and the result that every way of computing it must give."""
 
     x: np.ndarray  # (T, I) or (N, T, I)
     U: np.ndarray
@@ -74,7 +74,7 @@ class Problem:
 
 @functools.lru_cache(maxsize=1)
 def problem(shape: Shape, dtype: str) -> Problem:
-    """Draw weights uniform in +-1/sqrt(H), the notebook's (0, 1) saturate, and run the reference in float64."""
+    """Draw the arrays and run the reference in float64. Weights are uniform in +-1/sqrt(H); the notebook's (0, 1) would saturate."""
     rng = np.random.default_rng(0)
     leading = (shape.batch,) if shape.batch else ()
     bound = shape.hidden**-0.5
@@ -94,19 +94,19 @@ def problem(shape: Shape, dtype: str) -> Problem:
 
 
 def draw_tokens(shape: Shape) -> np.ndarray:
-    """One token a step, of the shape's inputs."""
+    """One token for each step, below the shape's inputs."""
     return np.random.default_rng(1).integers(shape.inputs, size=shape.steps)
 
 
 def draw_lengths(shape: Shape) -> np.ndarray:
-    """Lengths as those of sentences: half below a tenth of the steps, and a long tail of which the longest has them all."""
+    """Lengths distributed as those of sentences: half are below a tenth of the steps, and the longest has all steps."""
     lengths = np.random.default_rng(1).lognormal(np.log(shape.steps / 10), 1.0, shape.batch).astype(int).clip(1, shape.steps)
     lengths[lengths.argmax()] = shape.steps
     return lengths
 
 
 def compare_and_time(benchmark, group, way, call, expected):
-    """Right, then fast."""
+    """Compare the result with the reference first, then time the call."""
     result = call()
     if expected.dtype.kind == "f":
         tolerance = TOLERANCES[result.dtype] * max(1, np.abs(expected).max())

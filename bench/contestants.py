@@ -1,4 +1,4 @@
-"""A library at one number of threads: in this process, or where its threads are counted at the start of a process, in one of its own."""
+"""A contestant is a library at one number of threads. Where a running process can't change that number, it has its own process."""
 
 import contextlib
 import gc
@@ -15,22 +15,22 @@ from bench.rivals import Way, load
 from bench.rows import Task
 from fastrnn.threads import processors
 
-# Times max(1, max |reference|). Wide enough for rivals' own tanh, whose errors steps carry on; a wrong weight or step is off by far more.
+# Times max(1, max |reference|). A rival has its own tanh, whose errors grow from step to step. A wrong weight or step is off by far more.
 AGREEMENT = {"float32": 1e-4, "float64": 1e-10}
 
-TRIAL = 0.005  # seconds a way is tried for
-WARM_UP = 0.03  # seconds of calls that don't count: a processor that was idle takes 10 to 25 ms to be as fast as it can
+TRIAL = 0.005  # seconds of trying a way
+WARM_UP = 0.03  # seconds of untimed calls: an idle processor takes 10 to 25 ms to reach its full speed
 
 
 class Contestant:
-    """Prepared for a task, and then timed by the block of calls."""
+    """Prepares a task, then times blocks of calls."""
 
     def __init__(self, name: str, threads: int) -> None:
         self.name, self.threads, self.library = name, threads, load(name)
         self.dtypes = self.library.dtypes
 
     def prepare(self, task: Task) -> tuple[str, float]:
-        """Check every way's result, keep the fastest, and give its name and the seconds a call takes."""
+        """Check the result of every way and keep the fastest way. Return its name and its seconds a call."""
         self.dtype, tried = str(task.W.dtype), []
         with self.running():
             for way in self.library.ways(task, self.threads):
@@ -45,12 +45,9 @@ class Contestant:
         return self.library.running(self.threads, self.dtype)
 
     def time(self, calls: int, warm_up: bool) -> float:
-        """Seconds a call, in a block of so many."""
+        """Seconds a call, the mean over a block of calls."""
         with self.running():
-            start = time.perf_counter()
-            while warm_up and time.perf_counter() - start < WARM_UP:
-                self.way.call()
-            return time_calls(self.way, calls)
+            return time_warm(self.way, calls) if warm_up else time_calls(self.way, calls)
 
     def forget(self) -> None:
         del self.way
@@ -60,8 +57,8 @@ class Contestant:
 
 
 def check(way: Way, task: Task) -> None:
-    """Compare a result with the reference; of single steps, the first of them one by one."""
-    actual = np.stack([way.read(way.call()) for _ in task.expected]) if task.streamed else way.read(way.call())
+    """Compare a result with the reference. Single steps are compared one by one."""
+    actual = np.stack([way.read(way.call()) for _ in task.expected]) if task.single else way.read(way.call())
     if actual.dtype != task.W.dtype:
         raise TypeError(f"{way.name} gives {actual.dtype}")
     error = np.abs(actual.reshape(task.expected.shape) - task.expected).max(initial=0.0)
@@ -70,7 +67,15 @@ def check(way: Way, task: Task) -> None:
         raise ValueError(f"{way.name} is off by {error:.1e}")
 
 
+def time_warm(way: Way, calls: int) -> float:
+    start = time.perf_counter()
+    while time.perf_counter() - start < WARM_UP:
+        way.call()
+    return time_calls(way, calls)
+
+
 def time_calls(way: Way, calls: int) -> float:
+    """Seconds a call, the mean over a block of calls."""
     call, repeats = way.call, range(calls)
     enabled = gc.isenabled()
     gc.disable()
@@ -85,7 +90,7 @@ def time_calls(way: Way, calls: int) -> float:
 
 
 class Remote:
-    """A contestant in a process of its own."""
+    """A contestant in its own process."""
 
     def __init__(self, name: str, threads: int, variable: tuple[str, str]) -> None:
         self.name, self.threads, self.dtypes = name, threads, load(name).dtypes
@@ -129,7 +134,7 @@ def serve(connection: Connection, name: str, threads: int) -> None:
 
 
 def enter(names: Iterable[str]) -> tuple[list[Contestant | Remote], list[str]]:
-    """Every library at one thread and at all; and the names of those that aren't installed."""
+    """Make contestants of every library on one thread and on all. Return them, and the libraries that aren't installed."""
     entered: list[Contestant | Remote] = []
     missing = []
     for name in names:

@@ -14,7 +14,7 @@ from bench.results import LIBRARIES, LOOP, OURS, Results, best, digest, speed_up
 DIRECTORY = pathlib.Path(__file__).parent
 
 PAGE, INK, GRID = "#ffffff", "#1f2328", "#d1d9e0"
-STYLES = {  # colour and marker: either alone tells the libraries apart
+STYLES = {  # colour and marker; each alone distinguishes the libraries
     LOOP: ("#6e7781", "x"),
     "NumPy": ("#1b7c83", "^"),
     "PyTorch": ("#bc4c00", "s"),
@@ -112,7 +112,7 @@ def marker(name: str) -> dict[str, object]:
 
 
 def finish(figure: Figure) -> str:
-    """The SVG with its colours for dark pages, and the digest of the results it shows."""
+    """The SVG, with colours for dark pages and the digest of the results that it shows."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Identifier": f"results {digest()}"})
     rules = [f'[style*="{kind}: {light}"] {{{kind}: {dark} !important}}' for light, dark in DARK.items() for kind in ("fill", "stroke")]

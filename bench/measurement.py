@@ -1,4 +1,4 @@
-"""Measures rows, the machine's limits and starts, and gathers what results.json holds."""
+"""Measures everything that results.json holds: rows, pairs, start-up, memory, and the machine's limits."""
 
 import dataclasses
 import datetime
@@ -12,13 +12,16 @@ from tqdm import tqdm
 
 import fastrnn
 from bench.contestants import Contestant, Remote, enter
+from bench.pairs import measure_pairs
 from bench.results import LIBRARIES, OURS, Results, rounded
 from bench.rivals import DISTRIBUTIONS
 from bench.rows import ROWS, Row, task
-from bench.startup import measure_growth, measure_start
+from bench.startup import installed, measure_growth, measure_start
 from bench.timing import ROUNDS, measure
 from bench.yardsticks import cache_sizes, peak_rates
 from fastrnn.threads import processors
+
+SECTIONS = {"pairs": measure_pairs, "start": measure_start, "growth": measure_growth}
 
 
 def measure_row(row: Row, contestants: Sequence[Contestant | Remote], progress: tqdm, rounds: int = ROUNDS) -> Results:
@@ -29,7 +32,7 @@ def measure_row(row: Row, contestants: Sequence[Contestant | Remote], progress: 
 
 
 def measure_rows(rows: Sequence[Row], told: Callable[[Row, Results], str], rounds: int = ROUNDS) -> tuple[list[Results], list[str]]:
-    """Measure rows, tell each as it is done, and give the libraries that aren't installed."""
+    """Measure rows and print each when it is done. Return them, and the libraries that aren't installed."""
     contestants, missing = enter(LIBRARIES)
     measured = []
     try:
@@ -49,17 +52,37 @@ def measure_all(told: Callable[[Row, Results], str]) -> Results:
     before = {str(n): peak_rates(n) for n in threads}
     rows, missing = measure_rows(ROWS, told)
     after = {str(n): peak_rates(n) for n in threads}
-    installed = [name for name in DISTRIBUTIONS if name not in missing]
     return {
         "date": datetime.date.today().isoformat(),
         "machine": {"cpu": processor(), "cores": processors(), "caches": cache_sizes()},
-        "versions": {"Python": platform.python_version()} | {name: version(name) for name in installed} | {"numba": version("numba")},
+        "versions": {"Python": platform.python_version()} | {name: version(name) for name in (*installed(), "numba")},
         "missing": missing,
         "rates": {n: {name: rounded(max(rate, after[n][name])) for name, rate in rates.items()} for n, rates in before.items()},
         "rows": rows,
-        "start": measure_start(installed),
-        "growth": measure_growth(),
+        **{name: measure_section() for name, measure_section in SECTIONS.items()},
     }
+
+
+def measure_part(name: str, told: Callable[[Row, Results], str]) -> Results:
+    """Measure the section of this name, or the rows whose names contain it. Empty where there are none."""
+    if name in SECTIONS:
+        return {name: SECTIONS[name]()}
+    rows = [row for row in ROWS if name in str(row)]
+    return {"rows": measure_rows(rows, told)[0]} if rows else {}
+
+
+def with_part(results: Results, part: Results) -> Results:
+    """Replace a section, or rows, by what was measured alone. Rows keep the order of ROWS."""
+    rows = {key(row): row for row in [*results["rows"], *part.get("rows", [])]}
+    order = [(row.group, row.shape.name, row.dtype) for row in ROWS]
+    machine = results["machine"]
+    if processor() not in machine["cpu"]:
+        machine = {**machine, "cpu": f"{machine['cpu']} and, for rows measured later, {processor()}"}
+    return {**results, **part, "machine": machine, "rows": [rows[name] for name in order if name in rows]}
+
+
+def key(row: Results) -> tuple[str, str, str]:
+    return row["group"], row["name"], row["dtype"]
 
 
 def version(name: str) -> str:

@@ -1,21 +1,32 @@
-"""Writes the README's section on speed from results.json; none of it is typed."""
+"""Writes RESULTS.md and the README's section on speed from results.json. No number in them is typed."""
 
 import pathlib
 import textwrap
 
-from bench.results import LIBRARIES, LOOP, Results, best, bound, lead, mean_lead, share, speed_up
+from bench.results import LIBRARIES, LOOP, OURS, Results, best, bound, lead, mean_lead, share, speed_up
 
+RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 README = pathlib.Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- speed: written by `python -m bench` -->\n", "<!-- end of speed -->\n"
 
-TABLED = ("shapes", "tokens", "uniform lengths", "long tail", "single step")
+TABLED = ("shapes", "tokens", "uniform lengths", "long tail", "single step", "single call")
+CHOSEN = (  # rows of the README's table; the row with the lowest lead joins them
+    ("notebook", "float32"),
+    ("notebook", "float64"),
+    ("medium", "float32"),
+    ("batch of small", "float32"),
+    ("tokens of characters", "float32"),
+    ("long tail of 64", "float32"),
+    ("single step of 64 units", "float32"),
+)
 BOUNDED = ("hidden", "batch")
 NONE = "-"
 WIDTH = 140
 
 
 def write(results: Results) -> None:
-    """Put the section in its place in the README."""
+    """Write RESULTS.md, and put the section in its place in the README."""
+    RESULTS.write_text(page(results), encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -28,28 +39,86 @@ def written() -> str:
 
 
 def section(results: Results) -> str:
-    parts = (measured(results), FIGURES, speeds(results), summary(results), shares(results), starts(results))
-    return "\n" + "\n\n".join(parts) + "\n\n"
+    """The README's section: one figure, eight rows, and how they were chosen."""
+    rows = [row for row in tabled(results) if (row["name"], row["dtype"]) in CHOSEN]
+    rows.append(min((row for row in tabled(results) if row not in rows), key=lambda row: lead(row)[0]))
+    machine = results["machine"]
+    how = f"""\
+How many times faster than the notebook's loop is each library? Every library runs on one thread and on all, and its faster time counts.
+Measured on {machine["cpu"]}, {machine["cores"]} cores, {results["date"]}."""
+    figure = "![How many times faster than the notebook's loop each library is, shape by shape](bench/speedup.svg)"
+    link = "[bench/RESULTS.md](bench/RESULTS.md) has every row, the machine's limits, start-up, memory, and how all of it was measured."
+    return "\n" + "\n\n".join((wrapped(how), figure, speeds(rows), wrapped(f"{summary(results['rows'])} {link}"))) + "\n\n"
 
 
-FIGURES = """\
-![How many times faster than the notebook's loop each library is, shape by shape](bench/speedup.svg)
+def page(results: Results) -> str:
+    """The whole of RESULTS.md."""
+    return f"""\
+<!-- written by `python -m bench` -->
 
-![Time of a call against hidden size, batch and steps for each library, log-log](bench/scaling.svg)"""
+# Speed
+
+{measured(results)}
+
+## Times faster than the notebook's loop
+
+![How many times faster than the notebook's loop each library is, shape by shape](speedup.svg)
+
+{KINDS}
+
+{speeds(tabled(results))}
+
+{wrapped(summary(results["rows"]))}
+{failures(results["rows"])}
+## Time against size
+
+![Time of a call against hidden size, batch and steps for each library, log-log](scaling.svg)
+
+## fastrnn's own calls
+
+{pairs(results)}
+
+## Share of the machine's limit
+
+{shares(results)}
+
+## Start-up
+
+{starts(results)}
+
+## Memory
+
+{growth(results)}
+"""
+
+
+KINDS = """\
+- A row without a batch is one sequence. A model with O outputs ends in a softmax; a model without returns its states.
+- Tokens: the input is integers. A library whose RNN takes only vectors gets one-hot vectors or the columns of the input weights.
+- Uniform lengths, long tail: a padded batch of sequences of different lengths. In a long tail, half of the sequences are shorter
+  than a tenth of the longest one.
+- Single step: one step of one sequence, in fastrnn `stream.step(x_t)`.
+- Single call: the same step, in fastrnn `rnn(x, h)` with one step in x. Rivals run the same code as in "single step"."""
+
+
+def wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def measured(results: Results) -> str:
     machine, versions = results["machine"], ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    text = f"""
-Every library computes the same from the same arrays, each in the form it likes best, on one thread or on all, whichever is faster, and
-is compared with the reference before it is timed. They take turns, round after round, each after 30 ms of calls that don't count, nor do
-compiling and building sessions. Medians of {results["date"]}, {machine["cpu"]}, {machine["cores"]} cores; {versions}."""
-    text += f" Not installed: {', '.join(results['missing'])}." if results["missing"] else ""
-    return textwrap.fill(text.strip(), WIDTH, break_long_words=False, break_on_hyphens=False)
+    method = """\
+A row is one task: the sizes of a model, its dtype and its input. Every library gets the same arrays, and its result is compared with the
+reference before it is timed. A library may use several forms of the call, and one thread or all threads; the fastest combination counts.
+The libraries take turns for several rounds. Each turn starts with 30 ms of untimed calls. Compiling and loading a model are not timed.
+A time is the median over the rounds."""
+    where = f"Measured on {machine['cpu']}, {machine['cores']} cores, {results['date']}, with {versions}."
+    where += f" Not installed: {', '.join(results['missing'])}." if results["missing"] else ""
+    return wrapped(method) + "\n\n" + wrapped(where)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A table whose columns after the first are set right."""
+    """A Markdown table. All columns but the first are aligned right."""
     lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -63,31 +132,48 @@ def label(row: Results) -> str:
     return f"{row['name']}: {sizes(row)}, {row['dtype']}"
 
 
-def speeds(results: Results) -> str:
+def tabled(results: Results) -> list[Results]:
+    return [row for row in results["rows"] if row["group"] in TABLED]
+
+
+def speeds(rows: list[Results]) -> str:
     """The loop's time, how many times faster each library is, and fastrnn's lead."""
     others = [name for name in LIBRARIES if name != LOOP]
-    rows = []
-    for row in results["rows"]:
-        if row["group"] in TABLED:
-            times = {name: speed_up(row, name) for name in others}
-            fastest = max(time for time in times.values() if time)
-            cells = [f"**{number(time)}**" if time == fastest else number(time) for time in times.values()]
-            rows.append([label(row), duration(best(row, LOOP)), *cells, number(lead(row)[0])])
-    return "How many times faster than the notebook's loop:\n\n" + table(["", LOOP, *others, "best rival / fastrnn"], rows)
+    lines = []
+    for row in rows:
+        times = {name: speed_up(row, name) for name in others}
+        fastest = max(time for time in times.values() if time)
+        cells = [f"**{number(time)}**" if time == fastest else number(time) for time in times.values()]
+        lines.append([label(row), duration(best(row, LOOP)), *cells, number(lead(row)[0])])
+    return table(["", LOOP, *others, "best rival's time / fastrnn's"], lines)
 
 
-def summary(results: Results) -> str:
-    rows = results["rows"]
-    lost = [row for row in rows if lead(row)[0] < 1]
-    text = f"""\
-Over all {len(rows)} rows, those of the second figure included, the best rival takes {mean_lead(rows):.2f} times as long as fastrnn
-(geometric mean); fastrnn is the fastest in {len(rows) - len(lost)}."""
-    if lost:
-        text += " It loses, best rival / fastrnn, in:\n\n" + "\n".join(
-            f"- {label(row)}: {lead(row)[0]:.2f} ({lead(row)[1]})" for row in lost
-        )
+def summary(rows: list[Results]) -> str:
+    lowest = min(rows, key=lambda row: lead(row)[0])
+    ahead = sum(lead(row)[0] >= 1 for row in rows)
+    return f"""\
+fastrnn is the fastest in {ahead} of {len(rows)} rows, tables and figures together. The best rival takes {mean_lead(rows):.2f} times as
+long as fastrnn (geometric mean). In the lowest row ({label(lowest)}) {lead(lowest)[1]} takes {lead(lowest)[0]:.2f} times as long."""
+
+
+def failures(rows: list[Results]) -> str:
+    """The rows that fastrnn loses, and the libraries that failed; empty where there are none."""
+    lost = [f"- {label(row)}: {lead(row)[0]:.2f} ({lead(row)[1]})" for row in rows if lead(row)[0] < 1]
     errors = [f"- {label(row)}: {error}" for row in rows for error in row["errors"]]
-    return text + ("\n\nWrong or failed:\n\n" + "\n".join(errors) if errors else "")
+    text = "\nRows in which a rival is faster, with the rival's time / fastrnn's:\n\n" + "\n".join(lost) + "\n" if lost else ""
+    return text + ("\nWrong or failed:\n\n" + "\n".join(errors) + "\n" if errors else "")
+
+
+def pairs(results: Results) -> str:
+    """Two measurements that were taken in turns, and their ratio."""
+    rows = []
+    for pair in results["pairs"]:
+        first, second = (f"{pair[which]}: {duration(seconds)}" for which, seconds in zip(("first", "second"), pair["seconds"], strict=True))
+        rows.append([pair["name"], first, second, f"{pair['seconds'][1] / pair['seconds'][0]:.2f}"])
+    text = """\
+`rnn_forward` takes the weights at every call, so it checks and packs them at every call. A model does that once. The last rows show what
+a call on all threads costs the code after it: NumPy's product starts while fastrnn's worker threads may still be spinning."""
+    return wrapped(text) + "\n\n" + table(["", "first", "second", "second / first"], rows)
 
 
 def shares(results: Results) -> str:
@@ -104,25 +190,35 @@ def shares(results: Results) -> str:
     ]
     header = ["", *(f"{n} thread{'s' * (n != '1')}" for n in threads)]
     return f"""\
-The machine's limits, measured beside: fused multiply-adds (FMA) a second, and bytes read a second from each cache.
+The machine's limits, measured in the same run: fused multiply-adds (FMA) a second, and bytes read a second from each cache.
 
 {table(header, rates)}
 
-fastrnn's share of what bounds a row: of the FMA rate, or where the weights of one step take longer to read than to multiply, of the
-read rate of the smallest cache that holds them; more than all of it where a part stays in a smaller one.
+A step can't be faster than its multiply-adds at the FMA rate. Nor can it be faster than one read of the recurrent weights, from the
+smallest cache that holds them. The slower of the two limits a row. The table names this limit and gives fastrnn's share of it: the time
+at the limit / fastrnn's time. The share exceeds 100% where a smaller cache keeps a part of the weights from step to step.
 
 {table(header, rows)}"""
 
 
 def starts(results: Results) -> str:
-    rows = [
-        [name, f"{start['cold']:.2f} s", f"{start['warm']:.2f} s", megabytes(start["peak memory"]), megabytes(start["installed"])]
-        for name, start in results["start"].items()
-    ]
-    header = ["", "first result, nothing cached", "compiled code cached", "peak memory", "installed, with what it requires"]
-    text = f"A new process, from its launch to the first result of the notebook's shape:\n\n{table(header, rows)}"
+    rows, notes = [], []
+    for name, start in results["start"].items():
+        if "note" in start:
+            notes.append(f"{name}: not measured: {start['note']}.")
+        else:
+            cells = f"{start['first result']:.2f} s", megabytes(start["peak memory"]), megabytes(start["installed"])
+            rows.append([name, *cells])
+    text = """\
+Seconds from the launch of a new process to the first result at the notebook's shape, float32. The cache of compiled code is empty, except
+in the rows "code cached". The size on disk includes everything that a library requires."""
+    lines = table(["", "first result", "peak memory", "size on disk"], rows)
+    return "\n\n".join([wrapped(text), lines, *notes])
+
+
+def growth(results: Results) -> str:
     grown = [f"{megabytes(size)} for {int(steps):,} steps" for steps, size in results["growth"].items()]
-    return text + (f"\n\nBeside input, weights and output fastrnn needs {' and '.join(grown)}." if grown else "")
+    return f"Beside input, weights and output, {OURS} needs {' and '.join(grown) or 'an amount that this system does not tell'}."
 
 
 def number(value: float | None) -> str:

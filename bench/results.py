@@ -1,4 +1,4 @@
-"""What results.json holds, and what follows from it: from there come the README's section and the figures."""
+"""Loads and saves results.json, and derives from it what the reports and the figures show."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def save(results: Results) -> None:
 
 
 def dump(results: Results) -> str:
-    """JSON with a line for what holds nothing further, so that a change is a change of few lines."""
+    """JSON with every innermost list and object on one line: a changed number changes one line."""
     text = json.dumps(results, indent=1, ensure_ascii=False)
     return re.sub(r"[\[{][^\[\]{}]*[\]}]", lambda match: " ".join(match[0].split()), text) + "\n"
 
@@ -34,23 +34,23 @@ def digest() -> str:
 
 
 def rounded(number: float) -> float:
-    """To four digits, which is more than a measurement has."""
+    """Keep four digits: no measurement is more exact."""
     return float(f"{number:.4g}")
 
 
 def best(row: Results, name: str) -> float | None:
-    """A library's seconds a call at the number of threads that suits it."""
+    """A library's seconds a call, at its faster number of threads."""
     return min((time["median"] for time in row["times"].get(name, {}).values()), default=None)
 
 
 def speed_up(row: Results, name: str) -> float | None:
-    """How often a library does a row while the notebook's loop does it once."""
+    """The notebook loop's time over a library's."""
     seconds = best(row, name)
     return None if seconds is None else best(row, LOOP) / seconds
 
 
 def lead(row: Results) -> tuple[float, str]:
-    """The best rival's time over fastrnn's, and that rival."""
+    """The best rival's time over fastrnn's, and the rival's name."""
     seconds, name = min((best(row, name), name) for name in row["times"] if name != OURS)
     return seconds / best(row, OURS), name
 
@@ -60,11 +60,13 @@ def mean_lead(rows: list[Results]) -> float:
 
 
 def bound(row: Results, results: Results, threads: str) -> tuple[float, str]:
-    """The seconds that a row takes at least, and what binds its steps: multiply-adds, FMA, or reads from a cache.
+    """The least seconds that a row can take, and what limits them: multiply-adds (FMA), or reads from a cache.
 
-    Its products do all their multiply-adds at the machine's rate; tokens only select a column. A step besides reads weight_hh once, each
-    thread its share, at the rate of the smallest cache that holds the share: for one sequence that takes longer than its products. Weights
-    a little larger than a cache can do better, for a part of them stays there from step to step.
+    All products do their multiply-adds at the machine's rate. Tokens need no product: they select a column. Each step also reads
+    weight_hh once: each thread its share, from the smallest cache that holds the share. In one sequence these reads take longer than
+    the multiply-adds.
+
+    Weights a little larger than a cache can beat this bound, because a part of them stays in the cache from step to step.
     """
     rates, hidden = results["rates"][threads], row["hidden"]
     inputs = 0 if row["group"] == "tokens" else row["inputs"]
@@ -78,5 +80,5 @@ def bound(row: Results, results: Results, threads: str) -> tuple[float, str]:
 
 
 def share(row: Results, results: Results, threads: str) -> float:
-    """How much of what bounds a row fastrnn uses."""
+    """The least possible time over fastrnn's."""
     return bound(row, results, threads)[0] / row["times"][OURS][threads]["median"]

@@ -1,4 +1,4 @@
-"""The rows of the benchmark, and the arrays of each."""
+"""The rows of the benchmark, and the arrays of each row."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ from bench.cases import DTYPES, SHAPES, Problem, Shape, draw_lengths, problem
 from fastrnn import reference
 
 RAGGED = ("uniform lengths", "long tail")
-STREAMED = 20  # single steps whose results are compared
+SINGLE = ("single step", "single call")  # stream.step(x_t); rnn(x, h) with one step in x. Rivals run the same step in both.
+COMPARED = 20  # single steps, one after the other
 
 
 @dataclass(frozen=True)
 class Row:
-    """A shape and a dtype; the group says what the input is, and which figure shows it."""
+    """A shape and a dtype. The group says what the input is, and which figure shows the row."""
 
     group: str
     shape: Shape
@@ -26,10 +27,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Task(Problem):
-    """A row's arrays. x is (..., T, I), tokens (T,), or where the row is streamed the input (I,) of every single step."""
+    """A row's arrays. x has the shape (..., T, I), for tokens (T,), for single steps (I,): every step has the same input."""
 
     lengths: np.ndarray | None = None
-    streamed: bool = False
+    single: bool = False  # one step, with the state of the step before
+    stream: bool = False  # fastrnn keeps the state in a stream; otherwise the state goes in and comes out
 
     @property
     def tokens(self) -> bool:
@@ -45,6 +47,7 @@ ROWS = (
     Row("tokens", Shape("tokens of words", 1000, 1000, 256, 1000)),
     *(Row(group, Shape(f"{group} of {batch}", 200, 64, 128, batch=batch)) for group in RAGGED for batch in (64, 256)),
     *(Row("single step", Shape(f"single step of {hidden} units", 1, 32, hidden), dtype) for hidden in (64, 256) for dtype in DTYPES),
+    *(Row("single call", Shape("single call of 64 units", 1, 32, 64), dtype) for dtype in DTYPES),
 )
 
 
@@ -54,9 +57,9 @@ def task(row: Row) -> Task:
     drawn = problem(shape, row.dtype)
     if row.group == "tokens":
         return expect(dataclasses.replace(drawn, x=rng.integers(shape.inputs, size=shape.steps)))
-    if row.group == "single step":
-        repeated = dataclasses.replace(drawn, x=drawn.x.repeat(STREAMED, axis=0))
-        return dataclasses.replace(expect(repeated), x=drawn.x[0], streamed=True)
+    if row.group in SINGLE:
+        repeated = dataclasses.replace(drawn, x=drawn.x.repeat(COMPARED, axis=0))
+        return dataclasses.replace(expect(repeated), x=drawn.x[0], single=True, stream=row.group == "single step")
     if row.group in RAGGED:
         lengths = draw_lengths(shape) if row.group == "long tail" else rng.integers(1, shape.steps + 1, shape.batch)
         valid = np.arange(shape.steps) < lengths[:, None]

@@ -1,13 +1,15 @@
-"""What a library costs before it is fast: a new process's time to its first result, its memory at its peak, and its size on the disk."""
+"""The cost of starting a library: seconds from a new process to its first result, its peak memory, and its size on disk."""
 
 import importlib.metadata
 import os
 import pathlib
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 
 import numpy as np
 from packaging.requirements import Requirement
@@ -15,10 +17,14 @@ from tqdm import tqdm
 
 import fastrnn
 from bench.cases import SHAPES, Problem, problem
-from bench.results import rounded
+from bench.results import OURS, rounded
 from bench.rivals import DISTRIBUTIONS
 
 ROUNDS = 5
+TREE = pathlib.Path(fastrnn.__file__).parents[1]
+CACHED, WHEEL = ", code cached", f"{OURS}, from a wheel"
+CACHING = ("OpenVINO", "JAX", OURS)  # libraries that keep compiled code for later processes
+MACHINE_CODE = {"x86_64": "x86-64-v3,x86-64-v4", "aarch64": "generic"}  # what a release's wheel brings
 
 READ = """
 import sys
@@ -91,7 +97,7 @@ print(resident("VmHWM") - before)
 
 
 def prepare(directory: pathlib.Path) -> Problem:
-    """Write the notebook's arrays and its ONNX model."""
+    """Write the arrays of the notebook's shape, and its ONNX model."""
     p = problem(SHAPES[0], "float32")
     np.savez(directory / "arrays.npz", x=p.x, h0=p.h0, U=p.U, W=p.W, V=p.V, b=p.b)
     try:
@@ -104,17 +110,37 @@ def prepare(directory: pathlib.Path) -> Problem:
     return p
 
 
-def environment(cache: pathlib.Path) -> dict[str, str]:
-    tree = pathlib.Path(fastrnn.__file__).parents[1]
-    return {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(tree), "CI": "true"}  # CI: OpenVINO reports nothing
+def build_package(directory: pathlib.Path, levels: str | None) -> pathlib.Path:
+    """Build a wheel, with machine code for these levels, and unpack it: a package without the compiled code that a checkout may hold."""
+    variables = {name: value for name, value in os.environ.items() if name != "FASTRNN_MACHINE_CODE"}
+    variables |= {"FASTRNN_MACHINE_CODE": levels} if levels else {}
+    options = ["--quiet", "--disable-pip-version-check", "--no-build-isolation", "--no-deps", "--wheel-dir", str(directory)]
+    finished = subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(TREE)], env=variables, capture_output=True, text=True)
+    if finished.returncode:
+        *_, last = ["no message", *finished.stderr.strip().splitlines()]
+        raise RuntimeError(f"building the wheel failed: {last}")
+    (wheel,) = directory.glob("*.whl")
+    if levels and wheel.stem.endswith("-any"):
+        raise RuntimeError("the wheel was built without machine code")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(directory)
+    wheel.unlink()
+    return directory
 
 
-def launch(name: str, directory: pathlib.Path, cache: pathlib.Path, expected: float) -> tuple[float, int | None]:
-    """Seconds from a process's start to its first result, and the bytes it had needed at its peak by then."""
+def environment(cache: pathlib.Path, package: pathlib.Path = TREE) -> dict[str, str]:
+    caches = dict.fromkeys(("FASTRNN_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"), str(cache))
+    return {**os.environ, **caches, "PYTHONPATH": str(package), "CI": "true"}  # with CI, OpenVINO sends no report over the network
+
+
+def launch(
+    name: str, directory: pathlib.Path, cache: pathlib.Path, expected: float, package: pathlib.Path = TREE
+) -> tuple[float, int | None]:
+    """Seconds from a process's start to its first result, and its peak memory in bytes until then."""
     command = [sys.executable, "-c", READ + SCRIPTS[name] + PRINT, str(cache)]
     start = time.perf_counter()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=directory, env=environment(cache), text=True, **pipes) as process:
+    with subprocess.Popen(command, cwd=directory, env=environment(cache, package), text=True, **pipes) as process:
         printed = process.stdout.readline()
         seconds = time.perf_counter() - start
         peak = peak_memory(process.pid)
@@ -131,12 +157,17 @@ def peak_memory(pid: int) -> int | None:
     return next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
 
 
-def installed_size(distribution: str) -> int:
-    """Bytes of a distribution and all it requires."""
-    if distribution == "fastrnn":
-        package = [path for path in pathlib.Path(fastrnn.__file__).parent.rglob("*") if "__pycache__" not in path.parts and path.is_file()]
-        return sum(path.stat().st_size for path in package) + sizes_of(["numba", "numpy"])
-    return sizes_of([distribution, "numpy"])
+def installed_size(distribution: str, package: pathlib.Path = TREE) -> int:
+    """Bytes of a distribution and of everything it requires."""
+    if distribution != OURS:
+        return sizes_of([distribution, "numpy"])
+    files = [path for path in (package / OURS).rglob("*") if "__pycache__" not in path.parts and path.is_file()]
+    return sum(path.stat().st_size for path in files) + sizes_of(required_by(OURS))
+
+
+def required_by(distribution: str) -> list[str]:
+    requirements = [Requirement(text) for text in importlib.metadata.requires(distribution) or []]
+    return [r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
 def sizes_of(names: list[str]) -> int:
@@ -149,42 +180,58 @@ def sizes_of(names: list[str]) -> int:
         distribution = importlib.metadata.distribution(name)
         files = [pathlib.Path(distribution.locate_file(file)) for file in distribution.files or []]
         size += sum(path.stat().st_size for path in files if path.is_file())
-        requirements = [Requirement(text) for text in distribution.requires or []]
-        waiting += [r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+        waiting += required_by(name)
     return size
 
 
-def measure_start(names: list[str], rounds: int = ROUNDS) -> dict[str, dict]:
-    """Start every library with an empty cache of compiled code, and again with that cache; Python's own files are always cached."""
-    cold: dict[str, list] = {name: [] for name in names}
-    warm: dict[str, list] = {name: [] for name in names}
+def build_packages(directory: pathlib.Path) -> tuple[dict[str, pathlib.Path], dict[str, str]]:
+    """Unpack fastrnn without and with machine code. Return the directories, and a note where the second couldn't be built."""
+    packages = {name: directory / name for name in (OURS, WHEEL)}
+    for package in packages.values():
+        package.mkdir()
+    build_package(packages[OURS], None)
+    try:
+        build_package(packages[WHEEL], MACHINE_CODE.get(platform.machine(), "generic"))
+    except RuntimeError as error:
+        return {OURS: packages[OURS]}, {WHEEL: str(error)}
+    return packages, {}
+
+
+def installed() -> list[str]:
+    return [name for name, distribution in DISTRIBUTIONS.items() if any(importlib.metadata.distributions(name=distribution))]
+
+
+def measure_start(rounds: int = ROUNDS) -> dict[str, dict]:
+    """Start each library with an empty cache of compiled code, then again with the filled cache. Python's own files are always cached."""
+    measured: dict[str, list] = {}
     with tempfile.TemporaryDirectory() as temporary:
         directory = pathlib.Path(temporary)
         expected = float(prepare(directory).expected.ravel()[-1])
-        with tqdm(total=(1 + rounds) * len(names), disable=None) as progress:
-            for turn in range(1 + rounds):
-                for name in names:
-                    progress.set_postfix_str(f"start of {name}")
-                    cache = directory / f"{name} {turn}"
+        packages, notes = build_packages(directory)
+        rows = [*((name, name) for name in installed()), *((WHEEL, OURS) for _ in packages.keys() & {WHEEL})]
+        with tqdm(total=(1 + rounds) * len(rows), disable=None) as progress:
+            for turn in range(1 + rounds):  # the first turn isn't counted
+                for row, name in rows:
+                    progress.set_postfix_str(f"start of {row}")
+                    cache = directory / f"cache of {row}, {turn}"
                     cache.mkdir()
-                    measured = [launch(name, directory, cache, expected) for _ in range(2)]
-                    if turn:
-                        cold[name].append(measured[0])
-                        warm[name].append(measured[1])
+                    for label in (row, row + CACHED) if row in CACHING else (row,):
+                        measured.setdefault(label, []).append(launch(name, directory, cache, expected, packages.get(row, TREE)))
                     progress.update()
-    return {
-        name: {
-            "cold": rounded(statistics.median(seconds for seconds, _ in cold[name])),
-            "warm": rounded(statistics.median(seconds for seconds, _ in warm[name])),
-            "peak memory": warm[name][-1][1],
-            "installed": installed_size(DISTRIBUTIONS[name]),
+        sizes = {row: installed_size(DISTRIBUTIONS[name], packages.get(row, TREE)) for row, name in rows}
+    started = {
+        label: {
+            "first result": rounded(statistics.median(seconds for seconds, _ in launches[1:])),
+            "peak memory": launches[-1][1],
+            "installed": sizes[label.removesuffix(CACHED)],
         }
-        for name in names
+        for label, launches in measured.items()
     }
+    return started | {row: {"note": note} for row, note in notes.items()}
 
 
 def measure_growth(all_steps: tuple[int, ...] = (10_000, 100_000)) -> dict[str, int]:
-    """Bytes that fastrnn needs beside input, weights and output, by the number of steps; nothing where the system doesn't tell."""
+    """Bytes that fastrnn needs beside input, weights and output, by number of steps. Empty where the system doesn't tell."""
     if not pathlib.Path("/proc/self/clear_refs").exists():
         return {}
     with tempfile.TemporaryDirectory() as temporary:

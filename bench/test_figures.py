@@ -1,4 +1,4 @@
-"""The figures: drawn the same from the same results, in colours of which each has another for dark pages."""
+"""The figures are reproducible, readable on dark pages, and complete."""
 
 import re
 
@@ -18,17 +18,17 @@ def draw(request):
 
 
 def test_drawn_the_same(draw):
-    """No date and no random identifier: a file changes where its results do."""
+    """The same results give the same file: it holds no date and no random identifier."""
     assert draw() == draw()
 
 
 def test_every_colour_has_a_dark_one(draw):
-    """Inline colours are those that the style sheet replaces."""
+    """The style sheet for dark pages replaces every inline colour."""
     inline = re.findall(r"(?:fill|stroke): (#\w+)", re.sub(r"<style>.*?</style>", "", draw(), flags=re.DOTALL))
     assert set(inline) == set(figures.DARK)
 
 
 def test_every_library_is_named(draw):
-    """A legend entry each."""
+    """Every library has a legend entry."""
     for name in results.LIBRARIES:
         assert f">{name}</text>" in draw()

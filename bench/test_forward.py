@@ -1,4 +1,4 @@
-"""The notebook's loop beside fastrnn, each compared with the reference and then timed."""
+"""Times the notebook's loop, a model and `rnn_forward`, each compared with the reference first."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from bench.cases import DTYPES, RECURRENCES, SHAPES, compare_and_time, problem
 
 
 def notebook(p):
-    """The notebook's code."""
+    """Run the notebook's code over one sequence."""
     state_t = p.h0
     outputs = []
     for x_t in p.x:
@@ -19,7 +19,7 @@ def notebook(p):
 
 
 def notebook_batch(p):
-    """The same for a batch: every sequence at once."""
+    """Run the same for a batch, all sequences at once."""
     state_t = p.h0
     outputs = []
     for t in range(p.x.shape[1]):
@@ -55,6 +55,6 @@ ROWS = [
 
 @pytest.mark.parametrize(("shape", "dtype", "way"), ROWS)
 def test_forward(benchmark, shape, dtype, way):
-    """A whole sequence, or a batch of them."""
+    """Each way runs a whole sequence, or a batch of whole sequences."""
     p = problem(shape, dtype)
     compare_and_time(benchmark, f"{shape}, {dtype}", way, WAYS[way](p), p.expected)

@@ -1,9 +1,9 @@
-"""The yardsticks compute what they are timed for, and every library's new process gives the right first result."""
+"""Tests the parts of the benchmark beside its rows: yardsticks, pairs and start-up."""
 
 import numpy as np
 import pytest
 
-from bench import startup, yardsticks
+from bench import pairs, startup, yardsticks
 from bench.rivals import DISTRIBUTIONS, load
 
 
@@ -16,7 +16,7 @@ def test_multiply_add(dtype):
 
 
 def test_read():
-    """Every element of the buffer is read: a bit set in any of them arrives."""
+    """Every element of the buffer is read: a bit set in any element reaches the result."""
     ((buffer,), (result,)) = yardsticks.aligned_zeros(1, 10_000, "float32"), yardsticks.aligned_zeros(1, 0, "float32")
     assert 8_000 <= buffer.nbytes <= 10_000
     for element in range(buffer.size):
@@ -27,7 +27,7 @@ def test_read():
 
 
 def test_rate():
-    """Each thread runs on arguments of its own."""
+    """Each thread gets its own arguments."""
     seen = []
 
     def kernel(number, times):
@@ -40,7 +40,7 @@ def test_rate():
 
 
 def test_cache_sizes():
-    """Three levels, each larger than the one before."""
+    """There are three levels, and each is larger than the one before it."""
     sizes = yardsticks.cache_sizes()
     assert list(sizes) == ["L1", "L2", "L3"]
     assert 0 < sizes["L1"] < sizes["L2"] < sizes["L3"]
@@ -48,7 +48,7 @@ def test_cache_sizes():
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_first_result(name, tmp_path):
-    """launch compares the first result with the reference's."""
+    """A new process prints the right first result. `launch` compares it with the reference."""
     try:
         load(name)
     except ModuleNotFoundError as error:
@@ -63,5 +63,37 @@ def test_first_result(name, tmp_path):
 
 
 def test_growth():
-    """Memory is measured, where the system tells it, at the steps asked for."""
+    """There is one result for each number of steps, or none where the system doesn't tell."""
     assert set(startup.measure_growth((10, 20))) in ({"10", "20"}, set())
+
+
+def test_start(monkeypatch):
+    """Libraries that cache code have a second row. A wheel that can't be built has a note, and the other rows stay."""
+    monkeypatch.setattr(startup, "installed", lambda: ["NumPy", "fastrnn"])
+    monkeypatch.setattr(startup, "build_package", fail_with_machine_code)
+    monkeypatch.setattr(startup, "launch", lambda *arguments: (0.5, 10**7))
+    started = startup.measure_start(rounds=1)
+    assert list(started) == ["NumPy", "fastrnn", "fastrnn, code cached", "fastrnn, from a wheel"]
+    assert started["fastrnn, code cached"]["first result"] == 0.5
+    assert started["fastrnn, from a wheel"] == {"note": "no compiler"}
+
+
+def fail_with_machine_code(directory, levels):
+    if levels:
+        raise RuntimeError("no compiler")
+
+
+def test_package(tmp_path):
+    """The package for a cold start is unpacked from a wheel, and holds no compiled code."""
+    package = startup.build_package(tmp_path, None) / "fastrnn"
+    assert (package / "__init__.py").is_file()
+    assert not list(package.rglob("__pycache__"))
+
+
+def test_pairs(monkeypatch):
+    """Every pair has its name and two times."""
+    monkeypatch.setattr(pairs, "settle", lambda: None)
+    monkeypatch.setattr(pairs, "CALLS", 1)
+    measured = pairs.measure_pairs(rounds=1)
+    assert [pair["name"] for pair in measured] == [pair.name for pair in pairs.PAIRS]
+    assert all(seconds > 0 for pair in measured for seconds in pair["seconds"])

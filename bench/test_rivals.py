@@ -1,4 +1,4 @@
-"""What the timed benchmark rests on: every library computes the same, takes its turn, and is named where it is missing."""
+"""Tests the timed benchmark: all libraries compute the same, all take their turns, and a missing library is named."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from bench import contestants, results, timing
 from bench.__main__ import tell
 from bench.cases import DTYPES, Shape
 from bench.contestants import Contestant, Remote, enter
-from bench.measurement import measure_rows
+from bench.measurement import measure_part, measure_rows, processor, with_part
 from bench.results import LIBRARIES
 from bench.rivals import Way
-from bench.rows import Row, task
+from bench.rows import SINGLE, Row, task
 from fastrnn.threads import processors
 
 KINDS = (
@@ -26,6 +26,7 @@ KINDS = (
     ("uniform lengths", Shape("uniform", 8, 3, 5, batch=6)),
     ("long tail", Shape("long tail", 8, 3, 5, batch=6)),
     ("single step", Shape("step", 1, 3, 5)),
+    ("single call", Shape("call", 1, 3, 5)),
 )
 ROWS = tuple(Row(*kind, dtype) for kind in KINDS for dtype in DTYPES)
 ROW = ROWS[0]
@@ -42,7 +43,7 @@ def contestant(request):
 @pytest.mark.parametrize("row", ROWS, ids=str)
 @pytest.mark.parametrize("contestant", LIBRARIES, indirect=True)
 def test_every_way_gives_the_reference(contestant, row):
-    """Each library's ways do every kind of row in every dtype it has."""
+    """Every library runs every kind of row, in each of its dtypes."""
     if row.dtype not in contestant.dtypes:
         pytest.skip(f"{contestant.name} has no {row.dtype}")
     way, seconds = contestant.prepare(task(row))
@@ -50,9 +51,9 @@ def test_every_way_gives_the_reference(contestant, row):
     assert seconds > 0
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.group != "single step"], ids=str)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.group not in SINGLE], ids=str)
 def test_a_wrong_result_is_refused(row):
-    """A result that is off, or of another dtype, fails the check."""
+    """A result with a wrong value or another dtype fails the check."""
     arrays = task(row)
     right = arrays.expected.astype(row.dtype)
     contestants.check(Way("right", lambda: right, np.array), arrays)
@@ -65,7 +66,7 @@ def test_a_wrong_result_is_refused(row):
 
 
 def test_a_state_that_is_not_handed_on_is_refused():
-    """Single steps are compared one after the other."""
+    """Single steps are compared one by one, so a stuck state is seen."""
     arrays = task(Row(*KINDS[-1]))
     with pytest.raises(ValueError, match="stuck is off by"):
         contestants.check(Way("stuck", lambda: arrays.expected[0].astype(np.float32), np.array), arrays)
@@ -79,7 +80,7 @@ def worker():
 
 
 def test_a_process_of_its_own(worker):
-    """It is prepared and timed as one in this process is, and tells what goes wrong; its variable is not ours."""
+    """A remote contestant is prepared and timed like a local one, and reports its errors. Its variable isn't set in this process."""
     assert "FASTRNN_BENCH_WORKER" not in os.environ
     _, seconds = worker.prepare(task(ROW))
     assert seconds > 0
@@ -90,7 +91,7 @@ def test_a_process_of_its_own(worker):
 
 
 def test_a_run(monkeypatch):
-    """Every library and number of threads gets its times, in order, and they survive the file."""
+    """Every library has ordered quartiles at every number of threads. Saving and loading changes none of them."""
     monkeypatch.setattr(timing, "settle", lambda: None)
     rows, missing = measure_rows([ROW], tell, rounds=2)
     assert json.loads(results.dump({"rows": rows})) == {"rows": rows}
@@ -104,7 +105,7 @@ def test_a_run(monkeypatch):
 
 
 def test_an_error_is_told(monkeypatch):
-    """A library that fails a row is named with its error, and the others are timed."""
+    """A library that fails a row is named with its error. The others are still timed."""
     monkeypatch.setattr(timing, "settle", lambda: None)
     entered, _ = enter(["NumPy", "fastrnn"])
     monkeypatch.setattr(entered[0], "prepare", lambda arrays: 1 / 0)
@@ -124,9 +125,25 @@ class Silent:
 
 
 def test_a_missing_library_is_named(monkeypatch):
-    """What isn't installed takes no part."""
+    """A library that isn't installed is named, and the others take part."""
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "bench.rivals.pytorch", raising=False)
     entered, missing = enter(["PyTorch", "NumPy"])
     assert missing == ["PyTorch"]
     assert {contestant.name for contestant in entered} == {"NumPy"}
+
+
+def test_a_part_replaces_its_rows():
+    """Rows that were measured alone replace the stored ones, in the order of the benchmark. Another CPU is named beside the first."""
+    stored = results.load()
+    machine, rows = {**stored["machine"], "cpu": "Other"}, stored["rows"]
+    again = {**rows[1], "times": {}}
+    joined = with_part({**stored, "machine": machine, "rows": rows[2:]}, {"rows": [again, rows[0]]})
+    assert joined["rows"] == [rows[0], again, *rows[2:]]
+    assert joined["machine"]["cpu"] == f"Other and, for rows measured later, {processor()}"
+    assert with_part({**stored, "machine": machine}, {"growth": {}})["growth"] == {}
+
+
+def test_no_part():
+    """A name that fits no row and no section measures nothing."""
+    assert measure_part("no such row", tell) == {}

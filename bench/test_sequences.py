@@ -1,4 +1,4 @@
-"""What a sequence can be besides an array of numbers, beside the same in NumPy: steps one by one, tokens, lengths, generated tokens."""
+"""Times single steps, tokens, generation and lengths, each beside the same in NumPy."""
 
 import functools
 
@@ -9,7 +9,7 @@ import fastrnn
 from bench.cases import DTYPES, GENERATED, LONG_TAILS, STREAM, TOKENS, compare_and_time, draw_lengths, draw_tokens, problem
 from fastrnn import reference
 
-SURE = 100  # generated tokens to compare: a later draw may fall so near an edge that rounding decides
+SURE = 100  # generated tokens that are compared; a later draw may be so near an edge that rounding decides
 
 
 def make_model(p, library=fastrnn):
@@ -60,7 +60,7 @@ def sample_loop(p, steps):
 @pytest.mark.parametrize("way", ["NumPy step", "rnn(x, h)", "stream.step(x_t)", "stream.step(x_t, out=out)"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_stream(benchmark, dtype, way):
-    """One step through Python; a stream keeps the state, otherwise it is handed in and out."""
+    """One step, as a Python call. A stream keeps the state; in the other ways the state goes in and comes out."""
     p = problem(STREAM, dtype)
     x_t, x, out = p.x[0], p.x[:1], np.empty_like(p.h0)
     rnn = fastrnn.RNN(p.U, p.W, p.b)
@@ -78,7 +78,7 @@ def test_stream(benchmark, dtype, way):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", TOKENS, ids=lambda shape: shape.name)
 def test_tokens(benchmark, shape, dtype, way):
-    """The one-hot vectors are made before the clock starts."""
+    """The one-hot vectors are made before the timer starts."""
     p, tokens = problem(shape, dtype), draw_tokens(shape)
     one_hot = reference.one_hot(tokens, shape.inputs).astype(dtype)
     model = make_model(p)
@@ -97,7 +97,7 @@ def test_tokens(benchmark, shape, dtype, way):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", GENERATED, ids=lambda shape: shape.name)
 def test_generate(benchmark, shape, dtype, way, feedback):
-    """As many tokens as the shape has steps, from token 0."""
+    """Each way generates one token for each of the shape's steps, starting after token 0."""
     p = problem(shape, dtype)
     model, loop = make_model(p), {"argmax": argmax_loop, "sample": sample_loop}[feedback]
     calls = {
@@ -113,7 +113,7 @@ def test_generate(benchmark, shape, dtype, way, feedback):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", LONG_TAILS, ids=lambda shape: shape.name)
 def test_lengths(benchmark, shape, dtype, return_sequences, way):
-    """A padded batch without and with lengths: the times' ratio beside that of padded to valid steps."""
+    """A padded batch runs without and with lengths. The group's name gives padded / valid steps, the most that lengths can save."""
     p, lengths = problem(shape, dtype), draw_lengths(shape)
     model, given = fastrnn.RNN(p.U, p.W, p.b), lengths if way == "lengths" else None
     valid = np.arange(shape.steps) < lengths[:, None]

@@ -1,4 +1,4 @@
-"""The README's figure: drawn by its script, and every line in it runs."""
+"""The README's figure of topologies is what its script draws, and every line of code in it runs."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_figure():
 )
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_line(topology, shape, dtype):
-    """The line gives as many steps as its panel shows, and where it shows one for a whole sequence, no axis of steps."""
+    """A panel's line gives as many steps as the panel shows. One output for a whole sequence has no axis of steps."""
     p = problem(WORDS, dtype)
     encoder = fastrnn.RNN(p.U, p.W, p.b)
     decoder = fastrnn.Sequential(encoder, fastrnn.Dense(p.V, activation="softmax"))

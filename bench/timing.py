@@ -1,4 +1,4 @@
-"""Interleaved rounds: in each, every contestant has its turn, so that what slows the machine for a while slows them all."""
+"""Times contestants in interleaved rounds: each has a turn in every round, so a slow phase of the machine slows all of them."""
 
 import time
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from bench.results import rounded
 from bench.rows import Task
 
 ROUNDS = 7
-BLOCK = 0.01  # seconds a block of calls takes at least
-LONG = 0.2  # seconds of a call that needs no warming up
-SPENT = 2.0  # seconds, after which a contestant takes part in no more than FEWEST rounds
+BLOCK = 0.01  # seconds of a block of calls, at least
+LONG = 0.2  # seconds of a call, from which on it needs no warm-up
+SPENT = 2.0  # seconds: a contestant that has used them stops after FEWEST rounds
 FEWEST = 3
-PAUSE = 0.01  # seconds
-QUIET = 0.1  # CPU seconds a second; below, no worker thread is spinning
+PAUSE = 0.01  # seconds of sleep
+QUIET = 0.1  # CPU seconds a second; below that, no worker thread is spinning
 
 
 def settle() -> None:
-    """Wait until the threads of the contestant before have gone to sleep: OpenBLAS's spin for 0.1 s, ONNX Runtime's for 0.03 s."""
+    """Wait until the previous contestant's threads sleep. OpenBLAS's threads spin for 0.1 s, ONNX Runtime's for 0.03 s."""
     for _ in range(30):
         before = time.process_time()
         time.sleep(PAUSE)
@@ -30,7 +30,7 @@ def settle() -> None:
 
 
 def measure(arrays: Task, label: str, contestants: Sequence[Contestant | Remote], progress: tqdm, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Prepare the contestants that have the dtype, and time them: the quartiles of the seconds a call, and what went wrong."""
+    """Prepare and time the contestants that have the dtype. Return the quartiles of their seconds a call, and the errors."""
     ready, errors = [], []
     for contestant in contestants:
         progress.set_postfix_str(f"{label}, {contestant.name}")

@@ -1,4 +1,4 @@
-"""Draws topologies.svg, the README's figure: `python -m bench.topologies`."""
+"""Draws topologies.svg, the README's figure of topologies: `python -m bench.topologies`."""
 
 import html
 import pathlib
@@ -8,8 +8,8 @@ FIGURE = pathlib.Path(__file__).with_name("topologies.svg")
 
 WIDTH, MARGIN = 900, 14
 PANEL_HEIGHT = 262
-BOX_WIDTH, BOX_HEIGHT, PITCH = 44, 28, 72  # of a step's boxes, and from one step to the next
-OUTPUT_ROW, STATE_ROW, INPUT_ROW = 90, 144, 198  # centres, from the panel's top
+BOX_WIDTH, BOX_HEIGHT, PITCH = 44, 28, 72  # a box's size, and the distance from one step to the next
+OUTPUT_ROW, STATE_ROW, INPUT_ROW = 90, 144, 198  # the rows' centres, measured from the panel's top
 CODE_ROW = 243
 LABEL = 24  # from a row's centre up to the words above it
 TIP = 6  # the length of an arrow's head
@@ -36,11 +36,11 @@ DARK = """
 
 @dataclass(frozen=True)
 class Topology:
-    """A panel, and the steps that take an input, give an output, and take the output before as their input."""
+    """A panel. The tuples list the steps with an input, the steps with an output, and the steps that read the previous output."""
 
     name: str
     purpose: str
-    line: str  # of fastrnn: the tests run it
+    line: str  # of code; the tests run it
     width: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -82,14 +82,14 @@ def box(x: float, y: float, kind: str, letter: str, index: int) -> str:
 
 
 def arrow(path: str, x: float, y: float, direction: str, kind: str = "line") -> str:
-    """Continue a path to (x, y), with a head there that points up or right."""
+    """Continue a path to (x, y) and draw an arrowhead there, pointing up or right."""
     if direction == "up":
         return f'<path class="{kind}" d="{path} V{y + TIP:g}"/><path class="{kind}-tip" d="M{x:g} {y:g} l-4 {TIP} h8 z"/>'
     return f'<path class="{kind}" d="{path} H{x - TIP:g}"/><path class="{kind}-tip" d="M{x:g} {y:g} l-{TIP} -4 v8 z"/>'
 
 
 def feed_back(x: float, top: float) -> str:
-    """Lead the output at x to the next step: right, down between the two steps, and up into the state."""
+    """Draw the line from the output at x into the next step's state: right, down between the steps, and up."""
     half, turn, column = BOX_HEIGHT / 2, 6, x + BOX_WIDTH / 2 + 10
     path = f"M{x + BOX_WIDTH / 2:g} {top + OUTPUT_ROW} H{column - turn:g} q{turn} 0 {turn} {turn} V{top + INPUT_ROW - turn:g}"
     path += f" q0 {turn} {turn} {turn} H{x + PITCH - turn:g} q{turn} 0 {turn} -{turn}"
@@ -118,7 +118,7 @@ def panel(topology: Topology, left: float, top: float) -> list[str]:
             parts.append(arrow(f"M{x:g} {top + STATE_ROW - half:g}", x, top + OUTPUT_ROW + half, "up"))
             parts.append(box(x, top + OUTPUT_ROW, "output", "y", topology.outputs.index(t) + 1))
         parts.append(box(x, top + STATE_ROW, "state", "s", t + 1))
-    if topology.start:  # after other steps: those of the encoder
+    if topology.start:  # a start after the first step: the steps before it are the encoder's
         encoder, decoder = columns[: topology.start], columns[topology.start :]
         parts.append(text(sum(encoder) / len(encoder), top + STATE_ROW - LABEL, "encoder", "part"))
         parts.append(text(sum(decoder) / len(decoder), top + OUTPUT_ROW - LABEL, "decoder", "part"))

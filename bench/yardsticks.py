@@ -1,4 +1,4 @@
-"""What the machine can do at most, measured with the library's own tiles: multiply-adds, and reads from each cache."""
+"""The machine's limits, measured with the library's own tiles: multiply-adds a second, and bytes read a second from each cache."""
 
 import concurrent.futures
 import pathlib
@@ -16,15 +16,15 @@ from fastrnn.packing import empty_aligned
 CACHES = pathlib.Path("/sys/devices/system/cpu/cpu0/cache")
 ASSUMED = {"L1": 32 << 10, "L2": 512 << 10, "L3": 8 << 20}  # bytes, where the system doesn't tell
 SPAN = 0.02  # seconds of one measurement
-TAKES = 7  # of which the fastest counts
+TAKES = 7  # measurements; the fastest counts
 
-grow = elementwise(lambda tile, factor: fma(tile, factor, factor))  # towards 1 for 0.5: never slow for being subnormal
+grow = elementwise(lambda tile, factor: fma(tile, factor, factor))  # with 0.5 it tends to 1, so no value is subnormal and slow
 merge = elementwise(lambda tile, other: tile.bits("or_", other))
 
 
 @function
 def multiply_add(buffer, factor, times):
-    # buffer (ROWS * VECTORS * lanes,)   read, and left holding the sums; as many accumulators as a tile has registers
+    # buffer (ROWS * VECTORS * lanes,)   one tile of accumulators, as many as fit the registers; receives the sums
     stride = VECTORS * lanes_of(pointer(buffer))
     tile = load(pointer(buffer), stride, ROWS, VECTORS)
     for _ in range(times):
@@ -34,8 +34,8 @@ def multiply_add(buffer, factor, times):
 
 @function
 def read(buffer, result, times):
-    # buffer (size,)                     read so many times; pairs of tiles
-    # result (ROWS * VECTORS * lanes,)   receives the tiles' bits, or-ed: additions would bind before L1 does, 314 GB/s against 362
+    # buffer (size,)                     pairs of tiles; the whole buffer is read `times` times
+    # result (ROWS * VECTORS * lanes,)   receives the bitwise or of all tiles; additions would be slower than L1: 314 GB/s against 362
     stride = VECTORS * lanes_of(pointer(buffer))
     tile = zeros_like(load(pointer(result), stride, ROWS, VECTORS))
     for _ in range(times):
@@ -46,7 +46,7 @@ def read(buffer, result, times):
 
 
 def rate(kernel, amount: float, arguments: list[tuple]) -> float:
-    """How much of what a pass does `amount` of is done in a second, by one thread for each tuple of arguments, at once."""
+    """Run the kernel on one thread for each tuple of arguments, at once. One pass does `amount`; return the sum a second."""
 
     def run(arguments: tuple, times: int) -> float:
         barrier.wait()
@@ -65,7 +65,7 @@ def rate(kernel, amount: float, arguments: list[tuple]) -> float:
 
 
 def cache_sizes() -> dict[str, int]:
-    """Bytes of each level of data cache."""
+    """The size of each level of data cache, in bytes."""
     sizes = dict(ASSUMED)
     for index in sorted(CACHES.glob("index*")):
         level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
@@ -76,7 +76,7 @@ def cache_sizes() -> dict[str, int]:
 
 
 def aligned_zeros(count: int, size: int, dtype: str) -> list[np.ndarray]:
-    """Make arrays of about so many bytes, pairs of tiles; of none, one tile."""
+    """Make arrays of about `size` bytes each: whole pairs of tiles, and for size 0 one tile."""
     tile = ROWS * VECTORS * REGISTER_BITS // 8
     arrays = [empty_aligned(max(1, size // tile // 2 * 2) * tile // np.dtype(dtype).itemsize, dtype) for _ in range(count)]
     for array in arrays:
@@ -85,7 +85,7 @@ def aligned_zeros(count: int, size: int, dtype: str) -> list[np.ndarray]:
 
 
 def peak_rates(threads: int) -> dict[str, float]:
-    """Multiply-adds a second in either dtype, and bytes read a second from half of L1, half of L2, and eight times L2's size."""
+    """Multiply-adds a second in each dtype, and bytes read a second from L1, L2 and L3. Buffers: half of L1, half of L2, eight times L2."""
     rates, sizes = {}, cache_sizes()
     for dtype in DTYPES:
         tiles = aligned_zeros(threads, 0, dtype)

@@ -1,4 +1,72 @@
-"""What models of sequences are for: padding, scores and generation."""
+"""Sequences: variable length, tokens, many-to-one, generation, encoder and decoder, likelihood.
+
+The examples use one model of vectors and one model of tokens:
+
+>>> import numpy as np
+>>> import fastrnn
+>>> rng = np.random.default_rng(0)
+>>> T, I, H, O = 100, 32, 64, 10
+>>> U, W, V, b = (rng.uniform(-0.1, 0.1, shape) for shape in [(H, I), (H, H), (O, H), (H,)])
+>>> head = fastrnn.Dense(V, activation="softmax")
+>>> model = fastrnn.Sequential(fastrnn.RNN(U, W, b), head)
+>>> language = fastrnn.Sequential(fastrnn.RNN(U[:, :O], W, b), head)  # a vocabulary of O = 10 tokens
+
+**Variable length.** `pad` puts sequences of different lengths into one batch, in any order. Steps past a sequence's end are not computed.
+
+>>> sequences = [rng.random((length, I)) for length in (5, 90, 0, 31)]
+>>> x, lengths = fastrnn.pad(sequences)                     # (4, 90, I) and (4,)
+>>> probs, (h_n,) = model(x, lengths=lengths)               # (4, 90, O), zero past each end; (4, H), each after its own last step
+>>> first, *others = fastrnn.unpad(probs, lengths)          # the inverse: (5, O), (90, O), (0, O), (31, O)
+>>> bool((first == model(sequences[0])[0]).all())           # the same bits as alone
+True
+
+**Tokens.** An integer stands for its one-hot vector. The vector is never made: the token selects a column of `weight_ih`.
+
+>>> tokens = rng.integers(O, size=(8, T))                   # or fastrnn.pad(lists of tokens)
+>>> probs, state = language(tokens)                         # (8, T) -> (8, T, O): probabilities of each next token
+>>> bool((probs == language(np.eye(O)[tokens])[0]).all())   # the same bits
+True
+
+**Many-to-one.** With `return_sequences=False` only the last output of each sequence is computed and kept.
+
+>>> last, _ = model(x, lengths=lengths, return_sequences=False)  # (4, O), zero where the length is 0
+>>> bool((last[0] == first[-1]).all())
+True
+
+**Generation.** `generate` makes the model's output its next input: a token drawn from the probabilities, the likeliest token, or the
+output vector itself. The state goes in and comes out, so that a later call continues.
+
+>>> written, state = fastrnn.generate(language, tokens[:, -1], 20, state, rng=0)            # (8, 20), after the last token
+>>> more, state = fastrnn.generate(language, written[:, -1], 20, state, rng=1, top_k=5, temperature=0.7)
+>>> likeliest, _ = fastrnn.generate(language, 0, 20, feedback="argmax", stop=3)             # (20,), after token 0; 3 ends it
+>>> written.shape, more.shape, likeliest.shape
+((8, 20), (8, 20), (20,))
+
+**Encoder and decoder.** The encoder's last state is the decoder's first state. Here are two Elman networks, small enough to write down.
+They spell the letters of a word in alphabetical order. Each unit is a latch for one letter, 0 or 1. A letter that is read sets its latch.
+A letter that is written clears it. The head prefers the first letter whose latch is set.
+
+>>> letters, end = "abcdefghijklmnopqrstuvwxyz", 26
+>>> keep, threshold, put = 40 * np.eye(26), np.full(26, -20.0), 40 * np.eye(26, 27)         # token 26, the end, is no letter
+>>> encoder = fastrnn.RNN(put, keep, threshold, nonlinearity="sigmoid")                     # s_t = sigmoid(40 (s_t-1 + x_t) - 20)
+>>> clear = fastrnn.RNN(-put, keep, threshold, nonlinearity="sigmoid")                      # s_t = sigmoid(40 (s_t-1 - x_t) - 20)
+>>> choose = fastrnn.Dense(np.diag(np.arange(27.0)[::-1])[:, :26], 0.5 * np.eye(27)[end])   # 26 for a, 1 for z, 0.5 for the end
+>>> decoder = fastrnn.Sequential(clear, choose)
+>>> words = [[letters.index(letter) for letter in word] for word in ("mississippi", "queequeg", "moby")]
+>>> x, lengths = fastrnn.pad(words)                                                         # (3, 11)
+>>> _, s = encoder(x, lengths=lengths, return_sequences=False)                              # (3, 26)
+>>> spelled, _ = fastrnn.generate(decoder, np.full(3, end), 11, s, feedback="argmax", stop=end)  # (3, 11)
+>>> ["".join(letters[number] for number in row if number != end) for row in spelled]
+['imps', 'egqu', 'bmoy']
+
+**Likelihood.** `log_likelihood` multiplies the probabilities of the observed tokens. It keeps one number for each token, and nothing of
+shape `(T, O)`.
+
+>>> log_p = fastrnn.log_likelihood(language, tokens)                       # (8,): log P(x_2 .. x_T | x_1), natural, float64
+>>> each = fastrnn.log_likelihood(language, tokens, per_step=True)         # (8, T - 1)
+>>> bool(np.allclose(each.sum(axis=-1), log_p))
+True
+"""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,36 @@
-"""A stream: a model that keeps its state from call to call."""
+"""Streaming: run a model step by step as the input comes in.
+
+A stream keeps the state and its buffers from call to call. It gives the same bits as one call over the whole sequence.
+
+>>> import numpy as np
+>>> import fastrnn
+>>> rng = np.random.default_rng(0)
+>>> T, I, H, O = 100, 32, 64, 10
+>>> inputs, U, W, V, b = (rng.uniform(-0.1, 0.1, shape) for shape in [(T, I), (H, I), (H, H), (O, H), (H,)])
+>>> model = fastrnn.Sequential(fastrnn.RNN(U, W, b), fastrnn.Dense(V, activation="softmax"))
+>>> whole, (h_n,) = model(inputs)
+>>> stream = model.stream()
+>>> y = stream.step(inputs[0])                              # (I,) -> (O,); a model of tokens takes an integer
+>>> rest = stream(inputs[1:])                               # (T - 1, I) -> (T - 1, O)
+>>> bool((y == whole[0]).all() and (rest == whole[1:]).all())
+True
+
+The state can be read, set and reset:
+
+>>> (state,) = stream.state                                 # a copy, (H,)
+>>> bool((state == h_n).all())
+True
+>>> stream.state = (np.ones(H),)
+>>> stream.reset()                                          # to zeros
+
+A batch streams too: the first step fixes the batch axes.
+
+>>> stream = model.stream()
+>>> stream.step(rng.random((8, I))).shape
+(8, 10)
+
+A stream belongs to one thread at a time. Threads that step side by side need a stream each; they can share the model.
+"""
 
 import math
 from typing import Any, Protocol

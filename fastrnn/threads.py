@@ -1,4 +1,29 @@
-"""How many threads a call may use, and the pool of those that help."""
+"""Threads: how many a call may use, and the pool of worker threads.
+
+Work that takes longer than about 0.3 ms is shared between threads. Shorter work stays on the calling thread. The result has the same bits
+on any number of threads. What is shared depends on the input:
+
+- a batch: its sequences;
+- one sequence: the products that don't depend on the previous state, those of the input and of a `Dense` head;
+- one sequence in a layer of 256 units or more: every step, too.
+
+The default is one thread for each processor that the process may use.
+
+>>> import fastrnn
+>>> fastrnn.set_num_threads(1)                              # for the whole process: all work stays on the calling thread
+>>> fastrnn.get_num_threads()
+1
+
+Without a call of `set_num_threads`, the environment decides:
+
+- ``FASTRNN_NUM_THREADS`` is the number of threads.
+- Otherwise ``NUMBA_NUM_THREADS`` or ``OMP_NUM_THREADS`` can lower the default. joblib and Dask set them for their workers, so that each
+  worker uses its share of the processors.
+
+Several processes on one machine don't know of each other: set ``FASTRNN_NUM_THREADS`` for each.
+
+Any thread may call fastrnn, also in forked and spawned processes.
+"""
 
 import concurrent.futures
 import contextlib

@@ -1,4 +1,4 @@
-"""The implementations that are compared, one module a library. Each offers its best ways to do a task; the fastest of them counts."""
+"""The compared implementations, one module for each library. A library offers its best ways to do a task; the fastest way counts."""
 
 import importlib
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ DISTRIBUTIONS = {
 
 @dataclass(frozen=True)
 class Way:
-    """A call that does a task, and how its result becomes an array, which is not timed."""
+    """A call that does a task, and an untimed function that turns its result into an array."""
 
     name: str
     call: Callable[[], Any]
@@ -39,23 +39,23 @@ class Way:
 
 
 class Library(Protocol):
-    """What a module of this package holds under the name `library`."""
+    """The interface of a library. Each module of this package has one, under the name `library`."""
 
     dtypes: tuple[str, ...]
-    environment: tuple[str, str] | None = None  # the variable that gives a process one thread, where that can't be said later
+    environment: tuple[str, str] | None = None  # the variable for one thread, if only a process's start decides it
 
     def running(self, threads: int, dtype: str) -> AbstractContextManager[Any]:
-        """Within it, ways are prepared and called."""
+        """Make a context that sets the number of threads. Ways are prepared and called inside it."""
         return nullcontext()
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]: ...
 
 
 def load(name: str) -> Library:
-    """Import a library; ModuleNotFoundError where it isn't installed."""
+    """Import a library. Raise ModuleNotFoundError if it isn't installed."""
     return importlib.import_module(f"{__name__}.{MODULES[name]}").library
 
 
 def time_major(result: Any) -> np.ndarray:
-    """Put the batch, where there is one, in front of the steps."""
+    """Turn (T, N, O) into (N, T, O). (T, O) stays as it is."""
     return np.array(result).swapaxes(0, -2)

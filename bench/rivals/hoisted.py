@@ -1,4 +1,4 @@
-"""NumPy as its experts write it: the projections hoisted out of the loop, every array made before, ragged batches packed."""
+"""NumPy as experts write it: projections hoisted out of the loop, arrays allocated before, ragged batches packed."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ from bench.rows import Task
 
 class Hoisted(Loop):
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
-        yield from step_ways(task) if task.streamed else sequence_ways(task)
+        yield from step_ways(task) if task.single else sequence_ways(task)
 
 
 def sequence_ways(task: Task) -> Iterator[Way]:
-    """Hold the steps of the sequences that still run, the longest first, one after the other."""
+    """Pack the batch: step after step, the rows of the sequences that still run, the longest sequence first."""
     x = task.x[None] if task.x.ndim == (1 if task.tokens else 2) else task.x
     h0 = task.h0.reshape(len(x), -1)
     lengths = np.full(len(x), x.shape[1]) if task.lengths is None else task.lengths

@@ -1,4 +1,4 @@
-"""The notebook's loop as the README shows it."""
+"""The notebook's loop, as fastrnn/functional.py shows it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def one(task: Task) -> list[np.ndarray]:
 
 
 def batch(task: Task) -> list[np.ndarray]:
-    """Every sequence at once."""
+    """Run the loop over a batch, all sequences at once."""
     state_t, outputs = task.h0, []
     for t in range(task.x.shape[1]):
         state_t = np.tanh(task.x[:, t] @ task.U.T + state_t @ task.W.T + task.b)
@@ -50,7 +50,7 @@ class Loop(Library):
             state_t = np.tanh(task.U @ task.x + task.W @ state_t + task.b)
             return state_t
 
-        if task.streamed:
+        if task.single:
             yield Way("one step", step, np.array)
         else:
             loop = one if task.x.ndim < 3 else batch

@@ -9,7 +9,7 @@ OPSET, IR_VERSION = 22, 10
 
 
 def make_model(inputs: dict[str, np.ndarray], outputs: dict[str, list[int]], constants: dict[str, np.ndarray], nodes: list) -> bytes:
-    """Serialize a graph of such inputs and float outputs."""
+    """Serialize a graph with these inputs, outputs (float32), constants and nodes."""
     graph = helper.make_graph(
         nodes,
         "elman",
@@ -22,13 +22,13 @@ def make_model(inputs: dict[str, np.ndarray], outputs: dict[str, list[int]], con
 
 
 def sequence_models(task: Task):
-    """Give models by name, each with its inputs and its output's shape (T, 1, N, O)."""
+    """Yield each model's name, the model, its inputs, and its output's name and shape (T, 1, N, O)."""
     hidden, inputs = task.U.shape
     h0 = task.h0.reshape(1, -1, hidden)
     feeds = {"h0": h0}
     nodes, weights, variants = [], {"R": task.W[None], "B": np.concatenate([task.b, np.zeros_like(task.b)])[None]}, {}
     if task.tokens:
-        # RNN takes vectors: one-hot ones, or the columns of U, which it multiplies by the unit matrix
+        # RNN takes only vectors: one-hot vectors, or the columns of U with the unit matrix as weight
         one_hot = (task.x[:, None, None] == np.arange(inputs)).astype(task.U.dtype)
         gather = helper.make_node("Gather", ["columns", "tokens"], ["x"], axis=0)
         variants["RNN, one-hot"] = ({"x": one_hot}, {"W": task.U[None]}, [])
@@ -51,7 +51,7 @@ def sequence_models(task: Task):
 
 
 def step_models(task: Task):
-    """Give models of one step by name, each with its inputs; x and h in, y out, which is the next h."""
+    """Yield each model of one step: its name, the model, its inputs x and h. The output y is the next h."""
     hidden = len(task.U)
     B = np.concatenate([task.b, np.zeros_like(task.b)])[None]
     rnn = helper.make_node("RNN", ["x", "W", "R", "B", "", "h"], ["", "y"], hidden_size=hidden)

@@ -1,4 +1,4 @@
-"""ONNX Runtime: plain runs with arrays, and bound to inputs and outputs of its own. Its RNN is float32 only."""
+"""ONNX Runtime: runs on NumPy arrays, and runs bound to its own inputs and outputs. Its RNN has float32 only."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from bench.rows import Task
 
 
 def read(output: Any) -> np.ndarray:
-    """(T, 1, N, O) to (N, T, O)."""
+    """Turn (T, 1, N, O) into (N, T, O)."""
     return np.array(output.numpy() if isinstance(output, onnxruntime.OrtValue) else output)[:, 0].swapaxes(0, 1)
 
 
@@ -26,7 +26,7 @@ class OnnxRuntime(Library):
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        yield from step_ways(task, options) if task.streamed else sequence_ways(task, options)
+        yield from step_ways(task, options) if task.single else sequence_ways(task, options)
 
 
 def start(model: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
@@ -43,7 +43,7 @@ def bind(session: onnxruntime.InferenceSession, inputs: dict[str, Any], outputs:
 
 
 def own(array: np.ndarray) -> onnxruntime.OrtValue:
-    return onnxruntime.OrtValue.ortvalue_from_numpy(array.copy())  # which shares the array's memory
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array.copy())  # an OrtValue shares the array's memory
 
 
 def sequence_ways(task: Task, options: onnxruntime.SessionOptions) -> Iterator[Way]:

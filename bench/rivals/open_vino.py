@@ -1,4 +1,4 @@
-"""OpenVINO: the ONNX model compiled for latency, run in the calling thread on tensors that stay where they are. It computes in float32."""
+"""OpenVINO: the ONNX model compiled for latency, run in the calling thread on tensors that are set once. It computes in float32."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from bench.rivals import Library, Way
 from bench.rivals.onnx_model import sequence_models, step_models
 from bench.rows import Task
 
-# elsewhere the import reports itself over the network, from a fork of this process and its threads
+# without CI the import sends a report over the network, from a fork of this process and its threads
 with mock.patch.dict(os.environ, {"CI": "true"}):
     import openvino
 
@@ -23,7 +23,7 @@ class OpenVINO(Library):
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-        yield from step_ways(task, options) if task.streamed else sequence_ways(task, options)
+        yield from step_ways(task, options) if task.single else sequence_ways(task, options)
 
 
 def start(model: bytes, options: dict[str, Any]) -> openvino.InferRequest:
@@ -31,7 +31,7 @@ def start(model: bytes, options: dict[str, Any]) -> openvino.InferRequest:
 
 
 def tensor(array: np.ndarray) -> openvino.Tensor:
-    """Copy into memory that the tensor keeps."""
+    """Copy an array into a tensor."""
     return openvino.Tensor(np.ascontiguousarray(array))
 
 

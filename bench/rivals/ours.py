@@ -1,4 +1,4 @@
-"""fastrnn: arrays in, arrays out, new ones or those given."""
+"""fastrnn: NumPy arrays in, NumPy arrays out, into a new array or into `out`."""
 
 import contextlib
 import functools
@@ -27,9 +27,8 @@ class FastRNN(Library):
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
         rnn = fastrnn.RNN(task.U, task.W, task.b)
         model = rnn if task.V is None else fastrnn.Sequential(rnn, fastrnn.Dense(task.V, activation="softmax"))
-        if task.streamed:
-            stream = rnn.stream(task.h0)
-            yield Way("stream.step(x_t)", functools.partial(stream.step, task.x), np.array)
+        if task.single:
+            yield step_in_stream(rnn, task) if task.stream else step_by_call(rnn, task)
             return
         out = np.empty(task.expected.shape, task.W.dtype)
         if task.lengths is not None:
@@ -38,6 +37,21 @@ class FastRNN(Library):
         else:
             yield Way("model(x, h0)", lambda: model(task.x, task.h0)[0], np.array)
             yield Way("model(x, h0, out=out)", lambda: model(task.x, task.h0, out=out)[0], np.array)
+
+
+def step_in_stream(rnn: fastrnn.RNN, task: Task) -> Way:
+    return Way("stream.step(x_t)", functools.partial(rnn.stream(task.h0).step, task.x), np.array)
+
+
+def step_by_call(rnn: fastrnn.RNN, task: Task) -> Way:
+    x, h = task.x[None], task.h0
+
+    def step() -> np.ndarray:
+        nonlocal h
+        _, h = rnn(x, h)
+        return h
+
+    return Way("rnn(x, h)", step, np.array)
 
 
 library = FastRNN()

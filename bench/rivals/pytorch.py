@@ -15,7 +15,7 @@ from bench.rows import Task
 
 
 def load_weights(layer: nn.Module, *weights: np.ndarray) -> nn.Module:
-    """Put in a layer's weights in their order; the second bias, where there is one, is zero."""
+    """Set a layer's weights, in the order of its parameters. A second bias is zero."""
     for parameter, weight in itertools.zip_longest(layer.parameters(), weights):
         parameter.data = torch.tensor(np.zeros_like(weights[-1]) if weight is None else weight)
     return layer.eval()
@@ -31,7 +31,7 @@ class PyTorch(Library):
             yield
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
-        if task.streamed:
+        if task.single:
             yield from step_ways(task)
         elif task.lengths is not None:
             yield from packed_ways(task)
@@ -50,7 +50,7 @@ def sequence_ways(task: Task) -> Iterator[Way]:
         head = nn.Sequential(load_weights(nn.Linear(hidden, len(task.V), bias=False), task.V), nn.Softmax(-1))
     h0 = torch.tensor(task.h0.reshape(1, -1, hidden))
     if task.tokens:
-        # nn.RNN takes vectors: one-hot ones, or the columns of U, which it multiplies by the unit matrix
+        # nn.RNN takes only vectors: one-hot vectors, or the columns of U with the unit matrix as weight
         tokens, columns = torch.tensor(task.x), torch.tensor(task.U.T.copy())
         one_hot = nn.functional.one_hot(tokens, inputs).to(columns.dtype)[:, None]
         unit = np.eye(hidden, dtype=task.U.dtype)

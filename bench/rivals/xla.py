@@ -1,4 +1,4 @@
-"""JAX: the input's projection, a scan and the head in one jit. Work is dispatched in the calling thread, which halves short calls."""
+"""JAX: the input's projection, a scan and the head in one jit. Dispatch in the calling thread halves the time of short calls."""
 
 import contextlib
 import functools
@@ -19,13 +19,13 @@ jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 class JAX(Library):
     dtypes = DTYPES
-    environment = ("NPROC", "1")  # XLA starts as many threads as this says when the process first computes
+    environment = ("NPROC", "1")  # XLA reads it once, when a process first computes
 
     def running(self, threads: int, dtype: str) -> contextlib.AbstractContextManager[Any]:
         return jax.enable_x64(dtype == "float64")
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
-        yield from step_ways(task) if task.streamed else sequence_ways(task)
+        yield from step_ways(task) if task.single else sequence_ways(task)
 
 
 def sequence_ways(task: Task) -> Iterator[Way]:
@@ -50,7 +50,7 @@ def sequence_ways(task: Task) -> Iterator[Way]:
     def as_given(x, h0, U, W, V, b, **options):
         return forward(x, h0, U.T, W.T, None if V is None else V.T, b, **options)
 
-    # which is fastest differs from size to size
+    # the fastest way differs from size to size
     ways = {
         "scan": jax.jit(lambda x, h0: as_given(x, h0, *weights)),
         "scan, unroll=8": jax.jit(lambda x, h0: as_given(x, h0, *weights, unroll=8)),
