@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from . import native
 from .arguments import Array
-from .kernels.layout import HEAD_BYTES, IN_OUT, IN_X, JOB, LENGTH, LINE, TEAM, TEAM_MEMBERS
-from .packing import WORKSPACE, Network, empty_aligned
+from .kernels.layout import HEAD_BYTES, IN_OUT, IN_X, JOB, LENGTH, LINE, MATRIX, TEAM, TEAM_MEMBERS, TOGETHER
+from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import WORTH_HELP, Conversion, Demand, Piece, Plan, plan_call, side_by_side
 from .threads import pool
 
@@ -38,10 +38,6 @@ def take_space(size: int) -> Array:
 def give_back(space: Array) -> None:
     if len(space) == SPACE and len(idle) < MOST_IDLE:
         idle.append(space)
-
-
-def space_of(network: Network) -> int:
-    return HEAD_BYTES + 2 * network.buffer * network.weights.itemsize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,42 +91,71 @@ def run_at_once(network: Network, x: Array, final: Array) -> Array | None:
 
 def plan_at_once(network: Network, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...], Callable[..., None]] | None:
     """Prepare the kernel call for data of a shape, and keep it for the next such call."""
+    if not fits_at_once(network, shape) or HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize > SPACE:
+        return None
+    plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
+    known = plan, (*shape[:-1], network.output_size), native.kept.call
+    network.plans.clear()
+    network.plans[shape] = known
+    return known
+
+
+def fits_at_once(network: Network, shape: tuple[int, ...]) -> bool:
+    """Tell whether data of a shape is work for one thread and one kernel call."""
+    return 0 < math.prod(shape[:-1]) * network.work * network.dtype.itemsize < WORTH_HELP
+
+
+def job_at_once(network: Network, shape: tuple[int, ...], rows: int, **values: int) -> Array:
+    """Make all work on data of a shape one piece."""
     *leading, steps, inputs = shape
     sequences = math.prod(leading)
-    if not 0 < sequences * steps * network.work * network.weights.itemsize < WORTH_HELP or space_of(network) > SPACE:
-        return None
-    block = side_by_side(sequences, network.rows, 1)
-    plan = network.job(
-        function=native.address("begin"),
+    block = side_by_side(sequences, rows, 1)
+    return network.job(
         steps=steps,
         count=sequences,
         block=block,
-        chunk=min(steps, network.rows // block - 1),
+        chunk=min(steps, rows // block - 1),
         total=sequences,
         x_sequence=steps * inputs,
         out_sequence=steps * network.output_size,
         out_size=network.output_size,
-        buffer=network.buffer,
+        buffer=rows * network.widest,
+        **values,
     )
-    known = plan, (*leading, steps, network.output_size), native.kept.call
-    network.plans.clear()
-    network.plans[shape] = known
-    return known
+
+
+def plan_once(network: Network, shape: tuple[int, ...]) -> Array | None:
+    """Prepare a kernel call that packs layers, which were only described, and runs them over data of a shape."""
+    matrices = network.matrices[network.matrices[:, MATRIX.offsets["columns"]] > 0]
+    packed = network.work * network.dtype.itemsize
+    room = SPACE - HEAD_BYTES - network.layers.nbytes - packed - 2 * ALIGNMENT
+    rows = min(room // (2 * network.widest * network.dtype.itemsize), network.rows)
+    if not fits_at_once(network, shape) or rows < 2 * TOGETHER:
+        return None
+    job = job_at_once(network, shape, rows, function=native.address("once"), matrices=len(matrices), packed=packed)
+    return np.concatenate([job, network.layers.ravel(), matrices.ravel()])
+
+
+def run_once(plan: Array, x: Array, output: Array, states: Array, weights: Sequence[Array]) -> None:
+    """Make a prepared kernel call: pack the weights, and run over x into the output, advancing the states."""
+    space = take_space(SPACE)
+    native.kept.call(plan, space, x, output, states, *weights)
+    give_back(space)
 
 
 def run_network(network: Network, task: Task) -> None:
     """Fill the task's out from its x, and advance its states."""
     if not task.sequences or task.steps <= 0:
         return
-    source = Source(task, INT64 if task.tokens else network.weights.dtype)
+    source = Source(task, INT64 if task.tokens else network.dtype)
     gathered = task.lengths is not None and not task.tokens
     plan = plan_call(network, Demand(task.sequences, task.steps, task.sink in FEEDBACKS, task.lengths, gathered, source.conversion))
     source.allocate(plan.together)
     states, table = task.states, np.empty(3 * plan.at_once if plan.order is not None else 0, np.int64)
     if states is None:
-        states = np.empty(plan.at_once * network.hidden_sizes[0], network.weights.dtype)
+        states = np.empty(plan.at_once * network.hidden_sizes[0], network.dtype)
     job, out = job_of(network, task, plan), NOTHING if task.out is None else task.out
-    space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.weights.itemsize)
+    space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.dtype.itemsize)
     with Team(plan, len(space)) as team:
         for number, piece in enumerate(plan.pieces(), 1):
             x_at, x_sequence = source.take(piece)
@@ -158,7 +183,7 @@ def job_of(network: Network, task: Task, plan: Plan) -> Array:
         "meet": "meet" if shared and plan.by_steps else "",
         "share": "share" if shared and plan.by_steps else "",
     }
-    addresses = native.addresses([name for name in operations.values() if name] + (["help"] if shared else []), network.weights.dtype.name)
+    addresses = native.addresses([name for name in operations.values() if name] + (["help"] if shared else []), network.dtype.name)
     size = 1 if task.sink == "score" else network.output_size
     return network.job(
         **{field: addresses[name] for field, name in operations.items() if name},
@@ -181,7 +206,7 @@ def place(network: Network, task: Task, plan: Plan, piece: Piece) -> dict[str, i
         "first": piece.first if kept else 0,
         "total": plan.sequences if kept else piece.count,
         "begun": piece.start,
-        "out": out * network.weights.itemsize,
+        "out": out * network.dtype.itemsize,
     }
 
 

@@ -82,7 +82,7 @@ class Stream:
 
     def __init__(self, model: Model, state: Any = None) -> None:
         self._model, self._network = model, model._packed()
-        self._dtype, self._token = self._network.weights.dtype, np.zeros(1, np.int64)
+        self._dtype, self._token = self._network.dtype, np.zeros(1, np.int64)
         self._buffer = FEWEST_ROWS * self._network.widest
         self._space = empty_aligned(HEAD_BYTES + 2 * self._buffer * self._dtype.itemsize, np.uint8)
         self._leading: tuple[int, ...] | None = None

@@ -42,7 +42,8 @@ JOB = Fields(
     "Job",
     "function run layers depth itemsize steps count block chunk first total begun "
     "x x_sequence out out_sequence out_size states rows buffer table generation "
-    "feed trim leave sink claim meet share team number",
+    "feed trim leave sink claim meet share team number "
+    "matrices packed",  # of `once`: how many follow the layers, and bytes of their panels
 )
 # What one thread works on at a time: some steps of some sequences side by side, in one layer after the other.
 CHUNK = Fields(
@@ -54,11 +55,12 @@ CHUNK = Fields(
 BEGIN = Fields("Begin", "plan space x out states")
 LEAD = Fields("Lead", "plan space x out states team")
 HELP = Fields("Help", "plan space team rung")
+ONCE = Fields("Once", "plan space x out states first_matrix")
 PACK = Fields("Pack", "matrix weight panels")
 # One product of rows with packed weights.
 FACTORS = Fields("Factors", "x x_stride count size half weights columns start start_stride out out_stride")
-# The matrix that `pack` packs, of which `outputs` rows are there.
-MATRIX = Fields("Matrix", "function size row_stride outputs columns")
+# A matrix to pack: gates of `outputs` rows each, zero from there to `columns`; its panels begin at `start`.
+MATRIX = Fields("Matrix", "function size row_stride outputs columns gates start")
 # How the next token is chosen. The temperature holds the bits of a double.
 GENERATION = Fields("Generation", "temperature top_k stop uniforms per_sequence")
 # What the threads of a team share, each word on a cache line of its own; a job and a line for each member follow.
@@ -86,6 +88,7 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "call": (f"{KERNELS}.entry", False),
     "begin": (f"{KERNELS}.network", False),
     "run": (f"{KERNELS}.network", False),
+    "once": (f"{KERNELS}.once", False),
     "pack": (f"{KERNELS}.product", True),
     "product": (f"{KERNELS}.product", True),
     "project": (f"{KERNELS}.feeds", True),
