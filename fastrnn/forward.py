@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,33 +68,25 @@ class Task:
         return self.x.shape[-2] - self.further
 
 
-def run_at_once(network: Network, x: Array, final: Array) -> Array | None:
-    """Run sequences of one recurrent layer in one kernel call, where that will do, and give the output; `final` is left holding h_n.
+class AtOnce(NamedTuple):
+    """A kernel call for data of a known shape."""
 
-    x is C-contiguous, of the layers' dtype, and of the right shape.
-    """
-    known = network.plans.get(x.shape)
-    if known is None:
-        known = plan_at_once(network, x.shape)
-        if known is None:
-            return None
-    plan, shape, call = known
-    output = np.empty(shape, x.dtype)
-    try:
-        space = idle.pop()
-    except IndexError:
-        space = take_space(SPACE)
-    call(plan, space, x, output, final)
-    idle.append(space)
-    return output
+    plan: Array
+    call: Callable[..., None]
+    dtype: np.dtype[Any]
+    output: tuple[int, ...]
+    state: tuple[int, ...]
 
 
-def plan_at_once(network: Network, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...], Callable[..., None]] | None:
-    """Prepare the kernel call for data of a shape, and keep it for the next such call."""
-    if not fits_at_once(network, shape) or HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize > SPACE:
+def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
+    """Prepare the kernel call for data of a shape, and keep it for the next such call; None where one call won't do."""
+    small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
+    if len(shape) < 2 or shape[-1] != network.input_size or len(network.hidden_sizes) != 1 or not small or not fits_at_once(network, shape):
         return None
     plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
-    known = plan, (*shape[:-1], network.output_size), native.kept.call
+    known = AtOnce(
+        plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), (*shape[:-2], *network.hidden_sizes)
+    )
     network.plans.clear()
     network.plans[shape] = known
     return known

@@ -177,11 +177,11 @@ class RNN(Frozen):
         TypeError, ValueError
             For arguments of another dtype or shape, tokens that are no column of weight_ih, and lengths beyond T.
         """
-        network, states = self._packed(), [("h0", h0)]
+        network = self._network or self._packed()
         if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
             return done
         data, tokens = check_data("x", x, self.input_size, lengths)
-        output, (h_n,) = call(network, data, states, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
+        output, (h_n,) = call(network, data, [("h0", h0)], out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
         return output, h_n
 
     def _named(self, state: Any) -> list[tuple[str, Any]]:
@@ -380,7 +380,7 @@ class Sequential(Frozen):
         TypeError, ValueError
             For arguments of another dtype or shape, tokens that are no column of the first weights, and lengths beyond T.
         """
-        network, only = self._packed(), state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
+        network, only = self._network or self._packed(), state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
         if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
             return done[0], done[1:]
         data, tokens = check_data("x", x, self.input_size, lengths)
