@@ -79,9 +79,9 @@ def test_a_step_of_every_size(dtype, count):
         shapes = ((size, 3), (size, size), size, (count, 1, 3), (count, size))
         weight_ih, weight_hh, bias, x, h0 = (uniform(rng, shape, dtype, 1.0) for shape in shapes)
         _, h_n = fastrnn.RNN(weight_ih, weight_hh, bias, nonlinearity="identity")(x, h0)
-        for unit in {0, size // 2, size - 1}:
-            projected = chain(bias[unit], weight_ih[unit], x[-1, 0])
-            assert_same_bits(h_n[-1, unit], step(projected, weight_hh[unit], h0[-1]))
+        for n, unit in {(0, 0), (0, size - 1), (count - 1, size // 2)}:  # the first of a batch, and the last, which is left over
+            projected = chain(bias[unit], weight_ih[unit], x[n, 0])
+            assert_same_bits(h_n[n, unit], step(projected, weight_hh[unit], h0[n]))
 
 
 @every_dtype
