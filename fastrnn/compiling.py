@@ -6,6 +6,7 @@ made, and in the end all of them to its standard output, so that a call goes on 
 
 import base64
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -205,6 +206,8 @@ def object_code(operation: str, dtype: str, symbol: str, cpu: str, features: str
     target = llvm.Target.from_triple(llvm.get_process_triple())
     reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it
     machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc=reloc, jit=True)
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(module, passes)
     return machine.emit_object(module), sorted(called | {name for name in declared if not name.startswith("llvm.")})
 
 
@@ -238,8 +241,26 @@ def child(specification: str) -> None:
     if native.SOURCE != wish["source"]:
         raise SystemExit(CHANGED)
     os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = wish["cpu"], wish["features"]
+    gc.disable()
+    leave_out_passes()
     contents = {task["symbol"]: compile_task(task, wish["cpu"], wish["features"]) for task in wish["tasks"]}
     print(json.dumps({symbol: base64.b64encode(content).decode() for symbol, content in contents.items()}))
+
+
+def leave_out_passes() -> None:
+    """Keep Numba from optimizing every function on its own and from making machine code of it: half of the time.
+
+    What an operation consists of is optimized here once, when all of it is together.
+    """
+    from numba.core import codegen
+
+    for name, library in (
+        ("_optimize_functions", codegen.CPUCodeLibrary),
+        ("_optimize_final_module", codegen.CPUCodeLibrary),
+        ("_finalize_specific", codegen.JITCodeLibrary),
+    ):
+        if hasattr(library, name):
+            setattr(library, name, lambda *_: None)
 
 
 if __name__ == "__main__":

@@ -2,24 +2,19 @@
 
 from .jit import FULL, HALF, ONE, ROWS, inline, operation
 from .records import CHUNK, JOB, LAYER, fresh_factors, invoke_activation, invoke_one
-from .tile import add_products, ahead, at, lanes_of, load, store, zeros_like
+from .tile import add_product, add_products, ahead, at, lanes_of, load, store, zeros_like
 
 
 @inline
 def step_panel(previous, current, size, half, weights, vectors):
-    tile = load(current, 0, 1, vectors)
-    if half < size:
+    width, rest, tile = vectors * lanes_of(previous), size - half, load(current, 0, 1, vectors)
+    second, far = zeros_like(tile), ahead(weights, half * width)
+    for k in range(rest):
         # both halves at once: one chain of sums would wait for itself
-        width, rest = vectors * lanes_of(previous), size - half
-        second, far = zeros_like(tile), ahead(weights, half * width)
-        for k in range(rest):
-            tile = add_products(tile, ahead(weights, k * width), ahead(previous, k), 0, 1)
-            second = add_products(second, ahead(far, k * width), ahead(previous, half + k), 0, 1)
-        tile = add_products(tile, ahead(weights, rest * width), ahead(previous, rest), 0, half - rest)
-        tile = tile + second
-    else:
-        tile = add_products(tile, weights, previous, 0, size)
-    store(current, 0, tile)
+        tile = add_product(tile, ahead(weights, k * width), ahead(previous, k))
+        second = add_product(second, ahead(far, k * width), ahead(previous, half + k))
+    tile = add_products(tile, weights, previous, rest, half)
+    store(current, 0, tile + second if rest else tile)
 
 
 @inline
