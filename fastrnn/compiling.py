@@ -28,7 +28,7 @@ Task = dict[str, str]  # an operation to compile: its name, dtype, symbol, and t
 Progress = Callable[[int, int], None]
 
 # CPU seconds of operations, so that the children of one call end together; 0.1 s where none is said
-SECONDS = {"product": 1.2, "elman": 1.0, "run": 0.6, "sample": 0.4, "softmax": 0.3, "log_softmax": 0.4, "pack": 0.3, "help": 0.3}
+SECONDS = {"product": 1.2, "elman": 1.0, "run": 0.6, "sample": 0.4, "softmax": 0.3, "log_softmax": 0.4, "pack": 0.3, "assist": 0.3}
 POLL = 0.02  # seconds between two looks at a child or a lock
 STALE = 120.0  # seconds, after which a lock that another process holds is no reason to wait any longer
 SWITCH = "NUMBA_DISABLE_JIT"
@@ -49,6 +49,17 @@ def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None)
             tell(len(still))
             for wanted, content in zip(still, compiled(goal, still, directory, progress), strict=True):
                 native.load_content(wanted, content, "compiled now")
+
+
+def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
+    """Make all machine code for levels, for a wheel: each level has a directory of its own."""
+    known = {level.level: level for level in native.LEVELS}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"FASTRNN_MACHINE_CODE must name levels of {', '.join(known)}, got {name!r}")
+        own = directory / name
+        own.mkdir(parents=True)
+        compiled(known[name], native.everything(), own)
 
 
 @contextlib.contextmanager
@@ -125,6 +136,8 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
                 )
             )  # fmt: skip
         answers = [finish(child, tasks, progress) for child in children]
+        if progress:
+            progress(len(tasks), len(tasks))
     except OSError:  # no memory, or too many processes
         return None
     finally:
@@ -217,7 +230,7 @@ def numba_text(operation: str, dtype: str, symbol: str, features: str) -> str:
 
     from .kernels import jit
 
-    if jit.FEATURES != features:
+    if features != jit.FEATURES:
         raise RuntimeError(OTHER_TARGET)
     dispatcher: Any = getattr(importlib.import_module(OPERATIONS[operation][0]), operation)
     kinds = (*dispatcher.kinds, *([numba.types.CPointer(getattr(numba.types, dtype))] if dispatcher.typed else []))
@@ -238,7 +251,7 @@ define void @{symbol}({", ".join(given)}) {{
 def child(specification: str) -> None:
     """Do what a parent asks for."""
     wish = json.loads(specification)
-    if native.SOURCE != wish["source"]:
+    if wish["source"] != native.SOURCE:
         raise SystemExit(CHANGED)
     os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = wish["cpu"], wish["features"]
     gc.disable()

@@ -84,9 +84,7 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
     if len(shape) < 2 or shape[-1] != network.input_size or len(network.hidden_sizes) != 1 or not small or not fits_at_once(network, shape):
         return None
     plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
-    known = AtOnce(
-        plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), (*shape[:-2], *network.hidden_sizes)
-    )
+    known = AtOnce(plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), (*shape[:-2], *network.hidden_sizes))
     network.plans.clear()
     network.plans[shape] = known
     return known
@@ -153,11 +151,15 @@ def run_network(network: Network, task: Task) -> None:
             x_at, x_sequence = source.take(piece)
             JOB.fill(job, number=number, x=x_at, x_sequence=x_sequence, **place(network, task, plan, piece))
             if piece.which is not None and piece.lengths is not None:
-                rows = table[: 3 * piece.count].reshape(3, piece.count)
-                rows[IN_X], rows[IN_OUT], rows[LENGTH] = piece.which if source.direct else np.arange(piece.count), piece.which, piece.lengths
+                rows = table[: 3 * piece.sequences].reshape(3, piece.sequences)
+                rows[IN_X], rows[IN_OUT], rows[LENGTH] = (
+                    piece.which if source.direct else np.arange(piece.sequences),
+                    piece.which,
+                    piece.lengths,
+                )
                 JOB.fill(job, table=table.ctypes.data)
             if task.states is None and piece.start == 0:
-                begin_states(states[: piece.count * network.hidden_sizes[0]], task, piece)
+                begin_states(states[: piece.sequences * network.hidden_sizes[0]], task, piece)
             team.run(network, job, space, source.data, out, states)
     give_back(space)
 
@@ -175,7 +177,7 @@ def job_of(network: Network, task: Task, plan: Plan) -> Array:
         "meet": "meet" if shared and plan.by_steps else "",
         "share": "share" if shared and plan.by_steps else "",
     }
-    addresses = native.addresses([name for name in operations.values() if name] + (["help"] if shared else []), network.dtype.name)
+    addresses = native.addresses([name for name in operations.values() if name] + (["assist"] if shared else []), network.dtype.name)
     size = 1 if task.sink == "score" else network.output_size
     return network.job(
         **{field: addresses[name] for field, name in operations.items() if name},
@@ -191,12 +193,12 @@ def place(network: Network, task: Task, plan: Plan, piece: Piece) -> dict[str, i
     size, kept = 1 if task.sink == "score" else network.output_size, task.states is not None
     out = piece.start * size + (0 if kept else piece.first * task.steps * size)
     return {
-        "count": piece.count,
+        "count": piece.sequences,
         "steps": piece.span,
         "block": piece.block,
         "chunk": 1 if task.sink in FEEDBACKS else min(piece.span, plan.rows // piece.block - 1),
         "first": piece.first if kept else 0,
-        "total": plan.sequences if kept else piece.count,
+        "total": plan.sequences if kept else piece.sequences,
         "begun": piece.start,
         "out": out * network.dtype.itemsize,
     }
@@ -206,7 +208,7 @@ def begin_states(states: Array, task: Task, piece: Piece) -> None:
     """Start states that are not kept from h0, or from zeros."""
     states[...] = 0
     if task.h0 is not None:
-        convert(task.h0, range(piece.first, piece.first + piece.count), (slice(None),), states)
+        convert(task.h0, range(piece.first, piece.first + piece.sequences), (slice(None),), states)
 
 
 class Source:
@@ -230,7 +232,7 @@ class Source:
             first = 0 if piece.which is not None else piece.first
             return (first * given + piece.start) * self.size, given * inputs
         steps = slice(piece.start, piece.start + piece.span + self.further)
-        which = range(piece.first, piece.first + piece.count) if piece.which is None else piece.which
+        which = range(piece.first, piece.first + piece.sequences) if piece.which is None else piece.which
         convert(self.x, which, (steps, slice(None)), self.data)
         return 0, (piece.span + self.further) * inputs
 
@@ -260,7 +262,8 @@ class Team:
     """The threads that work on a call: the one that calls, and helpers, which are asked for at the first piece."""
 
     def __init__(self, plan: Plan, space: int) -> None:
-        self.helpers, self.space, self.asked = plan.helpers, space, None
+        self.helpers, self.space = plan.helpers, space
+        self.asked: Callable[[], None] | None = None
         if plan.helpers:
             self.words = empty_aligned(TEAM_MEMBERS + (plan.helpers + 1) * LINE, np.int64)
             self.words[...] = 0
@@ -288,5 +291,5 @@ class Team:
 def help_team(team: Array, size: int, rung: int) -> None:
     """Work on every piece of a call that another thread leads."""
     space = take_space(size)
-    native.kept.call(np.array([native.address("help")]), space, team, np.array([rung]))
+    native.kept.call(np.array([native.address("assist")]), space, team, np.array([rung]))
     give_back(space)

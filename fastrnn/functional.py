@@ -102,11 +102,11 @@ def rnn_forward(
     >>> fastrnn.rnn_forward(x, U, W, V, b).shape
     (100, 5)
     """
-    arrays = (x, U, W, b, V) if c is None else (x, U, W, b, V, c)
+    arrays: tuple[Any, ...] = (x, U, W, b, V) if c is None else (x, U, W, b, V, c)
     if h0 is None and out is None and (key := key_of(arrays, nonlinearity)) in recent:
-        known = recent[key]
-        output = np.empty(known.output, x.dtype)  # type: ignore[union-attr]
-        run_once(known.plan, x, output, np.zeros(known.state, x.dtype), weights_of(arrays))  # type: ignore[union-attr]
+        known, dtype = recent[key], arrays[0].dtype
+        output = np.empty(known.output, dtype)
+        run_once(known.plan, arrays[0], output, np.zeros(known.state, dtype), weights_of(arrays))
         return output
     check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
     named: list[NamedWeight] = [("U", U, ("H", "I")), ("W", W, ("H", "H")), ("V", V, ("O", "H")), ("b", b, ("H",))]

@@ -167,7 +167,12 @@ def network_of(parts: Sequence[Part]) -> Network:
 def describe_matrices(part: Part, columns: int, start: int, records: Array) -> list[int]:
     """Fill in the records of a layer's matrices, packed one after the other from `start` on; give their packed sizes."""
     gates, outputs, sizes = part.cell.gates, part.output_size, []
-    given = ((part.weight_ih, True), (part.weight_hh, part.weight_hh is not None), (part.bias, True), (part.bias_hh, part.bias_hh is not None))
+    given = (
+        (part.weight_ih, True),
+        (part.weight_hh, part.weight_hh is not None),
+        (part.bias, True),
+        (part.bias_hh, part.bias_hh is not None),
+    )
     for record, (matrix, wanted) in zip(records, given, strict=True):
         size = 1 if matrix is None or matrix.ndim == 1 else matrix.shape[1]
         sizes.append(gates * columns * size if wanted else 0)

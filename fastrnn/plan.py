@@ -28,7 +28,7 @@ class Piece(NamedTuple):
     """Some steps of some sequences: one kernel call."""
 
     first: int
-    count: int
+    sequences: int
     start: int
     span: int
     block: int  # sequences side by side
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
             while (start := start + span) < self.steps:
                 span = min(self.length if first or start else self.warm_up, self.steps - start)
                 piece = self.piece(first, count, start, span)
-                if piece.count:
+                if piece.sequences:
                     yield piece
 
     def piece(self, first: int, count: int, start: int, span: int) -> Piece:

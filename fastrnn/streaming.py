@@ -38,9 +38,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import native
 from .arguments import Array, check_batch, check_data, check_out, check_step, no_lengths
 from .calls import start_states
-from . import native
 from .forward import Task, run_network
 from .kernels.layout import HEAD_BYTES, JOB
 from .packing import FEWEST_ROWS, Network, empty_aligned
@@ -127,7 +127,8 @@ class Stream:
             buffer=self._buffer,
         )
         small = 0 < sequences * network.work <= WORK
-        self._flat, self._views, self._plan, self._call, self._of_tokens = flat, views, plan, native.kept.call, None
+        self._flat, self._views, self._plan, self._call = flat, views, plan, native.kept.call
+        self._of_tokens: Array | None = None
         self._token_fits, self._result = not leading and small, (*leading, network.output_size)
         self._leading, self._vector = leading, (*leading, network.input_size) if small else None
 

@@ -48,13 +48,12 @@ JOB = Fields(
 # What one thread works on at a time: some steps of some sequences side by side, in one layer after the other.
 CHUNK = Fields(
     "Chunk",
-    "n together t span begin own source step sequence here there rows state "
-    "at steps left right phase phases member members time",
+    "n together t span begin own source step sequence here there rows state at steps left right phase phases member members time",
 )
 # What `call` hands to an operation: the addresses of its arrays' first elements.
 BEGIN = Fields("Begin", "plan space x out states")
 LEAD = Fields("Lead", "plan space x out states team")
-HELP = Fields("Help", "plan space team rung")
+ASSIST = Fields("Assist", "plan space team rung")
 ONCE = Fields("Once", "plan space x out states first_matrix")
 PACK = Fields("Pack", "matrix weight panels")
 # One product of rows with packed weights.
@@ -107,7 +106,7 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "repeat": (f"{KERNELS}.choice", False),
     "leave": (f"{KERNELS}.choice", False),
     "lead": (f"{KERNELS}.team", False),
-    "help": (f"{KERNELS}.team", False),
+    "assist": (f"{KERNELS}.team", False),
     "claim": (f"{KERNELS}.team", False),
     "meet": (f"{KERNELS}.team", False),
     "share": (f"{KERNELS}.team", False),

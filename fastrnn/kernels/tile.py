@@ -268,7 +268,9 @@ def load_elements(typing, pointer, elements):
 def _load(tile, pointer, *kinds):
     def emit(context, builder, signature, args):
         stride = args[1] if tile.rows > 1 else ir.Constant(ir.IntType(64), 0)
-        return _pack(context, builder, tile, [_load_vector(context, builder, tile, args[0], place) for place in _places(builder, tile, stride)])
+        return _pack(
+            context, builder, tile, [_load_vector(context, builder, tile, args[0], place) for place in _places(builder, tile, stride)]
+        )
 
     return tile(pointer, *kinds), emit
 
@@ -368,7 +370,10 @@ def transpose(typing, tile):
             for i in range(lanes):
                 if not i & distance:
                     a, b = vectors[i], vectors[i + distance]
-                    vectors[i], vectors[i + distance] = _interleaved(builder, a, b, low), _interleaved(builder, a, b, [j + distance for j in low])
+                    vectors[i], vectors[i + distance] = (
+                        _interleaved(builder, a, b, low),
+                        _interleaved(builder, a, b, [j + distance for j in low]),
+                    )
             distance //= 2
         return _pack(context, builder, tile, vectors)
 
