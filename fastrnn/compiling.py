@@ -24,7 +24,7 @@ from .kernels.layout import OPERATIONS
 from .native import Target, Wanted, kept, log
 from .threads import processors
 
-Task = dict[str, str]  # an operation to compile: its name, dtype, symbol, and the file to write, "" for none
+Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbol, and the file to write, "" for none
 Progress = Callable[[int, int], None]
 
 # CPU seconds of operations, so that the children of one call end together; 0.1 s where none is said
@@ -105,6 +105,7 @@ def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | N
     tasks = [
         {
             "operation": one[0],
+            "module": OPERATIONS[one[0]][0],
             "dtype": one[1],
             "symbol": native.symbol(one, goal),
             "file": str(directory / native.file_name(one, goal)) if directory else "",
@@ -192,7 +193,7 @@ def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
 
 def compile_task(task: Task, cpu: str, features: str) -> bytes:
     """Compile an operation, write its file if it has one, and give the file's content."""
-    code, names = object_code(task["operation"], task["dtype"], task["symbol"], cpu, features)
+    code, names = object_code(task, cpu, features)
     content, file = native.file_content(code, names), pathlib.Path(task["file"])
     if task["file"]:
         unfinished = file.with_name(f"{file.name}.{os.getpid()}")
@@ -205,9 +206,10 @@ def compile_task(task: Task, cpu: str, features: str) -> bytes:
     return content
 
 
-def object_code(operation: str, dtype: str, symbol: str, cpu: str, features: str) -> tuple[bytes, list[str]]:
+def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
     """Compile an operation: give its object code, and the symbols that it needs from elsewhere."""
-    module = llvm.parse_assembly(entry.text(symbol) if operation == "call" else numba_text(operation, dtype, symbol, features))
+    symbol = task["symbol"]
+    module = llvm.parse_assembly(entry.text(symbol) if task["operation"] == "call" else numba_text(task, features))
     for value in (*module.functions, *module.global_variables):
         # a weak symbol of one file would silently replace another file's
         if not value.is_declaration and not value.name.startswith(symbol):
@@ -224,7 +226,7 @@ def object_code(operation: str, dtype: str, symbol: str, cpu: str, features: str
     return machine.emit_object(module), sorted(called | {name for name in declared if not name.startswith("llvm.")})
 
 
-def numba_text(operation: str, dtype: str, symbol: str, features: str) -> str:
+def numba_text(task: Task, features: str) -> str:
     """Have Numba compile an operation, and add a C function of the symbol's name, which leaves out what only Numba's callers pass."""
     import numba
 
@@ -232,14 +234,14 @@ def numba_text(operation: str, dtype: str, symbol: str, features: str) -> str:
 
     if features != jit.FEATURES:
         raise RuntimeError(OTHER_TARGET)
-    dispatcher: Any = getattr(importlib.import_module(OPERATIONS[operation][0]), operation)
-    kinds = (*dispatcher.kinds, *([numba.types.CPointer(getattr(numba.types, dtype))] if dispatcher.typed else []))
+    dispatcher: Any = getattr(importlib.import_module(task["module"]), task["operation"])
+    kinds = (*dispatcher.kinds, *([numba.types.CPointer(getattr(numba.types, task["dtype"]))] if dispatcher.typed else []))
     dispatcher.compile(kinds)
     inner = dispatcher.overloads[kinds].fndesc.llvm_func_name
     given = [f"i64 %a{i}" if isinstance(kind, numba.types.Integer) else f"ptr %a{i}" for i, kind in enumerate(dispatcher.kinds)]
     passed = ["ptr %result", "ptr %error", *given, *(["ptr null"] if dispatcher.typed else [])]
     return f"""{dispatcher.inspect_llvm(kinds)}
-define void @{symbol}({", ".join(given)}) {{
+define void @{task["symbol"]}({", ".join(given)}) {{
   %result = alloca ptr
   %error = alloca ptr
   %status = call i32 @"{inner}"({", ".join(passed)})

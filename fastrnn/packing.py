@@ -9,20 +9,7 @@ from numpy.typing import DTypeLike
 
 from . import native
 from .arguments import Array
-from .kernels.layout import BLOCK, JOB, LAYER, MATRIX, WORTH_SHARING, first_half
-
-
-class Cell(NamedTuple):
-    """What a recurrent layer needs of the engine. A new cell is a row here, a file of kernels, a class of layers, and a reference loop."""
-
-    operation: str  # that takes its steps
-    gates: int  # matrices stacked in weight_ih and weight_hh: parts of a row that are projected
-    parts: int  # of a row, each as wide as the packed output: the gates, and what a step needs room for
-    kept: int  # parts that are the state when a step is over, the output first
-    phases: int  # of a step: each needs the whole row of the one before, not only its own columns
-
-
-CELLS = {"elman": Cell("elman", gates=1, parts=1, kept=1, phases=1)}
+from .kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, WORTH_SHARING, Cell, first_half
 
 # A Dense layer's activations that are operations on whole rows; any other is one on elements, "identity" none.
 ROW_ACTIVATIONS = ("softmax", "log_softmax")
@@ -49,7 +36,7 @@ class Part(NamedTuple):
 
     @property
     def cell(self) -> Cell:
-        return CELLS.get(self.kind, Cell("", gates=1, parts=1, kept=0, phases=0))
+        return CELLS.get(self.kind, DENSE)
 
     @property
     def output_size(self) -> int:
@@ -57,7 +44,7 @@ class Part(NamedTuple):
 
     def operations(self) -> list[str]:
         """Name what a call of this layer needs."""
-        names = "product", "project", self.cell.operation, self.activation, self.recurrent_activation
+        names = "product", "project", self.kind if self.kind in CELLS else None, self.activation, self.recurrent_activation
         return [name for name in names if name and name != "identity"]
 
 
@@ -135,7 +122,7 @@ def network_of(parts: Sequence[Part]) -> Network:
     """Describe layers by their sizes alone, and have their operations ready."""
     dtype = parts[0].weight_ih.dtype
     operations = ["call", "begin", "run", "pack", *(operation for part in parts for operation in part.operations())]
-    addresses = native.addresses(operations, dtype.name) | {None: 0, "": 0, "identity": 0}
+    addresses = native.addresses(operations, dtype.name) | {None: 0, "identity": 0}
     layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), np.zeros((4 * len(parts), MATRIX.words), np.int64)
     work = unshared = 0
     for i, part in enumerate(parts):
@@ -196,7 +183,7 @@ def describe(part: Part, columns: int, addresses: dict[str | None, int], record:
         record,
         feed=addresses["project"],
         product=addresses["product"],
-        recur=addresses[cell.operation],
+        recur=addresses[part.kind] if part.kind in CELLS else 0,
         finish=addresses[part.activation] if by_rows else 0,
         activation=0 if by_rows else addresses[part.activation],
         recurrent_activation=addresses[part.recurrent_activation],

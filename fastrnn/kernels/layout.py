@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+KERNELS = __package__
 LINE = 8  # words of a cache line: threads that write to one line wait for each other
 
 
@@ -81,8 +82,22 @@ MEETINGS = 1 << 32  # barriers in a piece, at most
 # Bytes at the front of a workspace: the thread's own job and chunk.
 JOB_BYTES, HEAD_BYTES = 512, 1024
 
+
+class Cell(NamedTuple):
+    """What a recurrent layer needs of the engine."""
+
+    module: str  # of the operation that takes the layer's steps; it has the cell's name
+    gates: int  # matrices stacked in weight_ih and weight_hh: parts of a row that are projected
+    parts: int  # of a row, each as wide as the packed output: the gates, and what a step needs room for
+    kept: int  # parts that are the state when a step is over, the output first
+    phases: int  # of a step: each reads the whole row of the one before, not only its own columns
+
+
+# A new cell is a row here, the file of its kernel, a class of layers, and a loop in the reference.
+CELLS = {"elman": Cell(f"{KERNELS}.elman", gates=1, parts=1, kept=1, phases=1)}
+DENSE = Cell("", gates=1, parts=1, kept=0, phases=0)
+
 # Each operation: its module, and whether it is compiled for each dtype. The function has the operation's name.
-KERNELS = __package__
 OPERATIONS: dict[str, tuple[str, bool]] = {
     "call": (f"{KERNELS}.entry", False),
     "begin": (f"{KERNELS}.network", False),
@@ -94,7 +109,7 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "embed": (f"{KERNELS}.feeds", True),
     "trim": (f"{KERNELS}.ragged", False),
     "gather": (f"{KERNELS}.ragged", False),
-    "elman": (f"{KERNELS}.elman", True),
+    **{name: (cell.module, True) for name, cell in CELLS.items()},
     "tanh": (f"{KERNELS}.elementary", True),
     "relu": (f"{KERNELS}.elementary", True),
     "sigmoid": (f"{KERNELS}.elementary", True),

@@ -236,8 +236,9 @@ def _emit_step(context, builder, tile, sums, weights, x, x_stride):
             sums[row * tile.vectors + v] = fma(column[v], value, sums[row * tile.vectors + v])
 
 
-def _emit_products(context, builder, tile, sums, weights, x, x_stride, first, last):
+def _emit_products(context, builder, tile, sums, weights, x, x_stride, rows):
     """Add the products of rows first to last, in that order, to the tile that `sums` points to."""
+    first, last = rows
     width = ir.Constant(x_stride.type, tile.vectors * tile.lanes)
     with cgutils.for_range_slice(builder, first, last, ir.Constant(first.type, 1), first.type, inc=True) as (k, _):
         added = _unpack(builder, builder.load(sums))
@@ -329,7 +330,7 @@ def add_products(typing, tile, weights, x, first, last):
 
     def emit(context, builder, signature, args):
         sums = cgutils.alloca_once_value(builder, args[0])
-        _emit_products(context, builder, tile, sums, args[1], args[2], context.get_constant(types.intp, 0), *args[3:])
+        _emit_products(context, builder, tile, sums, args[1], args[2], context.get_constant(types.intp, 0), args[3:])
         return builder.load(sums)
 
     return tile(tile, weights, x, types.intp, types.intp), emit
@@ -346,10 +347,10 @@ def tile_product(typing, tile, weights, x, x_stride, size, half):
     def emit(context, builder, signature, args):
         start, weights, x, x_stride, size, half = args
         sums = cgutils.alloca_once_value(builder, start)
-        _emit_products(context, builder, tile, sums, weights, x, x_stride, context.get_constant(types.intp, 0), half)
+        _emit_products(context, builder, tile, sums, weights, x, x_stride, (context.get_constant(types.intp, 0), half))
         with builder.if_then(builder.icmp_signed("<", half, size)):
             rest = cgutils.alloca_once_value(builder, ir.Constant(start.type, None))
-            _emit_products(context, builder, tile, rest, weights, x, x_stride, half, size)
+            _emit_products(context, builder, tile, rest, weights, x, x_stride, (half, size))
             added = [a + b for a, b in zip(_unpack(builder, builder.load(sums)), _unpack(builder, builder.load(rest)), strict=True)]
             builder.store(_pack(context, builder, tile, added), sums)
         return builder.load(sums)
