@@ -3,20 +3,18 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import native
 from .arguments import Array
-from .kernels.layout import HEAD_BYTES, IN_OUT, IN_X, JOB, LENGTH, LINE, MATRIX, TEAM, TEAM_MEMBERS, TOGETHER
+from .kernels.layout import HEAD_BYTES, IN_OUT, IN_X, JOB, LENGTH, MATRIX, TOGETHER
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import WORTH_HELP, Conversion, Demand, Piece, Plan, plan_call, side_by_side
 from .threads import pool
 
 INT64 = np.dtype(np.int64)
-CLOSED = -1  # a team's gate, for good
 NOTHING = np.empty(0)
 FEEDBACKS = ("argmax", "sample", "repeat")  # sinks that make an output the next input
 SPACE = HEAD_BYTES + 2 * WORKSPACE  # bytes
@@ -146,27 +144,31 @@ def run_network(network: Network, task: Task) -> None:
         states = np.empty(plan.at_once * network.hidden_sizes[0], network.dtype)
     job, out = job_of(network, task, plan), NOTHING if task.out is None else task.out
     space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.dtype.itemsize)
-    with Team(plan, len(space)) as team:
-        for number, piece in enumerate(plan.pieces(), 1):
+    team = pool.take(plan.workers, len(space)) if plan.workers else None
+    if plan.workers and team is None:
+        JOB.fill(job, function=native.address("begin"), claim=0, meet=0, share=0)
+    arrays = (source.data, out, states) if team is None else (source.data, out, states, team.words)
+    try:
+        for piece in plan.pieces():
             x_at, x_sequence = source.take(piece)
-            JOB.fill(job, number=number, x=x_at, x_sequence=x_sequence, **place(network, task, plan, piece))
+            JOB.fill(job, x=x_at, x_sequence=x_sequence, **place(network, task, plan, piece))
             if piece.which is not None and piece.lengths is not None:
                 rows = table[: 3 * piece.sequences].reshape(3, piece.sequences)
-                rows[IN_X], rows[IN_OUT], rows[LENGTH] = (
-                    piece.which if source.direct else np.arange(piece.sequences),
-                    piece.which,
-                    piece.lengths,
-                )
+                places = piece.which if source.direct else np.arange(piece.sequences)
+                rows[IN_X], rows[IN_OUT], rows[LENGTH] = places, piece.which, piece.lengths
                 JOB.fill(job, table=table.ctypes.data)
             if task.states is None and piece.start == 0:
                 begin_states(states[: piece.sequences * network.hidden_sizes[0]], task, piece)
-            team.run(network, job, space, source.data, out, states)
+            native.kept.call(job, space, *arrays)
+    finally:
+        if team is not None:
+            team.give_back()
     give_back(space)
 
 
 def job_of(network: Network, task: Task, plan: Plan) -> Array:
     """Make what all pieces of a call have in common: the operations that not every call needs, and sizes."""
-    shared = plan.helpers > 0
+    shared = plan.workers > 0
     operations = {
         "function": "lead" if shared else "begin",
         "feed": "embed" if task.tokens else "gather" if task.lengths is not None else "",
@@ -177,7 +179,7 @@ def job_of(network: Network, task: Task, plan: Plan) -> Array:
         "meet": "meet" if shared and plan.by_steps else "",
         "share": "share" if shared and plan.by_steps else "",
     }
-    addresses = native.addresses([name for name in operations.values() if name] + (["assist"] if shared else []), network.dtype.name)
+    addresses = native.addresses([name for name in operations.values() if name] + (["work"] if shared else []), network.dtype.name)
     size = 1 if task.sink == "score" else network.output_size
     return network.job(
         **{field: addresses[name] for field, name in operations.items() if name},
@@ -256,40 +258,3 @@ def assign(target: Array, value: Array) -> None:
         return
     with np.errstate(all="ignore"):
         target[...] = value
-
-
-class Team:
-    """The threads that work on a call: the one that calls, and helpers, which are asked for at the first piece."""
-
-    def __init__(self, plan: Plan, space: int) -> None:
-        self.helpers, self.space = plan.helpers, space
-        self.asked: Callable[[], None] | None = None
-        if plan.helpers:
-            self.words = empty_aligned(TEAM_MEMBERS + (plan.helpers + 1) * LINE, np.int64)
-            self.words[...] = 0
-            TEAM.fill(self.words, bell=pool.bell.ctypes.data, helpers=plan.helpers)
-
-    def __enter__(self) -> "Team":
-        return self
-
-    def run(self, network: Network, job: Array, space: Array, x: Array, out: Array, states: Array) -> None:
-        call = native.kept.call
-        if not self.helpers:
-            call(job, space, x, out, states)
-            return
-        if self.asked is None:
-            self.asked = pool.ask(self.helpers, help_team, self.words, self.space)
-        call(job, space, x, out, states, self.words)
-
-    def __exit__(self, kind: object, error: object, traceback: TracebackType | None) -> None:
-        if self.helpers:
-            TEAM.fill(self.words, gate=CLOSED)
-        if self.asked is not None:
-            pool.withdraw(self.asked)
-
-
-def help_team(team: Array, size: int, rung: int) -> None:
-    """Work on every piece of a call that another thread leads."""
-    space = take_space(size)
-    native.kept.call(np.array([native.address("assist")]), space, team, np.array([rung]))
-    give_back(space)

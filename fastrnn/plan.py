@@ -7,19 +7,19 @@ import numpy as np
 
 from . import native
 from .arguments import Array
-from .kernels.layout import TOGETHER
+from .kernels.layout import MOST_WORKERS, TOGETHER
 from .packing import Network, rows_that_fit
 from .threads import get_num_threads
 
 CONVERTED = 1 << 20  # bytes of x converted at a time
 # Multiplications a kernel call, of each thread and of all: 50 ms, and below a second where no helper comes
 WORK, MOST_WORK = 200_000_000, 800_000_000
-SLOWER = 4  # times, without hardware for fma; helpers don't lengthen a call there
+SLOWER = 4  # times, without hardware for fma; workers don't lengthen a call there
 OUTPUT = 32  # multiplications that an output may take as long as: an exponential, and a page that the system gives and clears
 
-MOST_HELPERS, MOST_BY_STEPS = 255, 7  # threads that share every step all wait at every step's barrier
+MOST_BY_STEPS = 7  # threads that share every step all wait at every step's barrier
 WORTH_HELP = 1 << 26  # bytes of weights to multiply by, 0.3 ms: with less, help comes too late
-WARM_UP = 8_000_000  # multiplications before the helpers that share steps must be there
+WARM_UP = 8_000_000  # multiplications before the workers that share steps must be there
 FEW_SEQUENCES, LARGE = 16, 1 << 20  # bytes of weight_hh: with more, half of them for all sequences is faster than all for half of those
 SHARED = 1 << 18  # bytes of weight_hh: with fewer, a barrier at every step takes longer than sharing saves
 
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 
     sequences: int
     steps: int
-    helpers: int
+    workers: int
     by_steps: bool
     width: int  # elements of a row in the workspace
     rows: int  # of a layer in the workspace
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     @property
     def threads(self) -> int:
         """How many threads take sequences of their own."""
-        return 1 if self.by_steps else self.helpers + 1
+        return 1 if self.by_steps else self.workers + 1
 
     def pieces(self) -> Iterator[Piece]:
         """Go over sequences and their steps."""
@@ -102,11 +102,11 @@ class Demand(NamedTuple):
 
 
 def plan_call(network: Network, demand: Demand) -> Plan:
-    helpers, by_steps = division(network, demand.sequences, demand.steps, fed_back=demand.fed_back)
+    workers, by_steps = division(network, demand.sequences, demand.steps, fed_back=demand.fed_back)
     width, rows, itemsize = network.widest, network.rows, network.dtype.itemsize
     if demand.gathered and network.input_size > width:
         width, rows = network.input_size, rows_that_fit(network.input_size, itemsize)
-    threads = 1 if by_steps else helpers + 1
+    threads = 1 if by_steps else workers + 1
     together, most = min(rows // 2, TOGETHER) * threads, WORK if by_steps else min(WORK * threads, MOST_WORK)
     if not native.shape().has_fma:
         most = WORK // SLOWER
@@ -120,8 +120,8 @@ def plan_call(network: Network, demand: Demand) -> Plan:
         lengths = demand.lengths[order]
         steps = int(lengths[0])
     at_once, length = cut(demand.sequences, steps, work, most, together)
-    warm_up = min(length, max(1, WARM_UP // work)) if helpers and by_steps else length
-    return Plan(demand.sequences, steps, helpers, by_steps, width, rows, together, at_once, length, warm_up, order, lengths)
+    warm_up = min(length, max(1, WARM_UP // work)) if workers and by_steps else length
+    return Plan(demand.sequences, steps, workers, by_steps, width, rows, together, at_once, length, warm_up, order, lengths)
 
 
 def division(network: Network, sequences: int, steps: int, *, fed_back: bool) -> tuple[int, bool]:
@@ -130,13 +130,13 @@ def division(network: Network, sequences: int, steps: int, *, fed_back: bool) ->
     worth = sequences * steps * network.work * itemsize // WORTH_HELP
     if not worth:
         return 0, False
-    helpers = min(get_num_threads() - 1, worth, MOST_HELPERS)
+    workers = min(get_num_threads() - 1, worth, MOST_WORKERS)
     largest = max(network.hidden_sizes, default=0) ** 2 * itemsize
     few = sequences <= FEW_SEQUENCES and largest > LARGE
-    fewer = helpers + 1 < sequences < (helpers + 1) * native.shape().rows and largest >= SHARED
+    fewer = workers + 1 < sequences < (workers + 1) * native.shape().rows and largest >= SHARED
     if fed_back or not (sequences == 1 or few or fewer):
-        return min(helpers, sequences - 1), False
-    return min(helpers, sequences * steps * network.shared_work * itemsize // WORTH_HELP, MOST_BY_STEPS), True
+        return min(workers, sequences - 1), False
+    return min(workers, sequences * steps * network.shared_work * itemsize // WORTH_HELP, MOST_BY_STEPS), True
 
 
 def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tuple[int, int]:

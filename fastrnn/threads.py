@@ -25,19 +25,20 @@ Several processes on one machine don't know of each other: set ``FASTRNN_NUM_THR
 Any thread may call fastrnn, also in forked and spawned processes.
 """
 
-import concurrent.futures
 import contextlib
+import ctypes
 import functools
 import os
 import pathlib
-import threading
-import time
-from collections.abc import Callable
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from .arguments import check_thread_count
+from . import native
+from .arguments import Array, check_thread_count
+from .kernels.layout import MOST_WORKERS, POOL, TEAM, TEAM_BYTES, TEAMS, WINDOWS, WORKER
 
 VARIABLE = "FASTRNN_NUM_THREADS"
 OTHER_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # joblib, Dask and batch systems set them for what they run
@@ -45,83 +46,96 @@ QUOTA = pathlib.Path("/sys/fs/cgroup/cpu.max")  # of processor time, in Linux co
 
 
 class Pool:
-    """Threads that are started when they are first needed, and again in a forked process, which has none of its parent's."""
+    """Worker threads, and the teams that they work for.
+
+    A worker is a thread of the system that runs `workers.work` and no Python; that file draws its states. It is started at the first call
+    that has work for it, lives as long as the process, and sleeps where it has none. Nothing waits for it when the process ends. A forked
+    process has none of its parent's workers, and starts its own.
+
+        a team:  free -> a call takes it -> its leader opens and shuts the gate, piece by piece -> the call gives it back -> free
+    """
+
+    started = 0
+    words: Array
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        self.lock = threading.RLock()  # a signal's handler may call within a call
-        self.executor: concurrent.futures.ThreadPoolExecutor | None = None
-        self.size, self.serving, self.asking = 0, 0, False
-        self.asked: list[Callable[[], None]] = []
-        self.taken: list[Callable[[], None]] = []
-        self.bell = np.zeros(1, np.int64)
+        """Start anew, without a worker. A call that goes on in a forked process has a team of the pool before, where nobody sleeps."""
+        if self.started:
+            POOL.fill(self.words, sleepers=0)
+        self.started = 0
+        self.words, self.teams = immortal(POOL.words), immortal(TEAMS * TEAM_BYTES // 8).reshape(TEAMS, -1)
+        POOL.fill(self.words, teams=self.teams.ctypes.data)
+        for team in self.teams:
+            TEAM.fill(team, pool=self.words.ctypes.data, address=team.ctypes.data)
+        if not WINDOWS:  # zeros are right there
+            for name in ("mutex", "condition"):
+                place = ctypes.c_void_p(self.words.ctypes.data + 8 * POOL.offsets[name])
+                getattr(ctypes.CDLL(None), {"mutex": "pthread_mutex_init", "condition": "pthread_cond_init"}[name])(place, None)
+        self.free = list(range(TEAMS))
 
-    def ask(self, helpers: int, function: Callable[..., None], *arguments: Any) -> Callable[[], None]:
-        """Have other threads call the function, where they are busy later or never; what is returned is to be withdrawn in the end.
-
-        Its last argument is how often the bell has been rung then: at the next ring somebody asks for help again.
-        """
-        with self.lock:
-            self.bell[0] += 1
-            call = functools.partial(function, *arguments, int(self.bell[0]))
-            if not self.asking:  # else this is a signal's handler, and whom it interrupts has locked the executor
-                self.asking = True
-                self.asked += [call] * helpers
-                try:
-                    self.start(helpers - (self.serving - len(self.taken)), helpers)
-                finally:
-                    self.asking = False
-        return call
-
-    def start(self, threads: int, size: int) -> None:
-        """Have so many threads serve, of as many as `size` at least."""
-        with contextlib.suppress(RuntimeError):  # the interpreter shuts down, or the system gives no more threads
-            if self.executor is None or self.size < size:
-                if self.executor is not None:
-                    self.executor.shutdown(wait=False)
-                self.executor, self.size = concurrent.futures.ThreadPoolExecutor(size, "fastrnn"), size
-            for _ in range(threads):
-                self.executor.submit(self.serve)
-
-    def withdraw(self, call: Callable[[], None]) -> None:
-        """Keep no more of what nobody came for; who came is free again."""
-        with self.lock:
-            self.asked = [other for other in self.asked if other is not call]
-            self.taken = [other for other in self.taken if other is not call]
-
-    def give_back(self, call: Callable[[], None]) -> None:
-        """Be free again even where nobody withdraws the call, because it was interrupted while it asked."""
-        with self.lock:
-            if call in self.taken:
-                self.taken.remove(call)
-
-    def serve(self) -> None:
-        """Call what was asked for, and begin no other call after a second.
-
-        At its end the interpreter waits for this thread, and daemon threads may go on asking.
-        """
-        end = time.monotonic() + 1
-        with self.lock:
-            self.serving += 1
+    def take(self, workers: int, space: int) -> "Team | None":
+        """Make a team, which workers join when its leader opens the gate; None where as many calls have help as can have."""
         try:
-            while time.monotonic() < end:
-                with self.lock:
-                    if not self.asked:
-                        break
-                    call = self.asked.pop(0)
-                    self.taken.append(call)
-                try:
-                    call()
-                finally:
-                    self.give_back(call)
-                    del call
-        finally:
-            with self.lock:
-                self.serving -= 1
-                if self.asked:
-                    self.start(1, 1)
+            index = self.free.pop()
+        except IndexError:
+            return None
+        TEAM.fill(self.teams[index], workers=workers, space=space)
+        while self.started < min(workers, MOST_WORKERS) and self.start():
+            pass
+        return Team(self, index)
+
+    def start(self) -> bool:
+        """Start a worker, and tell whether the system gave one."""
+        words = immortal(WORKER.words)
+        WORKER.fill(words, pool=self.words.ctypes.data)
+        started = start_thread(native.address("work"), words.ctypes.data)
+        self.started += started
+        return started
+
+
+class Team:
+    """A call's right to help. It is given back at the call's end, however that comes."""
+
+    def __init__(self, pool: Pool, index: int) -> None:
+        self.words, self.free, self.index = pool.teams[index], pool.free, [index]
+
+    def give_back(self) -> None:
+        self.free += self.index
+        self.index = []
+
+    __del__ = give_back
+
+
+def immortal(words: int) -> Array:
+    """Make zeros that are never freed: a worker may look at them while the process ends."""
+    array = np.zeros(words + 8, np.int64)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(array))
+    return array[-array.ctypes.data // 8 % 8 :][:words]
+
+
+def start_thread(function: int, argument: int) -> bool:
+    """Have the system start a thread that calls a function at an address; it gets no signals, which are Python's main thread's."""
+    if WINDOWS:
+        kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined, unused-ignore]
+        kernel.CreateThread.restype = ctypes.c_void_p
+        handle = kernel.CreateThread(None, 0, ctypes.c_void_p(function), ctypes.c_void_p(argument), 0, None)
+        return bool(handle) and bool(kernel.CloseHandle(ctypes.c_void_p(handle)))
+    system, thread = ctypes.CDLL(None), ctypes.c_size_t()
+    with no_signals():
+        refused = system.pthread_create(ctypes.byref(thread), None, ctypes.c_void_p(function), ctypes.c_void_p(argument))
+    return not refused and not system.pthread_detach(thread)
+
+
+@contextlib.contextmanager
+def no_signals() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 pool = Pool()

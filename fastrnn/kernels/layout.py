@@ -3,6 +3,7 @@
 Imports neither numba nor llvmlite, for a process that finds its machine code needs no compiler.
 """
 
+import os
 import platform
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 KERNELS = __package__
+WINDOWS = os.name == "nt"
 LINE = 8  # words of a cache line: threads that write to one line wait for each other
 
 
@@ -54,7 +56,6 @@ CHUNK = Fields(
 # What `call` hands to an operation: the addresses of its arrays' first elements.
 BEGIN = Fields("Begin", "plan space x out states")
 LEAD = Fields("Lead", "plan space x out states team")
-ASSIST = Fields("Assist", "plan space team rung")
 ONCE = Fields("Once", "plan space x out states first_matrix")
 PACK = Fields("Pack", "matrix weight panels")
 # One product of rows with packed weights.
@@ -64,9 +65,15 @@ MATRIX = Fields("Matrix", "function size row_stride outputs columns gates start"
 # How the next token is chosen. The temperature holds the bits of a double.
 GENERATION = Fields("Generation", "temperature top_k stop uniforms per_sequence")
 # What the threads of a team share, each word on a cache line of its own; a job and a line for each member follow.
-TEAM = Fields("Team", "gate next members apart bell helpers", spacing=LINE)
+TEAM = Fields("Team", "gate next members apart number address pool workers space", spacing=LINE)
 TEAM_JOB = TEAM.words
 TEAM_MEMBERS = TEAM_JOB + -(-JOB.words // LINE) * LINE
+MOST_WORKERS = 127
+TEAM_BYTES = 8 * (TEAM_MEMBERS + (1 + MOST_WORKERS) * LINE)
+TEAMS = 32  # that can have help at the same time
+# What all workers share; mutex and condition are the system's, of 128 bytes at most. And a worker: its own memory.
+POOL = Fields("Pool", "sleepers wakes teams mutex condition", spacing=2 * LINE)
+WORKER = Fields("Worker", "pool memory size space")
 
 # The rows of the table that places sequences: where one is in x, where in out and the states, and its length.
 IN_X, IN_OUT, LENGTH = range(3)
@@ -121,7 +128,7 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "repeat": (f"{KERNELS}.choice", False),
     "leave": (f"{KERNELS}.choice", False),
     "lead": (f"{KERNELS}.team", False),
-    "assist": (f"{KERNELS}.team", False),
+    "work": (f"{KERNELS}.workers", False),
     "claim": (f"{KERNELS}.team", False),
     "meet": (f"{KERNELS}.team", False),
     "share": (f"{KERNELS}.team", False),

@@ -71,11 +71,14 @@ def _fresh(record):
     return fresh
 
 
-LAYER, JOB, CHUNK, FACTORS, MATRIX, GENERATION, TEAM = map(
-    Record, (layout.LAYER, layout.JOB, layout.CHUNK, layout.FACTORS, layout.MATRIX, layout.GENERATION, layout.TEAM)
+LAYER, JOB, CHUNK, FACTORS, MATRIX, GENERATION = map(
+    Record, (layout.LAYER, layout.JOB, layout.CHUNK, layout.FACTORS, layout.MATRIX, layout.GENERATION)
 )
-ASSIST, BEGIN, LEAD, ONCE, PACK = map(Record, (layout.ASSIST, layout.BEGIN, layout.LEAD, layout.ONCE, layout.PACK))
-layer_at, job_at, chunk_at, matrix_at, generation_at, team_at = map(_at_address, (LAYER, JOB, CHUNK, MATRIX, GENERATION, TEAM))
+BEGIN, LEAD, ONCE, PACK = map(Record, (layout.BEGIN, layout.LEAD, layout.ONCE, layout.PACK))
+POOL, TEAM, WORKER = map(Record, (layout.POOL, layout.TEAM, layout.WORKER))
+layer_at, job_at, chunk_at, matrix_at, generation_at, pool_at, team_at = map(
+    _at_address, (LAYER, JOB, CHUNK, MATRIX, GENERATION, POOL, TEAM)
+)
 fresh_factors, fresh_pack = _fresh(FACTORS), _fresh(PACK)  # on the stack
 
 

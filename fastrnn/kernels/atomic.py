@@ -1,0 +1,81 @@
+"""Words in memory that threads share, and how a thread waits for one to change."""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .jit import TRIPLE
+from .layout import WINDOWS
+
+BRIEFLY = 100  # looks at a word before pauses between them
+PATIENTLY = 4000  # looks before other threads are let run: 40 to 160 us of x86 pauses
+
+_YIELD = "SwitchToThread" if WINDOWS else "sched_yield"
+
+
+def _word(builder, team, index):
+    return builder.gep(team, [index])
+
+
+@intrinsic
+def peek(typing, team, word):
+    """Read a word, and so that all is seen which its writer wrote before."""
+    return types.int64(team, types.intp), lambda context, builder, signature, args: builder.load_atomic(_word(builder, *args), "seq_cst", 8)
+
+
+@intrinsic
+def post(typing, team, word, value):
+    """Write a word, and so that who reads it sees all that was written before."""
+
+    def emit(context, builder, signature, args):
+        builder.store_atomic(args[2], _word(builder, *args[:2]), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(team, types.intp, types.int64), emit
+
+
+@intrinsic
+def add(typing, team, word, value):
+    """Add to a word, and give what it was."""
+
+    def emit(context, builder, signature, args):
+        return builder.atomic_rmw("add", _word(builder, *args[:2]), args[2], "seq_cst")
+
+    return types.int64(team, types.intp, types.int64), emit
+
+
+@intrinsic
+def exchange(typing, team, word, expected, value):
+    """Write a word where it is as expected, and tell whether it was."""
+
+    def emit(context, builder, signature, args):
+        return builder.extract_value(builder.cmpxchg(_word(builder, *args[:2]), args[2], args[3], "seq_cst", "monotonic"), 1)
+
+    return types.boolean(team, types.intp, types.int64, types.int64), emit
+
+
+def _emit_pause(builder):
+    nothing = ir.FunctionType(ir.VoidType(), [])
+    if TRIPLE.startswith(("x86_64", "i686")):
+        builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
+    elif TRIPLE.startswith(("aarch64", "arm64")):
+        builder.asm(nothing, "isb", "", [], True)
+
+
+@intrinsic
+def look(typing, looks):
+    """Before the next look at a word: at first nothing, then a pause, then let another thread run; and count."""
+
+    def emit(context, builder, signature, args):
+        def more_than(number):
+            return builder.icmp_signed(">", args[0], context.get_constant(types.int64, number))
+
+        with builder.if_else(more_than(PATIENTLY)) as (late, early):
+            with late:
+                builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), _YIELD), [])
+            with early, builder.if_then(more_than(BRIEFLY)):
+                _emit_pause(builder)
+        return builder.add(args[0], context.get_constant(types.int64, 1))
+
+    return types.int64(types.int64), emit

@@ -1,0 +1,107 @@
+"""What a worker thread does. It runs no Python: it neither needs Python's lock nor keeps a process from ending.
+
+looks at all gates --- one is open ---> inside: works on the piece ---> leaves ---> looks
+looks at all gates --- all shut for 0.2 to 0.8 ms ---> sleeps ---> a leader has opened a gate and wakes all ---> looks
+"""
+
+from .atomic import PATIENTLY, add, exchange, look, peek
+from .jit import function, operation
+from .layout import HEAD_BYTES, JOB_BYTES, MEETINGS, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
+from .network import JOB_SIZE
+from .records import WORKER, chunk_at, copy_bytes, invoke_one, job_at, pool_at, team_at
+from .system import allocate, lock, release, unlock, wait
+from .team import GATE, MEMBERS, NUMBER, OPEN
+from .team import WORKER as ONE
+
+SLEEPERS = POOL.offsets["sleepers"]
+LINGERING = 20_000  # looks, 0.2 to 0.8 ms, before a worker that has nothing to do sleeps: woken, it comes 0.05 ms later
+
+
+@function
+def come_in(team):
+    """Go through an open gate: give how many workers were inside, or -1 where it is shut, or as many are inside as are wanted."""
+    gate = peek(team, GATE)
+    while gate % 2 == OPEN and gate % NUMBER // ONE < team.workers:
+        if exchange(team, GATE, gate, gate + ONE):
+            return gate % NUMBER // ONE
+        gate = peek(team, GATE)
+    return -1
+
+
+@function
+def has_room(worker, size):
+    """Have a workspace of so many bytes, and tell whether there is one."""
+    if worker.size < size:
+        release(worker.memory)
+        worker.memory, worker.size = allocate(size + 64), size
+        worker.space = (worker.memory + 63) // 64 * 64
+    if worker.memory == 0:
+        worker.size = 0
+    return worker.memory != 0
+
+
+@function
+def take_part(team, worker, before):
+    """Work on a piece inside the gate."""
+    looks = 0
+    copy_bytes(team.address + 8 * TEAM_JOB, worker.space, JOB_SIZE)
+    job, chunk = job_at(worker.space), chunk_at(worker.space + JOB_BYTES)
+    chunk.member, chunk.members, chunk.time = 0, 1, job.number * MEETINGS + 1
+    if job.share:
+        while peek(team, MEMBERS) < job.number * NUMBER:
+            looks = look(looks)
+        chunk.member, chunk.members = before + 1, peek(team, MEMBERS) % NUMBER
+    else:
+        job.rows = worker.space + HEAD_BYTES
+    invoke_one(job.run, job)
+
+
+@function
+def assist(team, worker):
+    """Take part in a team's piece, and tell whether its gate was open."""
+    if peek(team, GATE) % 2 != OPEN or not has_room(worker, team.space):
+        return False
+    before = come_in(team)
+    if before < 0:
+        return False
+    take_part(team, worker, before)
+    add(team, GATE, -ONE)
+    return True
+
+
+@function
+def look_around(pool, worker):
+    """Take part wherever a gate is open, and tell whether one was."""
+    found = False
+    for i in range(TEAMS):
+        if assist(team_at(pool.teams + i * TEAM_BYTES), worker):
+            found = True
+    return found
+
+
+@function
+def sleep(pool, worker):
+    """Sleep until a leader wakes all. A gate that opened before the leader could see this worker sleep is found by a last look."""
+    lock(pool)
+    wakes = pool.wakes
+    add(pool, SLEEPERS, 1)
+    unlock(pool)
+    if not look_around(pool, worker):
+        lock(pool)
+        while pool.wakes == wakes:
+            wait(pool)
+        unlock(pool)
+    add(pool, SLEEPERS, -1)
+
+
+@operation(WORKER)
+def work(worker):
+    pool, looks = pool_at(worker.pool), 0
+    while True:
+        if look_around(pool, worker):
+            looks = 0
+        if looks > LINGERING:
+            sleep(pool, worker)
+            looks = 0
+        looks += 1
+        look(looks % PATIENTLY + 2)  # few of them let another thread run: each may take that thread's whole slice of 4 ms
