@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import filelock
 import llvmlite.binding as llvm
 
 from . import native
@@ -23,7 +24,7 @@ from .kernels.layout import OPERATIONS
 from .native import Target, Wanted, kept, log
 from .threads import processors
 
-Task = dict[str, str]  # an operation to compile: its name, dtype, symbol, and the file to write, "" for none
+Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbol, and the file to write, "" for none
 Progress = Callable[[int, int], None]
 
 # CPU seconds of operations, so that the children of one call end together; 0.1 s where none is said
@@ -56,8 +57,6 @@ def only_one(directory: pathlib.Path | None) -> Iterator[None]:
     if directory is None or kept.locked:  # a signal's handler must not wait for the thread that it interrupts
         yield
         return
-    import filelock
-
     lock = filelock.FileLock(directory / "lock")
     # files that are written twice are the same: a file system without locks, or a holder that hangs, is no reason to fail
     with contextlib.suppress(OSError, NotImplementedError, filelock.Timeout):
@@ -93,6 +92,7 @@ def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | N
     tasks = [
         {
             "operation": one[0],
+            "module": OPERATIONS[one[0]][0],
             "dtype": one[1],
             "symbol": native.symbol(one, goal),
             "file": str(directory / native.file_name(one, goal)) if directory else "",
@@ -112,24 +112,25 @@ def has_interpreter() -> bool:
 def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) -> list[bytes] | None:
     """Compile in child processes; None where they can't be started."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    environment["PYTHONPATH"] = os.pathsep.join([*(path or str(pathlib.Path.cwd()) for path in sys.path), str(native.PACKAGE.parent)])
     children: list[subprocess.Popen[str]] = []
     try:
         for share in shared_out(tasks, min(processors(), len(tasks))):
             specification = json.dumps({"cpu": goal.cpu, "features": goal.features, "source": native.SOURCE, "tasks": share})
-            children.append(
-                subprocess.Popen(
-                    [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling", specification],
-                    env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling", specification]
+            with kept.loading:  # a process forked meanwhile would hold the pipe, whose end we wait for
+                child = subprocess.Popen(
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
                 )
-            )  # fmt: skip
+                children.append(child)
         answers = [finish(child, tasks, progress) for child in children]
     except OSError:  # no memory, or too many processes
         return None
     finally:
         for child in children:
             child.kill()
-            child.wait()
+            with child:  # waits, and closes the pipes
+                pass
     contents: dict[str, str] = {}
     for answer in answers:
         contents |= answer
@@ -163,10 +164,13 @@ def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
 
 
 def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
+    if native.kernels_source() != native.SOURCE:
+        raise RuntimeError(CHANGED)
     before = {name: os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")}
     os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = goal.cpu, goal.features
     try:
-        contents = [compile_task(task, goal.cpu, goal.features) for task in tasks]
+        with kept.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
+            contents = [compile_task(task, goal.cpu, goal.features) for task in tasks]
     finally:
         for name, value in before.items():
             if value is None:
@@ -178,7 +182,7 @@ def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
 
 def compile_task(task: Task, cpu: str, features: str) -> bytes:
     """Compile an operation, write its file if it has one, and give the file's content."""
-    code, names = object_code(task["operation"], task["dtype"], task["symbol"], cpu, features)
+    code, names = object_code(task, cpu, features)
     content, file = native.file_content(code, names), pathlib.Path(task["file"])
     if task["file"]:
         unfinished = file.with_name(f"{file.name}.{os.getpid()}")
@@ -191,16 +195,17 @@ def compile_task(task: Task, cpu: str, features: str) -> bytes:
     return content
 
 
-def object_code(operation: str, dtype: str, symbol: str, cpu: str, features: str) -> tuple[bytes, list[str]]:
+def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
     """Compile an operation: give its object code, and the symbols that it needs from elsewhere."""
-    module = llvm.parse_assembly(entry.text(symbol) if operation == "call" else numba_text(operation, dtype, symbol, features))
+    symbol = task["symbol"]
+    module = llvm.parse_assembly(entry.text(symbol) if task["operation"] == "call" else numba_text(task, features))
     for value in (*module.functions, *module.global_variables):
         # a weak symbol of one file would silently replace another file's
         if not value.is_declaration and not value.name.startswith(symbol):
             value.linkage = "internal"
     module.verify()
     declared = {value.name for value in (*module.functions, *module.global_variables) if value.is_declaration}
-    called = {symbol for start, symbol in LIBRARY.items() if any(name.startswith(start) for name in declared)}
+    called = {function for start, function in LIBRARY.items() if any(name.startswith(start) for name in declared)}
     native.initialize()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it
@@ -208,22 +213,22 @@ def object_code(operation: str, dtype: str, symbol: str, cpu: str, features: str
     return machine.emit_object(module), sorted(called | {name for name in declared if not name.startswith("llvm.")})
 
 
-def numba_text(operation: str, dtype: str, symbol: str, features: str) -> str:
+def numba_text(task: Task, features: str) -> str:
     """Have Numba compile an operation, and add a C function of the symbol's name, which leaves out what only Numba's callers pass."""
     import numba
 
     from .kernels import jit
 
-    if jit.FEATURES != features:
+    if features != jit.FEATURES:
         raise RuntimeError(OTHER_TARGET)
-    dispatcher: Any = getattr(importlib.import_module(OPERATIONS[operation][0]), operation)
-    kinds = (*dispatcher.kinds, *([numba.types.CPointer(getattr(numba.types, dtype))] if dispatcher.typed else []))
+    dispatcher: Any = getattr(importlib.import_module(task["module"]), task["operation"])
+    kinds = (*dispatcher.kinds, *([numba.types.CPointer(getattr(numba.types, task["dtype"]))] if dispatcher.typed else []))
     dispatcher.compile(kinds)
     inner = dispatcher.overloads[kinds].fndesc.llvm_func_name
     given = [f"i64 %a{i}" if isinstance(kind, numba.types.Integer) else f"ptr %a{i}" for i, kind in enumerate(dispatcher.kinds)]
     passed = ["ptr %result", "ptr %error", *given, *(["ptr null"] if dispatcher.typed else [])]
     return f"""{dispatcher.inspect_llvm(kinds)}
-define void @{symbol}({", ".join(given)}) {{
+define void @{task["symbol"]}({", ".join(given)}) {{
   %result = alloca ptr
   %error = alloca ptr
   %status = call i32 @"{inner}"({", ".join(passed)})
@@ -235,7 +240,7 @@ define void @{symbol}({", ".join(given)}) {{
 def child(specification: str) -> None:
     """Do what a parent asks for."""
     wish = json.loads(specification)
-    if native.SOURCE != wish["source"]:
+    if wish["source"] != native.SOURCE:
         raise SystemExit(CHANGED)
     os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = wish["cpu"], wish["features"]
     contents = {task["symbol"]: compile_task(task, wish["cpu"], wish["features"]) for task in wish["tasks"]}
