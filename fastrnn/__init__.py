@@ -3,6 +3,7 @@
 from . import reference
 from .functional import rnn_forward
 from .layers import RNN, Dense, Sequential
+from .native import compile
 from .sequences import generate, log_likelihood, pad, unpad
 from .streaming import Stream
 from .threads import get_num_threads, set_num_threads
@@ -13,6 +14,7 @@ __all__ = [
     "Dense",
     "Sequential",
     "Stream",
+    "compile",
     "generate",
     "get_num_threads",
     "log_likelihood",

@@ -1,7 +1,9 @@
 """python -m fastrnn: run a trained model over a chapter of Moby-Dick, let it write, then run a notebook's cell, beside plain NumPy."""
 
 import argparse
+import collections
 import importlib.resources
+import logging
 import statistics
 import sys
 import textwrap
@@ -11,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import RNN, Dense, Sequential, __version__, generate, log_likelihood, reference, rnn_forward
+from . import RNN, Dense, Sequential, __version__, generate, log_likelihood, native, reference, rnn_forward
+from . import compile as fastrnn_compile
 from .arguments import Array
 
 EXPECTED_BITS = 2.135948712  # the NumPy loop in float64: data/README.txt
@@ -20,6 +23,8 @@ TOLERANCES = {"float32": 1e-5, "float64": 1e-12}  # of a probability
 SEED = 77
 PROMPT = "\n\nCall me Ishmael. I "
 LONGEST = 600  # characters
+ORIGINS = {"wheel": "from the wheel", "cache": "from the cache", "compiled now": "compiled now"}
+BAR = 40  # characters
 TEMPERATURE = 0.6  # from 0.7 on every third word is none, below 0.5 no sentence ends
 
 
@@ -92,7 +97,7 @@ def show(name: str, fast: str, loop: str = "", note: str = "") -> None:
 
 def show_times(fast: float, loop: float, rounds: int, first: float) -> None:
     show(f"time, median of {rounds}", duration(fast), duration(loop), f"{loop / fast:.1f} times as fast")
-    show("first call, before that", duration(first), "", "compiles, or loads what an earlier run compiled")
+    show("first call, before that", duration(first))
 
 
 def show_difference(fast: Array, loop: Array) -> bool:
@@ -157,13 +162,24 @@ def run_notebook() -> bool:
     return good
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m fastrnn", description="Run an example, checked and timed beside plain NumPy.")
-    parser.add_argument("--seed", type=int, help=f"also write a paragraph in Ishmael's voice from this seed, such as {SEED}")
-    seed = parser.parse_args().seed
-    if seed is not None and seed < 0:
-        parser.error(f"--seed must be at least 0, got {seed}")
-    print(f"fastrnn {__version__}, numpy {np.__version__}\n")
+def show_origins() -> None:
+    """Print where the machine code came from."""
+    counts = collections.Counter(native.kept.origins.values())
+    print("Machine code: " + ", ".join(f"{count} operations {ORIGINS[origin]}" for origin, count in counts.items()) + "\n")
+
+
+def compile_all() -> None:
+    """Make all machine code that is missing, with a progress bar on a terminal."""
+    shown = sys.stdout.isatty()
+
+    def show_progress(done: int, count: int) -> None:
+        bar = "#" * (BAR * done // count)
+        print(f"\r  [{bar:<{BAR}}] {done} of {count}", end="\n" if done == count else "", flush=True)
+
+    fastrnn_compile(show_progress if shown else None)
+
+
+def run_examples(seed: int | None) -> int:
     example = load_example()
     good = run_chapter(example)
     print()
@@ -175,6 +191,22 @@ def main() -> int:
         print(f"\nWith --seed {SEED}, or any other number, the model also writes a paragraph.")
     print("\nThe results agree." if good else "\nThe results DIFFER.")
     return 0 if good else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m fastrnn", description="Run an example, checked and timed beside plain NumPy.")
+    parser.add_argument("--seed", type=int, help=f"also write a paragraph in Ishmael's voice from this seed, such as {SEED}")
+    commands = parser.add_subparsers(dest="command", metavar="[compile]")
+    commands.add_parser("compile", help="make all machine code for this machine now, so that no later process compiles")
+    arguments = parser.parse_args()
+    if arguments.seed is not None and arguments.seed < 0:
+        parser.error(f"--seed must be at least 0, got {arguments.seed}")
+    logging.basicConfig(format="  %(message)s", stream=sys.stdout)
+    native.log.setLevel(logging.INFO)
+    print(f"fastrnn {__version__}, numpy {np.__version__}", flush=True)
+    compile_all()
+    show_origins()
+    return 0 if arguments.command == "compile" else run_examples(arguments.seed)
 
 
 if __name__ == "__main__":

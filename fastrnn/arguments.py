@@ -152,8 +152,8 @@ def no_lengths(lengths: object) -> None:
 
 
 def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Array:
-    """Check lengths, and return a copy in C order."""
-    lengths = as_array("lengths", value)
+    """Check lengths, and return a copy in C order; what is checked is the copy, which no other thread changes."""
+    lengths = np.array(as_array("lengths", value))
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}")
     if lengths.shape != leading:
@@ -161,7 +161,7 @@ def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Arr
     if lengths.size and not 0 <= lengths.min() <= lengths.max() <= steps:
         position, at = place((lengths < 0) | (lengths > steps))
         raise ValueError(f"lengths must be from 0 to T={steps}, got {lengths[position]}{at}")
-    return lengths.reshape(-1).astype(np.int64)
+    return lengths.reshape(-1).astype(np.int64, copy=False)
 
 
 def check_state(name: str, value: ArrayLike, expected: tuple[int, ...], *, given: str, shape: tuple[int, ...]) -> Array:

@@ -6,6 +6,7 @@ made, and in the end all of them to its standard output, so that a call goes on 
 
 import base64
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -28,7 +29,7 @@ Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbo
 Progress = Callable[[int, int], None]
 
 # CPU seconds of operations, so that the children of one call end together; 0.1 s where none is said
-SECONDS = {"product": 1.2, "elman": 1.0, "run": 0.6, "sample": 0.4, "softmax": 0.3, "log_softmax": 0.4, "pack": 0.3, "help": 0.3}
+SECONDS = {"product": 1.2, "elman": 1.0, "run": 0.6, "sample": 0.4, "softmax": 0.3, "log_softmax": 0.4, "pack": 0.3, "assist": 0.3}
 POLL = 0.02  # seconds between two looks at a child or a lock
 STALE = 120.0  # seconds, after which a lock that another process holds is no reason to wait any longer
 SWITCH = "NUMBA_DISABLE_JIT"
@@ -49,6 +50,17 @@ def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None)
             tell(len(still))
             for wanted, content in zip(still, compiled(goal, still, directory, progress), strict=True):
                 native.load_content(wanted, content, "compiled now")
+
+
+def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
+    """Make all machine code for levels, for a wheel: each level has a directory of its own."""
+    known = {level.level: level for level in native.LEVELS}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"FASTRNN_MACHINE_CODE must name levels of {', '.join(known)}, got {name!r}")
+        own = directory / name
+        own.mkdir(parents=True)
+        compiled(known[name], native.everything(), own)
 
 
 @contextlib.contextmanager
@@ -124,6 +136,8 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
                 )
                 children.append(child)
         answers = [finish(child, tasks, progress) for child in children]
+        if progress:
+            progress(len(tasks), len(tasks))
     except OSError:  # no memory, or too many processes
         return None
     finally:
@@ -210,6 +224,8 @@ def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
     target = llvm.Target.from_triple(llvm.get_process_triple())
     reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it
     machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc=reloc, jit=True)
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(module, passes)
     return machine.emit_object(module), sorted(called | {name for name in declared if not name.startswith("llvm.")})
 
 
@@ -243,8 +259,26 @@ def child(specification: str) -> None:
     if wish["source"] != native.SOURCE:
         raise SystemExit(CHANGED)
     os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = wish["cpu"], wish["features"]
+    gc.disable()
+    leave_out_passes()
     contents = {task["symbol"]: compile_task(task, wish["cpu"], wish["features"]) for task in wish["tasks"]}
     print(json.dumps({symbol: base64.b64encode(content).decode() for symbol, content in contents.items()}))
+
+
+def leave_out_passes() -> None:
+    """Keep Numba from optimizing every function on its own and from making machine code of it: half of the time.
+
+    What an operation consists of is optimized here once, when all of it is together.
+    """
+    from numba.core import codegen
+
+    for name, library in (
+        ("_optimize_functions", codegen.CPUCodeLibrary),
+        ("_optimize_final_module", codegen.CPUCodeLibrary),
+        ("_finalize_specific", codegen.JITCodeLibrary),
+    ):
+        if hasattr(library, name):
+            setattr(library, name, lambda *_: None)
 
 
 if __name__ == "__main__":

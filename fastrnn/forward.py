@@ -2,16 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import native
 from .arguments import Array
-from .kernels.layout import HEAD_BYTES, IN_OUT, IN_X, JOB, LENGTH, LINE, TEAM, TEAM_MEMBERS
-from .packing import WORKSPACE, Network, empty_aligned
+from .kernels.layout import HEAD_BYTES, IN_OUT, IN_X, JOB, LENGTH, LINE, MATRIX, TEAM, TEAM_MEMBERS, TOGETHER
+from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import WORTH_HELP, Conversion, Demand, Piece, Plan, plan_call, side_by_side
 from .threads import pool
 
@@ -38,10 +38,6 @@ def take_space(size: int) -> Array:
 def give_back(space: Array) -> None:
     if len(space) == SPACE and len(idle) < MOST_IDLE:
         idle.append(space)
-
-
-def space_of(network: Network) -> int:
-    return HEAD_BYTES + 2 * network.buffer * network.weights.itemsize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,75 +68,98 @@ class Task:
         return self.x.shape[-2] - self.further
 
 
-def run_at_once(network: Network, x: Array, final: Array) -> Array | None:
-    """Run sequences of one recurrent layer in one kernel call, where that will do, and give the output; `final` is left holding h_n.
+class AtOnce(NamedTuple):
+    """A kernel call for data of a known shape."""
 
-    x is C-contiguous, of the layers' dtype, and of the right shape.
-    """
-    known = network.plans.get(x.shape)
-    if known is None:
-        known = plan_at_once(network, x.shape)
-        if known is None:
-            return None
-    plan, shape, call = known
-    output = np.empty(shape, x.dtype)
-    try:
-        space = idle.pop()
-    except IndexError:
-        space = take_space(SPACE)
-    call(plan, space, x, output, final)
-    idle.append(space)
-    return output
+    plan: Array
+    call: Callable[..., None]
+    dtype: np.dtype[Any]
+    output: tuple[int, ...]
+    state: tuple[int, ...]
 
 
-def plan_at_once(network: Network, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...], Callable[..., None]] | None:
-    """Prepare the kernel call for data of a shape, and keep it for the next such call."""
+def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
+    """Prepare the kernel call for data of a shape, and keep it for the next such call; None where one call won't do."""
+    small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
+    if len(shape) < 2 or shape[-1] != network.input_size or len(network.hidden_sizes) != 1 or not small or not fits_at_once(network, shape):
+        return None
+    plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
+    known = AtOnce(plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), (*shape[:-2], *network.hidden_sizes))
+    network.plans.clear()
+    network.plans[shape] = known
+    return known
+
+
+def fits_at_once(network: Network, shape: tuple[int, ...]) -> bool:
+    """Tell whether data of a shape is work for one thread and one kernel call."""
+    return 0 < math.prod(shape[:-1]) * network.work * network.dtype.itemsize < WORTH_HELP
+
+
+def job_at_once(network: Network, shape: tuple[int, ...], rows: int, **values: int) -> Array:
+    """Make all work on data of a shape one piece."""
     *leading, steps, inputs = shape
     sequences = math.prod(leading)
-    if not 0 < sequences * steps * network.work * network.weights.itemsize < WORTH_HELP or space_of(network) > SPACE:
-        return None
-    block = side_by_side(sequences, network.rows, 1)
-    plan = network.job(
-        function=native.address("begin"),
+    block = side_by_side(sequences, rows, 1)
+    return network.job(
         steps=steps,
         count=sequences,
         block=block,
-        chunk=min(steps, network.rows // block - 1),
+        chunk=min(steps, rows // block - 1),
         total=sequences,
         x_sequence=steps * inputs,
         out_sequence=steps * network.output_size,
         out_size=network.output_size,
-        buffer=network.buffer,
+        buffer=rows * network.widest,
+        **values,
     )
-    known = plan, (*leading, steps, network.output_size), native.kept.call
-    network.plans.clear()
-    network.plans[shape] = known
-    return known
+
+
+def plan_once(network: Network, shape: tuple[int, ...]) -> Array | None:
+    """Prepare a kernel call that packs layers, which were only described, and runs them over data of a shape."""
+    matrices = network.matrices[network.matrices[:, MATRIX.offsets["columns"]] > 0]
+    packed = network.work * network.dtype.itemsize
+    room = SPACE - HEAD_BYTES - network.layers.nbytes - packed - 2 * ALIGNMENT
+    rows = min(room // (2 * network.widest * network.dtype.itemsize), network.rows)
+    if not fits_at_once(network, shape) or rows < 2 * TOGETHER:
+        return None
+    job = job_at_once(network, shape, rows, function=native.address("once"), matrices=len(matrices), packed=packed)
+    return np.concatenate([job, network.layers.ravel(), matrices.ravel()])
+
+
+def run_once(plan: Array, x: Array, output: Array, states: Array, weights: Sequence[Array]) -> None:
+    """Make a prepared kernel call: pack the weights, and run over x into the output, advancing the states."""
+    space = take_space(SPACE)
+    native.kept.call(plan, space, x, output, states, *weights)
+    give_back(space)
 
 
 def run_network(network: Network, task: Task) -> None:
     """Fill the task's out from its x, and advance its states."""
     if not task.sequences or task.steps <= 0:
         return
-    source = Source(task, INT64 if task.tokens else network.weights.dtype)
+    source = Source(task, INT64 if task.tokens else network.dtype)
     gathered = task.lengths is not None and not task.tokens
     plan = plan_call(network, Demand(task.sequences, task.steps, task.sink in FEEDBACKS, task.lengths, gathered, source.conversion))
     source.allocate(plan.together)
     states, table = task.states, np.empty(3 * plan.at_once if plan.order is not None else 0, np.int64)
     if states is None:
-        states = np.empty(plan.at_once * network.hidden_sizes[0], network.weights.dtype)
+        states = np.empty(plan.at_once * network.hidden_sizes[0], network.dtype)
     job, out = job_of(network, task, plan), NOTHING if task.out is None else task.out
-    space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.weights.itemsize)
+    space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.dtype.itemsize)
     with Team(plan, len(space)) as team:
         for number, piece in enumerate(plan.pieces(), 1):
             x_at, x_sequence = source.take(piece)
             JOB.fill(job, number=number, x=x_at, x_sequence=x_sequence, **place(network, task, plan, piece))
             if piece.which is not None and piece.lengths is not None:
-                rows = table[: 3 * piece.count].reshape(3, piece.count)
-                rows[IN_X], rows[IN_OUT], rows[LENGTH] = piece.which if source.direct else np.arange(piece.count), piece.which, piece.lengths
+                rows = table[: 3 * piece.sequences].reshape(3, piece.sequences)
+                rows[IN_X], rows[IN_OUT], rows[LENGTH] = (
+                    piece.which if source.direct else np.arange(piece.sequences),
+                    piece.which,
+                    piece.lengths,
+                )
                 JOB.fill(job, table=table.ctypes.data)
             if task.states is None and piece.start == 0:
-                begin_states(states[: piece.count * network.hidden_sizes[0]], task, piece)
+                begin_states(states[: piece.sequences * network.hidden_sizes[0]], task, piece)
             team.run(network, job, space, source.data, out, states)
     give_back(space)
 
@@ -158,7 +177,7 @@ def job_of(network: Network, task: Task, plan: Plan) -> Array:
         "meet": "meet" if shared and plan.by_steps else "",
         "share": "share" if shared and plan.by_steps else "",
     }
-    addresses = native.addresses([name for name in operations.values() if name] + (["help"] if shared else []), network.weights.dtype.name)
+    addresses = native.addresses([name for name in operations.values() if name] + (["assist"] if shared else []), network.dtype.name)
     size = 1 if task.sink == "score" else network.output_size
     return network.job(
         **{field: addresses[name] for field, name in operations.items() if name},
@@ -174,14 +193,14 @@ def place(network: Network, task: Task, plan: Plan, piece: Piece) -> dict[str, i
     size, kept = 1 if task.sink == "score" else network.output_size, task.states is not None
     out = piece.start * size + (0 if kept else piece.first * task.steps * size)
     return {
-        "count": piece.count,
+        "count": piece.sequences,
         "steps": piece.span,
         "block": piece.block,
         "chunk": 1 if task.sink in FEEDBACKS else min(piece.span, plan.rows // piece.block - 1),
         "first": piece.first if kept else 0,
-        "total": plan.sequences if kept else piece.count,
+        "total": plan.sequences if kept else piece.sequences,
         "begun": piece.start,
-        "out": out * network.weights.itemsize,
+        "out": out * network.dtype.itemsize,
     }
 
 
@@ -189,7 +208,7 @@ def begin_states(states: Array, task: Task, piece: Piece) -> None:
     """Start states that are not kept from h0, or from zeros."""
     states[...] = 0
     if task.h0 is not None:
-        convert(task.h0, range(piece.first, piece.first + piece.count), (slice(None),), states)
+        convert(task.h0, range(piece.first, piece.first + piece.sequences), (slice(None),), states)
 
 
 class Source:
@@ -213,7 +232,7 @@ class Source:
             first = 0 if piece.which is not None else piece.first
             return (first * given + piece.start) * self.size, given * inputs
         steps = slice(piece.start, piece.start + piece.span + self.further)
-        which = range(piece.first, piece.first + piece.count) if piece.which is None else piece.which
+        which = range(piece.first, piece.first + piece.sequences) if piece.which is None else piece.which
         convert(self.x, which, (steps, slice(None)), self.data)
         return 0, (piece.span + self.further) * inputs
 
@@ -243,7 +262,8 @@ class Team:
     """The threads that work on a call: the one that calls, and helpers, which are asked for at the first piece."""
 
     def __init__(self, plan: Plan, space: int) -> None:
-        self.helpers, self.space, self.asked = plan.helpers, space, None
+        self.helpers, self.space = plan.helpers, space
+        self.asked: Callable[[], None] | None = None
         if plan.helpers:
             self.words = empty_aligned(TEAM_MEMBERS + (plan.helpers + 1) * LINE, np.int64)
             self.words[...] = 0
@@ -271,5 +291,5 @@ class Team:
 def help_team(team: Array, size: int, rung: int) -> None:
     """Work on every piece of a call that another thread leads."""
     space = take_space(size)
-    native.kept.call(np.array([native.address("help")]), space, team, np.array([rung]))
+    native.kept.call(np.array([native.address("assist")]), space, team, np.array([rung]))
     give_back(space)

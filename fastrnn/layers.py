@@ -65,7 +65,64 @@ def rebuild(kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> 
     return kind(*arguments, **options)
 
 
-class RNN(Frozen):
+class Recurrent(Frozen):
+    """What recurrent layers whose state is their output have in common."""
+
+    input_size: int
+    hidden_size: int
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        h0: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        return_sequences: bool = True,
+        out: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Run the layer.
+
+        Parameters
+        ----------
+        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
+            Floating or boolean; converted to the layer's dtype. Integers are tokens: each stands for its one-hot vector.
+        h0 : array_like of shape (..., hidden_size), optional
+            The state before the first step; zeros where not given. Not broadcast.
+        lengths : array_like of int of shape (...), optional
+            Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+        return_sequences : bool
+            Whether to return every step's output, or the last step's alone, without memory for the others.
+        out : ndarray of the output's shape, optional
+            Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or h0.
+
+        Returns
+        -------
+        output : ndarray of shape (..., T, hidden_size)
+            The state after each step, zero past a sequence's end; without return_sequences (..., hidden_size), the state
+            after a sequence's last step, zero where it has none.
+        h_n : ndarray of shape (..., hidden_size)
+            The state after the last step; h0 where there is none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape, tokens that are no column of weight_ih, and lengths beyond T.
+        """
+        network = self._network or self._packed()
+        if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
+            return done
+        data, tokens = check_data("x", x, self.input_size, lengths)
+        output, (h_n,) = call(network, data, [("h0", h0)], out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
+        return output, h_n
+
+    def _named(self, state: Any) -> list[tuple[str, Any]]:
+        return [("state", state)]
+
+    def _returned(self, states: tuple[Array, ...]) -> Any:
+        return states[0]
+
+
+class RNN(Recurrent):
     """Run an Elman layer over whole sequences: s_t = f(weight_ih x_t + weight_hh s_{t-1} + bias).
 
     Parameters
@@ -139,56 +196,6 @@ class RNN(Frozen):
             dtype=weights[0].dtype,
             _network=None,
         )
-
-    def __call__(
-        self,
-        x: ArrayLike,
-        h0: ArrayLike | None = None,
-        *,
-        lengths: ArrayLike | None = None,
-        return_sequences: bool = True,
-        out: Array | None = None,
-    ) -> tuple[Array, Array]:
-        """Run the layer.
-
-        Parameters
-        ----------
-        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
-            Floating or boolean; converted to the layer's dtype. Integers are tokens: each stands for its one-hot vector.
-        h0 : array_like of shape (..., hidden_size), optional
-            The state before the first step; zeros where not given. Not broadcast.
-        lengths : array_like of int of shape (...), optional
-            Steps of each sequence, in any order; T where not given. What lies beyond is not read.
-        return_sequences : bool
-            Whether to return every step's output, or the last step's alone, without memory for the others.
-        out : ndarray of the output's shape, optional
-            Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or h0.
-
-        Returns
-        -------
-        output : ndarray of shape (..., T, hidden_size)
-            The state after each step, zero past a sequence's end; without return_sequences (..., hidden_size), the state
-            after a sequence's last step, zero where it has none.
-        h_n : ndarray of shape (..., hidden_size)
-            The state after the last step; h0 where there is none.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For arguments of another dtype or shape, tokens that are no column of weight_ih, and lengths beyond T.
-        """
-        network, states = self._packed(), [("h0", h0)]
-        if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
-            return done
-        data, tokens = check_data("x", x, self.input_size, lengths)
-        output, (h_n,) = call(network, data, states, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
-        return output, h_n
-
-    def _named(self, state: Any) -> list[tuple[str, Any]]:
-        return [("state", state)]
-
-    def _returned(self, states: tuple[Array, ...]) -> Any:
-        return states[0]
 
     def _parts(self) -> list[Part]:
         return [Part("elman", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity)]
@@ -333,7 +340,7 @@ class Sequential(Frozen):
     dtype: np.dtype[Any]
 
     def __init__(self, *layers: RNN | Dense) -> None:
-        check_layers(layers, (RNN, Dense))
+        check_layers(layers, (Recurrent, Dense))
         self._set(
             layers=layers,
             input_size=layers[0].input_size,
@@ -380,7 +387,7 @@ class Sequential(Frozen):
         TypeError, ValueError
             For arguments of another dtype or shape, tokens that are no column of the first weights, and lengths beyond T.
         """
-        network, only = self._packed(), state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
+        network, only = self._network or self._packed(), state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
         if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
             return done[0], done[1:]
         data, tokens = check_data("x", x, self.input_size, lengths)

@@ -20,7 +20,7 @@ import os
 import pathlib
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import llvmlite
@@ -28,7 +28,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import platformdirs
 
-from .kernels.layout import KERNELS, MACHINE, OPERATIONS, Shape, shape_of
+from .kernels.layout import ARM, KERNELS, MACHINE, OPERATIONS, Shape, shape_of
 
 log = logging.getLogger("fastrnn")
 
@@ -50,13 +50,13 @@ class Target(NamedTuple):
     level: str = ""
 
 
-V3 = "+64bit,+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+cx16,+sahf,+popcnt,+sse3,+sse4.1,+sse4.2,+ssse3,"
-V3 += "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+xsave"
-LEVELS = (  # the best first
-    Target("x86-64-v4", V3 + ",+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl,+evex512", "x86-64-v4"),
-    Target("x86-64-v3", V3, "x86-64-v3"),
-    Target("generic", "+neon", "generic"),
-)
+V3 = "+64bit,+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+cx16,+sahf,+popcnt,+sse3,+sse4.1,+sse4.2,+ssse3"
+V3 += ",+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+xsave"
+V4 = V3 + ",+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
+# As in the psABI of x86-64; the best first.
+LEVELS = [Target("generic", "+neon", "generic")]
+if MACHINE not in ARM:
+    LEVELS = [Target("x86-64-v4", V4, "x86-64-v4"), Target("x86-64-v3", V3, "x86-64-v3")]
 
 
 class Kept:
@@ -67,7 +67,7 @@ class Kept:
         self.addresses: dict[Wanted, int] = {}
         self.engines: list[Any] = []
         self.locked = False  # whether this process holds the lock to compile
-        self.told = False
+        self.told = False  # whether this process has logged that it compiles
         self.origins: dict[Wanted, str] = {}
         self.call: Any = None
 
@@ -83,14 +83,19 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
-    """Give the addresses of operations' machine code for a dtype; compile together what isn't found of it."""
-    wanted = {operation: (operation, dtype if OPERATIONS[operation][1] else "") for operation in operations}
-    missing = [one for one in wanted.values() if one not in kept.addresses and not load(one)]
+def provide(wanted: Iterable[Wanted], progress: Callable[[int, int], None] | None = None) -> None:
+    """Load operations, and compile together what isn't found of them."""
+    missing = [one for one in wanted if one not in kept.addresses and not load(one)]
     if missing:
         compiling = imported(f"{__package__}.compiling")
         with kept.compiling:
-            compiling.compile_missing([one for one in missing if one not in kept.addresses])
+            compiling.compile_missing([one for one in missing if one not in kept.addresses], progress)
+
+
+def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
+    """Give the addresses of operations' machine code for a dtype, compiled where it isn't there."""
+    wanted = {operation: (operation, dtype if OPERATIONS[operation][1] else "") for operation in operations}
+    provide(wanted.values())
     return {operation: kept.addresses[one] for operation, one in wanted.items()}
 
 
@@ -105,6 +110,35 @@ def imported(module: str) -> Any:
 
 def address(operation: str, dtype: str = "") -> int:
     return addresses([operation], dtype)[operation]
+
+
+def everything() -> list[Wanted]:
+    """List all operations, in both dtypes where they have one."""
+    return [(operation, dtype) for operation, (_, typed) in OPERATIONS.items() for dtype in (DTYPES if typed else ("",))]
+
+
+def compile(progress: Callable[[int, int], None] | None = None) -> None:
+    """Make all machine code that is missing for this machine, and keep it for later processes.
+
+    For container images, and for clusters before their workers start: afterwards no process compiles. `python -m fastrnn compile` does
+    the same and shows how far it is.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called now and then with how many operations are done and how many there are to compile.
+
+    Raises
+    ------
+    RuntimeError
+        Where NUMBA_DISABLE_JIT is set and something must be compiled.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> fastrnn.compile()
+    """
+    provide(everything(), progress)
 
 
 def load(wanted: Wanted) -> bool:
@@ -202,7 +236,7 @@ def target() -> Target:
     """Choose what to load and compile for: the best level that the package brings machine code for and the machine has, or the machine."""
     has = set(host().features.split(","))
     for level in LEVELS:
-        if set(level.features.split(",")) - {"+64bit", "+evex512"} <= has and (WHEEL / level.level).is_dir():
+        if set(level.features.split(",")) <= has and (WHEEL / level.level).is_dir():
             return level
     return host()
 

@@ -9,20 +9,7 @@ from numpy.typing import DTypeLike
 
 from . import native
 from .arguments import Array
-from .kernels.layout import BLOCK, JOB, LAYER, MATRIX, WORTH_SHARING, Shape, first_half
-
-
-class Cell(NamedTuple):
-    """What a recurrent layer needs of the engine. A new cell is a row here, a file of kernels, a class of layers, and a reference loop."""
-
-    operation: str  # that takes its steps
-    gates: int  # matrices stacked in weight_ih and weight_hh: parts of a row that are projected
-    parts: int  # of a row, each as wide as the packed output: the gates, and what a step needs room for
-    kept: int  # parts that are the state when a step is over, the output first
-    phases: int  # of a step: each needs the whole row of the one before, not only its own columns
-
-
-CELLS = {"elman": Cell("elman", gates=1, parts=1, kept=1, phases=1)}
+from .kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, WORTH_SHARING, Cell, first_half
 
 # A Dense layer's activations that are operations on whole rows; any other is one on elements, "identity" none.
 ROW_ACTIVATIONS = ("softmax", "log_softmax")
@@ -33,6 +20,7 @@ FEWEST_ROWS = 16  # of a layer whose rows are long, so that tiles are full, as f
 WIDEST_WORKSPACE = 1 << 23
 PACKED = 1 << 22  # elements packed in a kernel call
 WHOLE_PANELS = 256  # columns: a multiple of every panel's
+FIRST_ADDRESS = LAYER.offsets["weight"]  # of a layer's record, whose last fields are addresses of weights
 
 
 class Part(NamedTuple):
@@ -48,7 +36,7 @@ class Part(NamedTuple):
 
     @property
     def cell(self) -> Cell:
-        return CELLS.get(self.kind, Cell("", gates=1, parts=1, kept=0, phases=0))
+        return CELLS.get(self.kind, DENSE)
 
     @property
     def output_size(self) -> int:
@@ -56,16 +44,18 @@ class Part(NamedTuple):
 
     def operations(self) -> list[str]:
         """Name what a call of this layer needs."""
-        functions = [name for name in (self.activation, self.recurrent_activation) if name not in (None, "identity")]
-        return ["product", "project", *filter(None, [self.cell.operation]), *map(str, functions)]
+        names = "product", "project", self.kind if self.kind in CELLS else None, self.activation, self.recurrent_activation
+        return [name for name in names if name and name != "identity"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Layers packed."""
+    """Layers as the engine sees them. Until `packed`, their addresses of weights count from 0."""
 
     layers: Array  # a record each
-    weights: Array
+    matrices: Array  # a record each of what is to be packed: of every layer weight_ih, weight_hh, bias and bias_hh
+    weights: Array | None
+    dtype: np.dtype[Any]
     input_size: int
     output_size: int
     hidden_sizes: tuple[int, ...]  # of the recurrent layers
@@ -73,8 +63,8 @@ class Network:
     activation: str | None  # of the last layer
     widest: int  # elements of a row
     rows: int  # of a layer in a workspace
-    work: int  # multiplications a step
-    shared_work: int  # those that threads can share in
+    work: int  # multiplications a step, and elements of the packed weights
+    shared_work: int  # multiplications that threads can share in
     plans: dict[Any, Any] = dataclasses.field(default_factory=dict)  # the last call's, ready for another of its shape
 
     @property
@@ -89,7 +79,7 @@ class Network:
     def finished_by(self, activation: str) -> "Network":
         """Give the same layers with another activation of the last."""
         layers = self.layers.copy()
-        LAYER.fill(layers[-1], finish=native.address(activation, self.weights.dtype.name) if activation != "identity" else 0, activation=0)
+        LAYER.fill(layers[-1], finish=native.address(activation, self.dtype.name) if activation != "identity" else 0, activation=0)
         return dataclasses.replace(self, layers=layers, plans={})
 
     def job(self, **values: int) -> Array:
@@ -98,7 +88,7 @@ class Network:
             run=native.address("run"),
             layers=self.layers.ctypes.data,
             depth=len(self.layers),
-            itemsize=self.weights.itemsize,
+            itemsize=self.dtype.itemsize,
             **values,
         )
 
@@ -117,21 +107,38 @@ def rows_that_fit(width: int, itemsize: int) -> int:
 
 
 def pack_network(parts: Sequence[Part]) -> Network:
+    """Pack layers of one dtype."""
+    network = network_of(parts)
+    weights = empty_aligned(network.work, network.dtype)
+    given = [array for part in parts for array in (part.weight_ih, part.weight_hh, part.bias, part.bias_hh)]
+    for record, array in zip(network.matrices, given, strict=True):
+        pack(record, array, weights)
+    layers = network.layers.copy()
+    layers[:, FIRST_ADDRESS:] += weights.ctypes.data
+    return dataclasses.replace(network, layers=layers, weights=weights)
+
+
+def network_of(parts: Sequence[Part]) -> Network:
+    """Describe layers by their sizes alone, and have their operations ready."""
     dtype = parts[0].weight_ih.dtype
-    native.addresses(["call", "begin", "run", "pack", *(operation for part in parts for operation in part.operations())], dtype.name)
-    shape = native.shape()
-    columns = [shape.padded(part.output_size, dtype.itemsize) for part in parts]
-    sizes = [packed_sizes(part, width) for part, width in zip(parts, columns, strict=True)]
-    weights, layers, at = empty_aligned(sum(map(sum, sizes)), dtype), np.zeros((len(parts), LAYER.words), np.int64), 0
-    for part, width, own, record in zip(parts, columns, sizes, layers, strict=True):
-        pack_layer(part, width, weights[at : at + sum(own)], own)
-        describe(part, width, weights.ctypes.data + at * dtype.itemsize, own, record)
-        at += sum(own)
-    unshared = sum(own[1] for part, own in zip(parts, sizes, strict=True) if part.weight_hh is not None and own[1] < WORTH_SHARING)
+    operations = ["call", "begin", "run", "pack", *(operation for part in parts for operation in part.operations())]
+    addresses = native.addresses(operations, dtype.name) | {None: 0, "identity": 0}
+    layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), np.zeros((4 * len(parts), MATRIX.words), np.int64)
+    work = unshared = 0
+    for i, part in enumerate(parts):
+        columns = native.shape().padded(part.output_size, dtype.itemsize)
+        sizes = describe_matrices(part, columns, work, matrices[4 * i : 4 * i + 4])
+        starts = [(work + sum(sizes[:k])) * dtype.itemsize for k in range(4)]
+        describe(part, columns, addresses, layers[i])
+        LAYER.fill(layers[i], weight=starts[0], weight_hh=starts[1], bias=starts[2], bias_hh=starts[3])
+        work += sum(sizes)
+        unshared += sizes[1] if sizes[1] < WORTH_SHARING else 0
     widest = int(layers[:, LAYER.offsets["stride"]].max())
     return Network(
         layers=layers,
-        weights=weights,
+        matrices=matrices,
+        weights=None,
+        dtype=dtype,
         input_size=parts[0].weight_ih.shape[1],
         output_size=parts[-1].output_size,
         hidden_sizes=tuple([part.output_size for part in parts if part.weight_hh is not None]),
@@ -139,75 +146,72 @@ def pack_network(parts: Sequence[Part]) -> Network:
         activation=parts[-1].activation,
         widest=widest,
         rows=rows_that_fit(widest, dtype.itemsize),
-        work=len(weights),
-        shared_work=len(weights) - unshared,
+        work=work,
+        shared_work=work - unshared,
     )
 
 
-def packed_sizes(part: Part, columns: int) -> list[int]:
-    """Count the elements of weight_ih, weight_hh, bias and bias_hh when they are packed."""
-    wide = part.cell.gates * columns
-    states = 0 if part.weight_hh is None else part.weight_hh.shape[1]
-    return [wide * part.weight_ih.shape[1], wide * states, wide, 0 if part.bias_hh is None else wide]
-
-
-def pack_layer(part: Part, columns: int, packed: Array, sizes: Sequence[int]) -> None:
-    gates, at = part.cell.gates, np.cumsum([0, *sizes])
-    for matrix, start in ((part.weight_ih, at[0]), (part.weight_hh, at[1])):
-        if matrix is not None:
-            for gate, own in enumerate(np.split(matrix, gates)):
-                pack(own, columns, packed[start + gate * columns * own.shape[1] :])
-    for bias, start in ((part.bias, at[2]), (part.bias_hh, at[3])):
-        own = packed[start : start + gates * columns].reshape(-1, columns)
-        own[...] = 0
-        if bias is not None:
-            own[:, : part.output_size] = bias.reshape(gates, -1)
-
-
-def pack(matrix: Array, columns: int, packed: Array) -> None:
-    """Pack a matrix (O, K) into panels, in kernel calls of bounded work."""
-    contiguous = matrix if matrix.flags.carray else matrix.copy()
-    outputs, size = matrix.shape
-    piece = max(1, PACKED // (size * WHOLE_PANELS)) * WHOLE_PANELS
-    for column in range(0, columns, piece):
-        record = MATRIX.filled(
-            function=native.address("pack", matrix.dtype.name),
+def describe_matrices(part: Part, columns: int, start: int, records: Array) -> list[int]:
+    """Fill in the records of a layer's matrices, packed one after the other from `start` on; give their packed sizes."""
+    gates, outputs, sizes = part.cell.gates, part.output_size, []
+    given = (
+        (part.weight_ih, True),
+        (part.weight_hh, part.weight_hh is not None),
+        (part.bias, True),
+        (part.bias_hh, part.bias_hh is not None),
+    )
+    for record, (matrix, wanted) in zip(records, given, strict=True):
+        size = 1 if matrix is None or matrix.ndim == 1 else matrix.shape[1]
+        sizes.append(gates * columns * size if wanted else 0)
+        MATRIX.fill(
+            record,
+            function=native.address("pack", part.weight_ih.dtype.name),
             size=size,
             row_stride=size,
-            outputs=outputs - column,
-            columns=min(piece, columns - column),
+            outputs=0 if matrix is None else outputs,  # no bias is one of zeros
+            columns=columns if wanted else 0,
+            gates=gates,
+            start=start + sum(sizes[:-1]),
         )
-        native.call(record, contiguous[column:], packed[column * size :])
+    return sizes
 
 
-def describe(part: Part, columns: int, address: int, sizes: Sequence[int], record: Array) -> None:
-    """Fill in a layer's record; its packed weights start at the address."""
-    dtype, cell, size = part.weight_ih.dtype, part.cell, part.output_size
-
-    def operation(name: str | None) -> int:
-        return native.address(name, dtype.name) if name and name != "identity" else 0
-
-    by_rows = part.activation in ROW_ACTIVATIONS
-    width = cell.parts * columns
-    at = [address + int(end) * dtype.itemsize for end in np.cumsum([0, *sizes])]
+def describe(part: Part, columns: int, addresses: dict[str | None, int], record: Array) -> None:
+    """Fill in all of a layer's record but where its weights are."""
+    cell, width, by_rows = part.cell, part.cell.parts * columns, part.activation in ROW_ACTIVATIONS
     LAYER.fill(
         record,
-        feed=operation("project"),
-        product=operation("product"),
-        recur=operation(cell.operation),
-        finish=operation(part.activation) if by_rows else 0,
-        activation=0 if by_rows else operation(part.activation),
-        recurrent_activation=operation(part.recurrent_activation),
+        feed=addresses["project"],
+        product=addresses["product"],
+        recur=addresses[part.kind] if part.kind in CELLS else 0,
+        finish=addresses[part.activation] if by_rows else 0,
+        activation=0 if by_rows else addresses[part.activation],
+        recurrent_activation=addresses[part.recurrent_activation],
         input_size=part.weight_ih.shape[1],
-        output_size=size,
+        output_size=part.output_size,
         columns=columns,
         stride=width + (-width % BLOCK if by_rows else 0),
         gates=cell.gates,
         kept=cell.kept,
         phases=cell.phases,
-        half=first_half(size, dtype.itemsize),
-        weight=at[0],
-        weight_hh=at[1] if part.weight_hh is not None else at[0],
-        bias=at[2],
-        bias_hh=at[3],
+        half=first_half(part.output_size, part.weight_ih.itemsize),
     )
+
+
+def pack(record: Array, matrix: Array | None, weights: Array) -> None:
+    """Pack a matrix (gates of O rows, K) into panels, in kernel calls of bounded work."""
+    field = MATRIX.offsets
+    columns, size, outputs, gates, start = (int(record[field[name]]) for name in ("columns", "size", "outputs", "gates", "start"))
+    if not columns:
+        return
+    given = weights if matrix is None else matrix if matrix.flags.carray else matrix.copy()
+    if gates * columns * size <= PACKED:
+        native.call(record, given, weights)
+        return
+    piece = max(1, PACKED // (size * WHOLE_PANELS)) * WHOLE_PANELS
+    for gate in range(gates):
+        for column in range(0, columns, piece):
+            part = record.copy()
+            own = {"outputs": max(outputs - column, 0), "columns": min(piece, columns - column), "gates": 1}
+            MATRIX.fill(part, start=start + (gate * columns + column) * size, **own)
+            native.call(part, given[gate * outputs + column :], weights)

@@ -28,7 +28,7 @@ class Piece(NamedTuple):
     """Some steps of some sequences: one kernel call."""
 
     first: int
-    count: int
+    sequences: int
     start: int
     span: int
     block: int  # sequences side by side
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
             while (start := start + span) < self.steps:
                 span = min(self.length if first or start else self.warm_up, self.steps - start)
                 piece = self.piece(first, count, start, span)
-                if piece.count:
+                if piece.sequences:
                     yield piece
 
     def piece(self, first: int, count: int, start: int, span: int) -> Piece:
@@ -103,7 +103,7 @@ class Demand(NamedTuple):
 
 def plan_call(network: Network, demand: Demand) -> Plan:
     helpers, by_steps = division(network, demand.sequences, demand.steps, fed_back=demand.fed_back)
-    width, rows, itemsize = network.widest, network.rows, network.weights.itemsize
+    width, rows, itemsize = network.widest, network.rows, network.dtype.itemsize
     if demand.gathered and network.input_size > width:
         width, rows = network.input_size, rows_that_fit(network.input_size, itemsize)
     threads = 1 if by_steps else helpers + 1
@@ -126,7 +126,7 @@ def plan_call(network: Network, demand: Demand) -> Plan:
 
 def division(network: Network, sequences: int, steps: int, *, fed_back: bool) -> tuple[int, bool]:
     """Tell how many threads are to help, and whether they share in every step or take sequences in turn."""
-    itemsize = network.weights.itemsize
+    itemsize = network.dtype.itemsize
     worth = sequences * steps * network.work * itemsize // WORTH_HELP
     if not worth:
         return 0, False

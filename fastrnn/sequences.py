@@ -212,7 +212,7 @@ def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, length
     leading, steps = data.shape[:-2], data.shape[-2]
     flat, _, _ = start_states(network, model._named(state), leading, given="tokens", shape=data.shape[:-1])
     valid = None if lengths is None else np.maximum(check_lengths(lengths, leading, steps) - 1, 0)
-    terms = np.zeros((*leading, max(steps - 1, 0)), network.weights.dtype)
+    terms = np.zeros((*leading, max(steps - 1, 0)), network.dtype)
     task = Task(data, flat, terms, tokens=True, lengths=valid, further=1, sink="score")
     run_network(network.finished_by("log_softmax"), task)
     if per_step:
@@ -285,9 +285,9 @@ def generate(
     leading = first.shape[:-1]
     flat, views, _ = start_states(network, model._named(state), leading, given="start", shape=np.shape(start))
     tokens = feedback != "output"
-    data = np.zeros((*leading, steps + 1, first.shape[-1]), INT64 if tokens else network.weights.dtype)
+    data = np.zeros((*leading, steps + 1, first.shape[-1]), INT64 if tokens else network.dtype)
     assign(data[..., 0, :], first)
-    limits = np.finfo(network.weights.dtype)  # beyond which the kernel would see zero or infinity
+    limits = np.finfo(network.dtype)  # beyond which the kernel would see zero or infinity
     temperature = min(max(temperature, float(limits.tiny)), float(limits.max))
     uniforms = np.empty(0)
     if feedback == "sample":

@@ -38,9 +38,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import native
 from .arguments import Array, check_batch, check_data, check_out, check_step, no_lengths
 from .calls import start_states
-from . import native
 from .forward import Task, run_network
 from .kernels.layout import HEAD_BYTES, JOB
 from .packing import FEWEST_ROWS, Network, empty_aligned
@@ -82,7 +82,7 @@ class Stream:
 
     def __init__(self, model: Model, state: Any = None) -> None:
         self._model, self._network = model, model._packed()
-        self._dtype, self._token = self._network.weights.dtype, np.zeros(1, np.int64)
+        self._dtype, self._token = self._network.dtype, np.zeros(1, np.int64)
         self._buffer = FEWEST_ROWS * self._network.widest
         self._space = empty_aligned(HEAD_BYTES + 2 * self._buffer * self._dtype.itemsize, np.uint8)
         self._leading: tuple[int, ...] | None = None
@@ -127,7 +127,8 @@ class Stream:
             buffer=self._buffer,
         )
         small = 0 < sequences * network.work <= WORK
-        self._flat, self._views, self._plan, self._call, self._of_tokens = flat, views, plan, native.kept.call, None
+        self._flat, self._views, self._plan, self._call = flat, views, plan, native.kept.call
+        self._of_tokens: Array | None = None
         self._token_fits, self._result = not leading and small, (*leading, network.output_size)
         self._leading, self._vector = leading, (*leading, network.input_size) if small else None
 

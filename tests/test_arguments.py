@@ -321,6 +321,21 @@ ERRORS = {
         TypeError,
         "x must not be a masked array; pass x.filled(value)",
     ),
+    "masked h0": (
+        lambda: RNN_2_3(X, np.ma.masked_less(H0, 0)),
+        TypeError,
+        "h0 must not be a masked array; pass h0.filled(value)",
+    ),
+    "masked state": (
+        lambda: MODEL(X, np.ma.masked_less(H0, 0)),
+        TypeError,
+        "state must not be a masked array; pass state.filled(value)",
+    ),
+    "out over h0 of rnn_forward": (
+        lambda: rnn_forward(X[0], ones(3, 2), ones(3, 3), ones(4, 3), ones(3), h0=SHARED[27:30], out=SHARED[:28].reshape(7, 4)),
+        ValueError,
+        "out must share no memory with h0, got an overlapping array; pass h0.copy()",
+    ),
     "out over a weight": (
         lambda: (lambda V: rnn_forward(ones(3, 2), ones(3, 2), ones(3, 3), V, ones(3), out=V))(ones(3, 3)),
         ValueError,
@@ -594,6 +609,21 @@ ERRORS = {
         ValueError,
         "x_t must hold integers from 0 to 1 for a vocabulary of 2, got 2 at position (2,)",
     ),
+    "token of a first step": (
+        lambda: RNN_2_3.stream().step(2),
+        ValueError,
+        "x_t must hold integers from 0 to 1 for a vocabulary of 2, got 2",
+    ),
+    "token of a later step": (
+        lambda: RNN_2_3.stream(ones(3)).step(2),
+        ValueError,
+        "x_t must hold integers from 0 to 1 for a vocabulary of 2, got 2",
+    ),
+    "negative token of a later step": (
+        lambda: RNN_2_3.stream(ones(3)).step(-1),
+        ValueError,
+        "x_t must hold integers from 0 to 1 for a vocabulary of 2, got -1",
+    ),
     "chunk of another size": (
         lambda: MODEL.stream()(ones(3, 5, 4)),
         ValueError,
@@ -603,6 +633,31 @@ ERRORS = {
         lambda: RNN_2_3.stream().step(ones(2), out=ones(1, 3)),
         ValueError,
         "out must have shape (3,), got (1, 3)",
+    ),
+    "out of a later step": (
+        lambda: RNN_2_3.stream(ones(3)).step(ones(2), out=ones(1, 3)),
+        ValueError,
+        "out must have shape (3,), got (1, 3)",
+    ),
+    "out of another dtype in a step": (
+        lambda: RNN_2_3.stream(ones(3)).step(ones(2), out=ones(3, dtype=SINGLE)),
+        TypeError,
+        "out must have dtype float64, the weights' dtype in native byte order, got float32",
+    ),
+    "out not contiguous in a step": (
+        lambda: RNN_2_3.stream(ones(3)).step(ones(2), out=ones(6)[::2]),
+        ValueError,
+        "out must be C-contiguous, got an array that is not",
+    ),
+    "out read-only in a step": (
+        lambda: RNN_2_3.stream(ones(3)).step(ones(2), out=frozen(ones(3))),
+        ValueError,
+        "out must be writable, got an array that is not",
+    ),
+    "out over the vector of a step": (
+        lambda: RNN_2_3.stream(ones(3)).step(SHARED[:2], out=SHARED[1:4]),
+        ValueError,
+        "out must share no memory with x_t, got an overlapping array; pass x_t.copy()",
     ),
     "state of another batch in a stream": (
         lambda: setattr(streamed(RNN_2_3, X), "state", ones(2, 3)),
@@ -763,15 +818,14 @@ def test_weights_are_copied():
 
 
 def test_weights_are_read_only():
-    """A layer's weights, those of its copies too, can be read and not written."""
-    for rnn in (RNN(ones(3, 2), ones(3, 3), ones(3)), copy.deepcopy(RNN(ones(3, 2), ones(3, 3), ones(3)))):
-        for weight in (rnn.weight_ih, rnn.weight_hh, rnn.bias):
+    """A layer's weights, those of its copies too, can be read and not written, nor made writable."""
+    rnn, dense = RNN(ones(3, 2), ones(3, 3), ones(3)), Dense(ones(3, 2), ones(3))
+    for layer in (rnn, dense, *(duplicate(layer) for duplicate in DUPLICATES.values() for layer in (rnn, dense))):
+        for weight in (layer.weight_ih, layer.weight_hh, layer.bias) if isinstance(layer, RNN) else (layer.weight, layer.bias):
             with pytest.raises(ValueError, match="read-only"):
                 weight[...] = 0
-    dense = Dense(ones(3, 2), ones(3))
-    for weight in (dense.weight, dense.bias):
-        with pytest.raises(ValueError, match="read-only"):
-            weight[...] = 0
+            with pytest.raises(ValueError, match="cannot set WRITEABLE flag to True"):
+                weight.flags.writeable = True
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

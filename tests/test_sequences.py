@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import fastrnn
 
 from .cases import CASES, DTYPES, MODEL, Case, assert_same_bits, assert_same_results, run
-from .process import PACKAGE
+from .process import PACKAGE, python
 from .situations import TELLERS, TIMED, assert_equals_reference, exact, often, one_hot, situations
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -147,6 +147,60 @@ def test_batches_of_many_pieces(dtype, given_dtype):
     assert_same_results(model(x, states, lengths=lengths, return_sequences=False), (last_valid(full, lengths), (expected,)))
 
 
+@often
+@given(situations(TIMED), st.sampled_from([-1, 2**62, -(2**62)]), st.booleans())
+def test_tokens_past_the_ends_may_be_out_of_range(s, wrong, return_sequences):
+    """What lies past the ends, be it no token at all, is accepted and changes no bit."""
+    options = {"lengths": s.lengths, "return_sequences": return_sequences}
+    tokens = np.where(np.arange(s.steps) < s.lengths[..., None], s.tokens, wrong)
+    assert_same_results(run(s.model, tokens, s.states, **options), run(s.model, s.tokens, s.states, **options))
+
+
+CHANGED = """
+import contextlib, threading
+import numpy as np
+import fastrnn
+
+class Writes:
+    "An array-like that writes tokens when it is read."
+
+    def __init__(self, value):
+        self.value = value
+
+    def __array__(self, dtype=None, copy=None):
+        tokens[...] = wrong
+        return self.value
+
+def later(seconds):
+    timer = threading.Timer(seconds, Writes(0).__array__)
+    timer.start()
+    return timer
+
+weights = [np.random.default_rng(0).uniform(-0.1, 0.1, shape).astype(np.float32) for shape in ((64, 30), (64, 64), (30, 64))]
+model = fastrnn.Sequential(fastrnn.RNN(*weights[:2]), fastrnn.Dense(weights[2], activation="softmax"))
+model(np.zeros((2, 2), int)), fastrnn.log_likelihood(model, np.zeros((2, 2), int), lengths=[1, 2])  # compile
+for wrong in (2**40, -(2**40)):
+    tokens = np.zeros((2, {steps}), int)
+    with contextlib.suppress(ValueError):
+        {call}
+    assert (tokens == wrong).all()
+"""
+CHANGES = {
+    "a state": (500, "assert np.isfinite(model(tokens, Writes(np.zeros((2, 64))))[0]).all()"),
+    "lengths": (500, "assert np.isfinite(model(tokens, lengths=Writes(np.array([500, 3])))[0]).all()"),
+    "a state, scored": (500, "assert np.isfinite(fastrnn.log_likelihood(model, tokens, Writes(np.zeros((2, 64))))).all()"),
+    "a state, alone": (500, "assert np.isfinite(model.layers[0](tokens, Writes(np.zeros((2, 64))), return_sequences=False)[0]).all()"),
+    "a thread": (1_000_000, "timer = later(0.03); model(tokens, return_sequences=False); assert timer.finished.is_set()"),
+    "a thread, scored": (1_000_000, "timer = later(0.03); fastrnn.log_likelihood(model, tokens); assert timer.finished.is_set()"),
+}
+
+
+@pytest.mark.parametrize(("steps", "call"), CHANGES.values(), ids=CHANGES)
+def test_tokens_that_change_after_they_were_checked(steps, call):
+    """Tokens that an argument's __array__ or a thread makes wrong, after they were found right, are never read out of bounds."""
+    python(CHANGED.format(steps=steps, call=call))
+
+
 @every_dtype
 def test_long_lengths(dtype):
     """Sequences that end within different chunks of a long run have the bits they have alone."""
@@ -230,9 +284,10 @@ def test_out(case, return_sequences, lengths):
 def test_the_callers_arrays_do_not_change(case):
     """Tokens, lengths and states hold after a call what they held before."""
     _, states = case.data(np.float64, (3,), 5)
-    arrays = [np.zeros((3, 5), np.int64), np.array([5, 0, 2]), *states]
+    arrays = [np.random.default_rng(0).integers(0, case.sizes[0], (3, 5)), np.array([2, 0, 5]), *states]
     before = [array.copy() for array in arrays]
-    run(case.layer(np.float64), arrays[0], states, lengths=arrays[1])
+    for return_sequences in (True, False):
+        run(case.layer(np.float64), arrays[0], states, lengths=arrays[1], return_sequences=return_sequences)
     for one, other in zip(arrays, before, strict=True):
         assert_same_bits(one, other)
 
@@ -259,6 +314,17 @@ def test_pad_tokens(sequences, arrays):
     assert [row[:length].tolist() for row, length in zip(x, lengths, strict=True)] == sequences
     assert all(not row[length:].any() for row, length in zip(x, lengths, strict=True))
     assert [one.tolist() for one in fastrnn.unpad(x, lengths)] == sequences
+
+
+def test_pad_an_empty_list_among_vectors():
+    """An empty list is a sequence of no vectors: it has no say in the dtype."""
+    vectors = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for sequences, rows in (([vectors, []], (0, 1)), ([[], vectors], (1, 0))):
+        x, lengths = fastrnn.pad(sequences)
+        expected = np.zeros((2, 2, 3), np.float32)
+        expected[rows[0]] = vectors
+        assert_same_bits(x, expected)
+        assert lengths.tolist() == [2 * (row == rows[0]) for row in (0, 1)]
 
 
 @often
@@ -296,6 +362,18 @@ def test_log_likelihood_alone_or_in_a_batch(s, per_step):
         if per_step:
             alone = np.concatenate([alone, np.zeros(together[i].size - alone.size, s.dtype)])
         assert_same_bits(np.asarray(together[i]), np.asarray(alone))
+
+
+@pytest.mark.parametrize("case", TELLERS, ids=lambda case: case.name)
+@every_dtype
+@pytest.mark.parametrize("length", [2, 9, 130, 200])
+def test_log_likelihood_of_much_padding(case, dtype, length):
+    """A sum has the same bits whether 150 tokens of padding follow or none: zeros in other places regroup no terms."""
+    model, tokens = case.layer(dtype), np.random.default_rng(length).integers(0, case.sizes[0], (20, length + 150))
+    padded = fastrnn.log_likelihood(model, tokens, lengths=np.full(20, length))
+    assert_same_bits(padded, fastrnn.log_likelihood(model, tokens[:, :length]))
+    for row, score in zip(tokens, padded, strict=True):
+        assert_same_bits(fastrnn.log_likelihood(model, row[:length]), score)
 
 
 @pytest.mark.parametrize("case", TELLERS, ids=lambda case: case.name)

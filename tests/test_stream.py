@@ -81,6 +81,22 @@ def test_any_calls(s, cuts, tokens, reuse):
     assert_same_state(stream.state, state_of(s.case, last))
 
 
+@every_case
+@every_dtype
+@pytest.mark.parametrize("begun", [False, True])
+def test_tokens_as_integers(case, dtype, begun):
+    """Python's integers, or NumPy's, step by step have the bits of the array of tokens, into out= or not; so has the state."""
+    model, (_, states) = case.layer(dtype), case.data(dtype, (), 0)
+    tokens = np.random.default_rng(4).integers(0, case.sizes[0], 9)
+    stream = model.stream(state_of(case, states) if begun else None)
+    output, last = run(model, tokens, states if begun else ())
+    for t, (token, expected) in enumerate(zip(tokens, output, strict=True)):
+        out = np.full_like(expected, np.nan) if t % 2 else None
+        assert_same_bits(stream.step(token if t % 3 == 2 else int(token), out=out), expected)
+        assert out is None or np.array_equal(out, expected)
+    assert_same_state(stream.state, state_of(case, last))
+
+
 @often
 @given(situations(TIMED), st.booleans())
 def test_reference(s, tokens):
@@ -138,7 +154,7 @@ def test_fresh_arrays(case):
     assert_same_bits(np.concatenate([results[0][:, None], results[1][:, None], *results[2:]], axis=1), output)
 
 
-@every_case
+@pytest.mark.parametrize("case", [case for case in TIMED if "RNN" in dict(case.layers)], ids=lambda case: case.name)
 def test_the_state_is_a_copy_both_ways(case):
     """Writing to a state that was set, given or read changes no stream, and the stream changes none of them."""
     model, (x, states) = case.layer(np.float64), case.data(np.float64, (3,), 4)

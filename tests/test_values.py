@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import fastrnn
 from fastrnn import reference
 
-from .cases import CASES, DTYPES, MODEL, Case, assert_close, assert_same_bits, run, uniform
+from .cases import CASES, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, run, uniform
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
 ACTIVATIONS = (None, "softmax", "log_softmax", "sigmoid", "tanh", "relu")
@@ -81,6 +81,19 @@ def test_rnn_forward(inputs, hidden, outputs, nonlinearity, dtype, leading, full
     assert_close(fastrnn.rnn_forward(*arguments, nonlinearity=nonlinearity, **options), expected, dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("count", "steps"), [(11_000, 5), (110, 500)])
+@pytest.mark.parametrize("with_h0", [True, False])
+def test_rnn_forward_in_many_pieces(dtype, count, steps, with_h0):
+    """2.4 thousand million multiplications are many pieces of work: each sequence begins at its own h0, or at zero, in each of them."""
+    rng = np.random.default_rng(3)
+    shapes = ((count, steps, 8), (200, 8), (200, 200), (3, 200), (200,))
+    arguments, h0 = [uniform(rng, shape, dtype, 200**-0.5) for shape in shapes], uniform(rng, (count, 200), dtype, 0.9)
+    states = ({"h0": h0}, {"h0": h0.astype(float)}) if with_h0 else ({}, {})
+    expected = reference.rnn_forward(*(a.astype(float) for a in arguments), **states[1])
+    assert_close(fastrnn.rnn_forward(*arguments, **states[0]), expected, dtype)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize("leading", [(), (3,), (0,), (2, 0, 4)])
 def test_nothing_to_do(case, leading):
@@ -140,6 +153,16 @@ def test_input_of_other_dtypes(dtype, kind):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("case", [CASES[0], CASES[-3]], ids=lambda case: case.name)
+def test_states_of_other_dtypes(case, dtype, kind):
+    """A state of any width, beside x of the layer's own dtype, has the bits of the converted one."""
+    model, (x, (state,)) = case.layer(dtype), case.data(np.float64, (3,), 5)
+    x, state = x.astype(dtype), state.astype(kind)
+    assert_same_results(run(model, x, (state,)), run(model, x, (state.astype(dtype),)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int64, np.bool_])
 def test_rnn_forward_converts_integers(dtype, kind):
     """rnn_forward takes integer x as the numbers it holds, as NumPy would."""
@@ -158,6 +181,16 @@ def test_out_of_range_becomes_inf():
         from_h0, _ = rnn(np.array([[1.0, 2.0], [1.0, 2.0]]), np.array([0.0, 1e40]))
     assert_same_bits(from_x, np.full((2, 2), np.inf, np.float32))
     assert_same_bits(from_h0, np.full((2, 2), np.inf, np.float32))
+
+
+def test_weights_in_lists_out_of_range():
+    """A list's number beyond the range of the arrays beside it becomes inf, without a warning or an error of NumPy's."""
+    with np.errstate(all="raise"):
+        dense = fastrnn.Dense(np.float32([[0.5, 0.25], [0.5, 0.25]]), [1e300, 1e-300])
+        rnn = fastrnn.RNN([[1e300]], np.float32([[0.5]]), [-1e300])
+    assert_same_bits(dense.bias, np.float32([np.inf, 0]))
+    assert_same_bits(dense(np.ones((1, 2))), np.float32([[np.inf, 0.75]]))
+    assert_same_bits(np.array([rnn.weight_ih[0, 0], rnn.bias[0]]), np.float32([np.inf, -np.inf]))
 
 
 def test_weights_as_lists():

@@ -1,4 +1,4 @@
-"""The next token from a row of outputs: the likeliest, one drawn, or the score of the one that came; and outputs that are the next input."""
+"""What generation and scores make of the last layer's output: the next token, the next input, or the score of the token that comes."""
 
 import numpy as np
 

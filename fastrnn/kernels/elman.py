@@ -1,25 +1,21 @@
 """The steps of an Elman layer: s_t = f(W s_{t-1} + p_t), p_t being U x_t + b."""
 
 from .jit import FULL, HALF, ONE, ROWS, inline, operation
-from .records import CHUNK, JOB, LAYER, fresh_factors, invoke_activation, invoke_one
-from .tile import add_products, ahead, at, lanes_of, load, store, zeros_like
+from .records import CHUNK, JOB, LAYER, invoke_activation, invoke_one
+from .recurrent import activate, factors_of, gate_at, part_at
+from .tile import add_product, add_products, ahead, at, lanes_of, load, store, zeros_like
 
 
 @inline
 def step_panel(previous, current, size, half, weights, vectors):
-    tile = load(current, 0, 1, vectors)
-    if half < size:
+    width, rest, tile = vectors * lanes_of(previous), size - half, load(current, 0, 1, vectors)
+    second, far = zeros_like(tile), ahead(weights, half * width)
+    for k in range(rest):
         # both halves at once: one chain of sums would wait for itself
-        width, rest = vectors * lanes_of(previous), size - half
-        second, far = zeros_like(tile), ahead(weights, half * width)
-        for k in range(rest):
-            tile = add_products(tile, ahead(weights, k * width), ahead(previous, k), 0, 1)
-            second = add_products(second, ahead(far, k * width), ahead(previous, half + k), 0, 1)
-        tile = add_products(tile, ahead(weights, rest * width), ahead(previous, rest), 0, half - rest)
-        tile = tile + second
-    else:
-        tile = add_products(tile, weights, previous, 0, size)
-    store(current, 0, tile)
+        tile = add_product(tile, ahead(weights, k * width), ahead(previous, k))
+        second = add_product(second, ahead(far, k * width), ahead(previous, half + k))
+    tile = add_products(tile, weights, previous, rest, half)
+    store(current, 0, tile + second if rest else tile)
 
 
 @inline
@@ -41,21 +37,13 @@ def step_one(previous, current, size, half, weights, left, right, backwards):
 @inline
 def step_together(layer, job, chunk, count):
     """Step the first `count` sequences side by side, whole tiles of them."""
-    item, size, left, width = job.itemsize, layer.output_size, chunk.left, chunk.right - chunk.left
-    factors, step = fresh_factors(), item * layer.stride * chunk.together
-    factors.x_stride, factors.start_stride, factors.out_stride = layer.stride, layer.stride, layer.stride
-    factors.count, factors.size, factors.half, factors.columns = count, size, layer.half, width
-    factors.weights, factors.x = layer.weight_hh + item * left * size, chunk.there + step * chunk.at
-    for _ in range(chunk.steps):
-        current = factors.x + step
-        factors.start, factors.out = current + item * left, current + item * left
+    factors, left = factors_of(layer, chunk, count), job.itemsize * chunk.left
+    factors.weights = gate_at(layer, job, chunk, 0)
+    for t in range(chunk.at, chunk.at + chunk.steps):
+        current = part_at(layer, job, chunk, t, 0)
+        factors.x, factors.start, factors.out = part_at(layer, job, chunk, t - 1, 0), current + left, current + left
         invoke_one(layer.product, factors)
-        if layer.activation and width == layer.columns:
-            invoke_activation(layer.activation, current, count * layer.stride, layer.parameters)
-        elif layer.activation:
-            for n in range(count):
-                invoke_activation(layer.activation, current + item * (n * layer.stride + left), width, layer.parameters)
-        factors.x = current
+        activate(layer, job, chunk, count, current, layer.activation)
 
 
 @operation(LAYER, JOB, CHUNK)

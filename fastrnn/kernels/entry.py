@@ -1,13 +1,13 @@
 """The built-in that Python calls: it hands the addresses of arrays' data to an operation, and releases Python's lock meanwhile."""
 
-MOST = 8  # arrays
+MOST = 12  # arrays
 
 # `{name}` is METH_FASTCALL: call(plan, *arrays). The plan's first word is the operation's address; it is given a record of addresses, the
 # plan's own first. `{name}_offset` says where an array object holds the address of its first element: that differs in a free-threaded
 # Python, so it is written when the code is loaded.
 TEXT = """
 @{name}_offset = global i64 0
-@wrong = private constant [39 x i8] c"call takes from 1 to 8 arrays, got %zd\\00"
+@wrong = private constant [40 x i8] c"call takes from 1 to 12 arrays, got %zd\\00"
 @PyExc_TypeError = external global ptr
 declare ptr @PyErr_Format(ptr, ptr, ...)
 declare ptr @PyEval_SaveThread()

@@ -12,7 +12,7 @@ def project(layer, job, chunk, like):
     # source (own, together, I)    read only
     # rows (own, together, ...)    receive x_t @ weight.T + bias, gate by gate
     size, columns, item, own, together = layer.input_size, layer.columns, job.itemsize, chunk.own, chunk.together
-    step, source, by_step, by_sequence = together * layer.stride, chunk.source + item * chunk.begin * chunk.step, own, together
+    step, source = together * layer.stride, chunk.source + item * chunk.begin * chunk.step
     factors = fresh_factors()
     factors.size, factors.half, factors.columns, factors.start_stride = size, size, columns, 0
     if own >= together:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+KERNELS = __package__
 LINE = 8  # words of a cache line: threads that write to one line wait for each other
 
 
@@ -42,23 +43,24 @@ JOB = Fields(
     "Job",
     "function run layers depth itemsize steps count block chunk first total begun "
     "x x_sequence out out_sequence out_size states rows buffer table generation "
-    "feed trim leave sink claim meet share team number",
+    "feed trim leave sink claim meet share team number "
+    "matrices packed",  # of `once`: how many follow the layers, and bytes of their panels
 )
 # What one thread works on at a time: some steps of some sequences side by side, in one layer after the other.
 CHUNK = Fields(
     "Chunk",
-    "n together t span begin own source step sequence here there rows state "
-    "at steps left right phase phases member members time",
+    "n together t span begin own source step sequence here there rows state at steps left right phase phases member members time",
 )
 # What `call` hands to an operation: the addresses of its arrays' first elements.
 BEGIN = Fields("Begin", "plan space x out states")
 LEAD = Fields("Lead", "plan space x out states team")
-HELP = Fields("Help", "plan space team rung")
+ASSIST = Fields("Assist", "plan space team rung")
+ONCE = Fields("Once", "plan space x out states first_matrix")
 PACK = Fields("Pack", "matrix weight panels")
 # One product of rows with packed weights.
 FACTORS = Fields("Factors", "x x_stride count size half weights columns start start_stride out out_stride")
-# The matrix that `pack` packs, of which `outputs` rows are there.
-MATRIX = Fields("Matrix", "function size row_stride outputs columns")
+# A matrix to pack: gates of `outputs` rows each, zero from there to `columns`; its panels begin at `start`.
+MATRIX = Fields("Matrix", "function size row_stride outputs columns gates start")
 # How the next token is chosen. The temperature holds the bits of a double.
 GENERATION = Fields("Generation", "temperature top_k stop uniforms per_sequence")
 # What the threads of a team share, each word on a cache line of its own; a job and a line for each member follow.
@@ -80,19 +82,34 @@ MEETINGS = 1 << 32  # barriers in a piece, at most
 # Bytes at the front of a workspace: the thread's own job and chunk.
 JOB_BYTES, HEAD_BYTES = 512, 1024
 
+
+class Cell(NamedTuple):
+    """What a recurrent layer needs of the engine."""
+
+    module: str  # of the operation that takes the layer's steps; it has the cell's name
+    gates: int  # matrices stacked in weight_ih and weight_hh: parts of a row that are projected
+    parts: int  # of a row, each as wide as the packed output: the gates, and what a step needs room for
+    kept: int  # parts that are the state when a step is over, the output first
+    phases: int  # of a step: each reads the whole row of the one before, not only its own columns
+
+
+# A new cell is a row here, the file of its kernel, a class of layers, and a loop in the reference.
+CELLS = {"elman": Cell(f"{KERNELS}.elman", gates=1, parts=1, kept=1, phases=1)}
+DENSE = Cell("", gates=1, parts=1, kept=0, phases=0)
+
 # Each operation: its module, and whether it is compiled for each dtype. The function has the operation's name.
-KERNELS = __package__
 OPERATIONS: dict[str, tuple[str, bool]] = {
     "call": (f"{KERNELS}.entry", False),
     "begin": (f"{KERNELS}.network", False),
     "run": (f"{KERNELS}.network", False),
+    "once": (f"{KERNELS}.once", False),
     "pack": (f"{KERNELS}.product", True),
     "product": (f"{KERNELS}.product", True),
     "project": (f"{KERNELS}.feeds", True),
     "embed": (f"{KERNELS}.feeds", True),
     "trim": (f"{KERNELS}.ragged", False),
     "gather": (f"{KERNELS}.ragged", False),
-    "elman": (f"{KERNELS}.elman", True),
+    **{name: (cell.module, True) for name, cell in CELLS.items()},
     "tanh": (f"{KERNELS}.elementary", True),
     "relu": (f"{KERNELS}.elementary", True),
     "sigmoid": (f"{KERNELS}.elementary", True),
@@ -104,7 +121,7 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "repeat": (f"{KERNELS}.choice", False),
     "leave": (f"{KERNELS}.choice", False),
     "lead": (f"{KERNELS}.team", False),
-    "help": (f"{KERNELS}.team", False),
+    "assist": (f"{KERNELS}.team", False),
     "claim": (f"{KERNELS}.team", False),
     "meet": (f"{KERNELS}.team", False),
     "share": (f"{KERNELS}.team", False),

@@ -4,7 +4,7 @@ It is compiled once for all dtypes and cells. What only some pieces need (tokens
 the job has its address.
 """
 
-from .jit import ROWS, function, operation
+from .jit import ROWS, function, inline, operation
 from .layout import HEAD_BYTES, IN_OUT, IN_X, JOB_BYTES
 from .records import BEGIN, JOB, LAYER, address_of, chunk_at, copy_bytes, invoke, invoke_activation, invoke_one, job_at, layer_at, word
 
@@ -30,7 +30,7 @@ def move_states(layer, job, chunk, i, leaving):
         copy_bytes(values if leaving else state, state if leaving else values, item * size)
 
 
-@function
+@inline
 def share_steps(chunk):
     """Choose the steps that this thread projects and stores: whole tiles of them, but at the end."""
     share = (chunk.span + chunk.members * ROWS - 1) // (chunk.members * ROWS) * ROWS
@@ -38,7 +38,7 @@ def share_steps(chunk):
     chunk.own = min(share, chunk.span - chunk.begin)
 
 
-@function
+@inline
 def recur(layer, job, chunk):
     """Take a recurrent layer through the chunk's steps: its rows are projected."""
     if chunk.member == 0:
@@ -61,7 +61,7 @@ def recur(layer, job, chunk):
     chunk.state += job.itemsize * layer.kept * job.total * layer.output_size
 
 
-@function
+@inline
 def walk(job, chunk):
     """Take a chunk through all layers."""
     for index in range(job.depth):
@@ -85,7 +85,7 @@ def walk(job, chunk):
         chunk.here, chunk.there = chunk.there, chunk.here
 
 
-@function
+@inline
 def store(job, chunk):
     """Copy this thread's steps of the last layer's output to out."""
     item, size = job.itemsize, job.out_size
@@ -99,7 +99,7 @@ def store(job, chunk):
                 copy_bytes(source + item * t * chunk.step, target + item * t * size, item * size)
 
 
-@function
+@inline
 def next_block(job, chunk, first):
     if job.claim:
         invoke(job.claim, layer_at(job.layers), job, chunk)
@@ -107,7 +107,7 @@ def next_block(job, chunk, first):
         chunk.n = 0 if first else chunk.n + job.block
 
 
-@function
+@inline
 def run_chunk(job, chunk):
     """Run all layers over the chunk, and pass on what comes out."""
     inputs = layer_at(job.layers).input_size

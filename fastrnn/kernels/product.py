@@ -21,21 +21,23 @@ def pack_square(source, stride, outputs, depth, target, width):
 
 @operation(PACK)
 def pack(call, like):
-    # weight (outputs, size)   rows row_stride elements apart; read only
-    # panels                   receive the weights, (size, width) each, zero past the outputs
+    # weight (gates, outputs, size)   rows row_stride elements apart; read only
+    # panels                          receive the weights from `start`, (size, width) each, zero past a gate's outputs
     matrix = matrix_at(call.matrix)
-    weight, panels, lanes = at(call.weight, like), at(call.panels, like), lanes_of(like)
-    size, outputs, columns, row_stride, column = matrix.size, matrix.outputs, matrix.columns, matrix.row_stride, 0
-    for vectors in (FULL, HALF, ONE):
-        width = vectors * lanes
-        while columns - column >= width:
-            for k in range(0, size, lanes):
-                for c in range(0, width, lanes):
-                    pack_square(
-                        ahead(weight, (column + c) * row_stride + k), row_stride, outputs - column - c, min(lanes, size - k),
-                        ahead(panels, column * size + k * width + c), width,
-                    )  # fmt: skip
-            column += width
+    lanes, size, columns, row_stride = lanes_of(like), matrix.size, matrix.columns, matrix.row_stride
+    for gate in range(matrix.gates):
+        weight = ahead(at(call.weight, like), gate * matrix.outputs * row_stride)
+        panels, column = ahead(at(call.panels, like), matrix.start + gate * columns * size), 0
+        for vectors in (FULL, HALF, ONE):
+            width = vectors * lanes
+            while columns - column >= width:
+                for k in range(0, size, lanes):
+                    for c in range(0, width, lanes):
+                        pack_square(
+                            ahead(weight, (column + c) * row_stride + k), row_stride, matrix.outputs - column - c, min(lanes, size - k),
+                            ahead(panels, column * size + k * width + c), width,
+                        )  # fmt: skip
+                column += width
 
 
 @inline

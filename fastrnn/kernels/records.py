@@ -74,9 +74,9 @@ def _fresh(record):
 LAYER, JOB, CHUNK, FACTORS, MATRIX, GENERATION, TEAM = map(
     Record, (layout.LAYER, layout.JOB, layout.CHUNK, layout.FACTORS, layout.MATRIX, layout.GENERATION, layout.TEAM)
 )
-BEGIN, LEAD, HELP, PACK = map(Record, (layout.BEGIN, layout.LEAD, layout.HELP, layout.PACK))
+ASSIST, BEGIN, LEAD, ONCE, PACK = map(Record, (layout.ASSIST, layout.BEGIN, layout.LEAD, layout.ONCE, layout.PACK))
 layer_at, job_at, chunk_at, matrix_at, generation_at, team_at = map(_at_address, (LAYER, JOB, CHUNK, MATRIX, GENERATION, TEAM))
-fresh_factors = _fresh(FACTORS)  # on the stack
+fresh_factors, fresh_pack = _fresh(FACTORS), _fresh(PACK)  # on the stack
 
 
 @intrinsic

@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from .jit import FULL, SHAPE, TRIPLE, function, operation
 from .layout import HEAD_BYTES, JOB_BYTES, LINE, MEETINGS, TEAM_JOB, TEAM_MEMBERS, WORTH_SHARING
 from .network import JOB_SIZE, take_plan
-from .records import CHUNK, HELP, JOB, LAYER, LEAD, TEAM, address_of, chunk_at, copy_bytes, invoke, invoke_one, job_at, team_at, word
+from .records import ASSIST, CHUNK, JOB, LAYER, LEAD, TEAM, address_of, chunk_at, copy_bytes, invoke, invoke_one, job_at, team_at, word
 
 WORDS = TEAM.fields.offsets
 GATE, NEXT, MEMBERS, APART = (WORDS[name] for name in ("gate", "next", "members", "apart"))
@@ -263,8 +263,8 @@ def work_inside(team, job, chunk, before):
     invoke_one(job.run, job)
 
 
-@operation(HELP)
-def help(call):
+@operation(ASSIST)
+def assist(call):
     # works on every piece of a call that another thread leads
     team, job, chunk, number = team_at(call.team), job_at(call.space), chunk_at(call.space + JOB_BYTES), 0
     while True:

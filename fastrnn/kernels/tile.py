@@ -226,19 +226,25 @@ def _places(builder, tile, stride):
             yield builder.add(first, ir.Constant(stride.type, vector * tile.lanes))
 
 
-def _emit_products(context, builder, tile, initial, weights, x, x_stride, length):
-    sums, width = cgutils.alloca_once_value(builder, initial), ir.Constant(x_stride.type, tile.vectors * tile.lanes)
-    with cgutils.for_range(builder, length) as loop:
+def _emit_step(context, builder, tile, sums, weights, x, x_stride):
+    """Add the products of one row of a panel with a column of inputs."""
+    column = [_load_vector(context, builder, tile, weights, ir.Constant(x_stride.type, v * tile.lanes)) for v in range(tile.vectors)]
+    for row in range(tile.rows):
+        place = builder.mul(x_stride, ir.Constant(x_stride.type, row))
+        value = _splat(builder, builder.load(builder.gep(x, [place], inbounds=True)), tile.lanes)
+        for v in range(tile.vectors):
+            sums[row * tile.vectors + v] = fma(column[v], value, sums[row * tile.vectors + v])
+
+
+def _emit_products(context, builder, tile, sums, weights, x, x_stride, rows):
+    """Add the products of rows first to last, in that order, to the tile that `sums` points to."""
+    first, last = rows
+    width = ir.Constant(x_stride.type, tile.vectors * tile.lanes)
+    with cgutils.for_range_slice(builder, first, last, ir.Constant(first.type, 1), first.type, inc=True) as (k, _):
         added = _unpack(builder, builder.load(sums))
-        here = builder.gep(weights, [builder.mul(loop.index, width)], inbounds=True)
-        column = [_load_vector(context, builder, tile, here, ir.Constant(width.type, v * tile.lanes)) for v in range(tile.vectors)]
-        for row in range(tile.rows):
-            place = builder.add(builder.mul(x_stride, ir.Constant(x_stride.type, row)), loop.index)
-            value = _splat(builder, builder.load(builder.gep(x, [place], inbounds=True)), tile.lanes)
-            for v in range(tile.vectors):
-                added[row * tile.vectors + v] = fma(column[v], value, added[row * tile.vectors + v])
+        here = builder.gep(weights, [builder.mul(k, width)], inbounds=True)
+        _emit_step(context, builder, tile, added, here, builder.gep(x, [k], inbounds=True), x_stride)
         builder.store(_pack(context, builder, tile, added), sums)
-    return builder.load(sums)
 
 
 @intrinsic
@@ -263,7 +269,9 @@ def load_elements(typing, pointer, elements):
 def _load(tile, pointer, *kinds):
     def emit(context, builder, signature, args):
         stride = args[1] if tile.rows > 1 else ir.Constant(ir.IntType(64), 0)
-        return _pack(context, builder, tile, [_load_vector(context, builder, tile, args[0], place) for place in _places(builder, tile, stride)])
+        return _pack(
+            context, builder, tile, [_load_vector(context, builder, tile, args[0], place) for place in _places(builder, tile, stride)]
+        )
 
     return tile(pointer, *kinds), emit
 
@@ -305,32 +313,45 @@ def splat_like(typing, tile, scalar):
 
 
 @intrinsic
-def add_products(typing, tile, weights, x, x_stride, length):
-    """tile[r, v] + the sum over k < length, in that order, of weights[k * width + v] * x[r * x_stride + k].
-
-    The whole inner loop of every product: rows of a panel of packed weights, as wide as the tile, times columns of inputs.
-    """
+def add_product(typing, tile, weights, x):
+    """tile[0, v] + weights[v] * x[0]: a row of a panel of packed weights, as wide as the tile, times one input."""
 
     def emit(context, builder, signature, args):
-        return _emit_products(context, builder, tile, *args)
+        sums = _unpack(builder, args[0])
+        _emit_step(context, builder, tile, sums, args[1], args[2], context.get_constant(types.intp, 0))
+        return _pack(context, builder, tile, sums)
+
+    return tile(tile, weights, x), emit
+
+
+@intrinsic
+def add_products(typing, tile, weights, x, first, last):
+    """tile[0, v] + the sum over k from first to last, in that order, of weights[k * width + v] * x[k]."""
+
+    def emit(context, builder, signature, args):
+        sums = cgutils.alloca_once_value(builder, args[0])
+        _emit_products(context, builder, tile, sums, args[1], args[2], context.get_constant(types.intp, 0), args[3:])
+        return builder.load(sums)
 
     return tile(tile, weights, x, types.intp, types.intp), emit
 
 
 @intrinsic
 def tile_product(typing, tile, weights, x, x_stride, size, half):
-    """Add the products' sum up to `half`, and to that the sum of the rest, if there is one: LLVM keeps the tile in registers."""
+    """Add the sum of the first `half` products to each row of a tile, and to that the sum of the rest, if there is one.
+
+    The inner loop of every product: rows of a panel of packed weights, as wide as the tile, times columns of inputs. LLVM keeps the
+    tile in registers.
+    """
 
     def emit(context, builder, signature, args):
         start, weights, x, x_stride, size, half = args
-        first = _emit_products(context, builder, tile, start, weights, x, x_stride, half)
-        sums = cgutils.alloca_once_value(builder, first)
+        sums = cgutils.alloca_once_value(builder, start)
+        _emit_products(context, builder, tile, sums, weights, x, x_stride, (context.get_constant(types.intp, 0), half))
         with builder.if_then(builder.icmp_signed("<", half, size)):
-            far = builder.gep(weights, [builder.mul(half, ir.Constant(half.type, tile.vectors * tile.lanes))], inbounds=True)
-            zeros = ir.Constant(first.type, None)
-            rest = builder.gep(x, [half], inbounds=True)
-            second = _emit_products(context, builder, tile, zeros, far, rest, x_stride, builder.sub(size, half))
-            added = [a + b for a, b in zip(_unpack(builder, first), _unpack(builder, second), strict=True)]
+            rest = cgutils.alloca_once_value(builder, ir.Constant(start.type, None))
+            _emit_products(context, builder, tile, rest, weights, x, x_stride, (half, size))
+            added = [a + b for a, b in zip(_unpack(builder, builder.load(sums)), _unpack(builder, builder.load(rest)), strict=True)]
             builder.store(_pack(context, builder, tile, added), sums)
         return builder.load(sums)
 
@@ -350,7 +371,10 @@ def transpose(typing, tile):
             for i in range(lanes):
                 if not i & distance:
                     a, b = vectors[i], vectors[i + distance]
-                    vectors[i], vectors[i + distance] = _interleaved(builder, a, b, low), _interleaved(builder, a, b, [j + distance for j in low])
+                    vectors[i], vectors[i + distance] = (
+                        _interleaved(builder, a, b, low),
+                        _interleaved(builder, a, b, [j + distance for j in low]),
+                    )
             distance //= 2
         return _pack(context, builder, tile, vectors)
 

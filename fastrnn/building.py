@@ -1,0 +1,46 @@
+"""Builds wheels that bring machine code: FASTRNN_MACHINE_CODE=x86-64-v3,x86-64-v4 in the environment names the levels.
+
+setuptools loads this file by itself, so it imports nothing of the package until a wheel is built with the variable set. Without the
+variable the wheel is pure Python.
+"""
+
+import os
+import pathlib
+import shutil
+import sys
+
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
+
+VARIABLE = "FASTRNN_MACHINE_CODE"
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def levels() -> list[str]:
+    return [level.strip() for level in os.environ.get(VARIABLE, "").split(",") if level.strip()]
+
+
+class BuildPy(build_py):
+    """Copy the package, without what earlier builds left, and compile every operation for the levels asked for."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
+        if levels() and not self.editable_mode:
+            sys.path.insert(0, str(ROOT))
+            from fastrnn.compiling import compile_levels
+
+            compile_levels(levels(), pathlib.Path(self.build_lib) / "fastrnn" / "machine_code")
+
+
+class BdistWheel(bdist_wheel):
+    """Tag a wheel that brings machine code with its platform: it suits any Python 3."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.root_is_pure = not levels()
+
+    def get_tag(self) -> tuple[str, str, str]:
+        python, abi, platform = super().get_tag()
+        return ("py3", "none", platform) if levels() else (python, abi, platform)

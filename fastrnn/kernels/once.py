@@ -1,0 +1,35 @@
+"""Layers that are used once: packed and run in one kernel call."""
+
+from .jit import function, operation
+from .layout import HEAD_BYTES
+from .network import JOB_SIZE, LAYER_BYTES, take_plan
+from .records import MATRIX, ONCE, address_of, copy_bytes, fresh_pack, invoke_one, layer_at, matrix_at, word
+
+FIRST, MATRIX_BYTES = ONCE.fields.offsets["first_matrix"], 8 * MATRIX.fields.words
+
+
+@function
+def aligned(address):
+    return (address + 63) // 64 * 64
+
+
+@operation(ONCE)
+def once(call):
+    # plan    a job; its layers' records, whose addresses count from the panels' first byte; the matrices' records
+    # space   receives the layers, the panels, and the rows
+    job, _ = take_plan(call.plan, call.space, call.x, call.out, call.states)
+    size = job.depth * LAYER_BYTES
+    job.layers = call.space + HEAD_BYTES
+    panels = aligned(job.layers + size)
+    job.rows = aligned(panels + job.packed)
+    copy_bytes(call.plan + JOB_SIZE, job.layers, size)
+    for i in range(job.depth):
+        layer = layer_at(job.layers + i * LAYER_BYTES)
+        layer.weight, layer.weight_hh = layer.weight + panels, layer.weight_hh + panels
+        layer.bias, layer.bias_hh = layer.bias + panels, layer.bias_hh + panels
+    pack = fresh_pack()
+    pack.panels = panels
+    for i in range(job.matrices):
+        pack.matrix, pack.weight = call.plan + JOB_SIZE + size + i * MATRIX_BYTES, word(address_of(call), FIRST + i)
+        invoke_one(matrix_at(pack.matrix).function, pack)
+    invoke_one(job.run, job)
