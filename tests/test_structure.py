@@ -116,7 +116,19 @@ def test_the_version_is_said_once():
 
 def test_public_names():
     """__all__ lists the public names, and each is there."""
-    names = ["Dense", "RNN", "Sequential", "Stream", "generate", "get_num_threads", "log_likelihood", "pad", "reference", "rnn_forward"]
+    names = [
+        "Dense",
+        "RNN",
+        "Sequential",
+        "Stream",
+        "compile",
+        "generate",
+        "get_num_threads",
+        "log_likelihood",
+        "pad",
+        "reference",
+        "rnn_forward",
+    ]
     names += ["set_num_threads", "unpad"]
     assert sorted(fastrnn.__all__) == names
     for name in fastrnn.__all__:

@@ -59,7 +59,7 @@ LEVELS = {
 }
 WIDEST = {128: "xmm", 256: "ymm", 512: "zmm"}
 HOST = set(native.host().features.split(","))
-KNOWN = {level.level for level in native.LEVELS if set(level.features.split(",")) - {"+64bit", "+evex512"} <= HOST}
+KNOWN = {level.level for level in native.LEVELS if set(level.features.split(",")) <= HOST}
 if MACHINE == "x86_64":
     TARGETS = {**NARROWEST, **{level: target for level, target in LEVELS.items() if level in KNOWN}}
 else:
