@@ -112,7 +112,7 @@ def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | N
         for one in wanted
     ]
     contents = by_children(goal, tasks, progress) if has_interpreter() else None
-    return in_this_process(goal, tasks) if contents is None else contents
+    return native.apart(in_this_process, goal, tasks) if contents is None else contents
 
 
 def has_interpreter() -> bool:
@@ -178,20 +178,19 @@ def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
 
 
 def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
-    if native.kernels_source() != native.SOURCE:
-        raise RuntimeError(CHANGED)
-    before = {name: os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")}
-    os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = goal.cpu, goal.features
-    try:
-        with kept.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
-            contents = [compile_task(task, goal.cpu, goal.features) for task in tasks]
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-    return contents
+    with kept.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
+        if native.kernels_source() != native.SOURCE:
+            raise RuntimeError(CHANGED)
+        before = {name: os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")}
+        os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = goal.cpu, goal.features
+        try:
+            return [compile_task(task, goal.cpu, goal.features) for task in tasks]
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def compile_task(task: Task, cpu: str, features: str) -> bytes:

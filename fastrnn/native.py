@@ -8,7 +8,7 @@ LLVM ends the process otherwise. Damaged files are compiled anew.
 Compiling happens in child processes, so that no program that uses fastrnn imports Numba, except where no child can be had.
 """
 
-import contextlib
+import concurrent.futures
 import ctypes
 import functools
 import hashlib
@@ -87,7 +87,7 @@ def provide(wanted: Iterable[Wanted], progress: Callable[[int, int], None] | Non
     """Load operations, and compile together what isn't found of them."""
     missing = [one for one in wanted if one not in kept.addresses and not load(one)]
     if missing:
-        compiling = imported(f"{__package__}.compiling")
+        compiling = apart(importlib.import_module, f"{__package__}.compiling")
         with kept.compiling:
             compiling.compile_missing([one for one in missing if one not in kept.addresses], progress)
 
@@ -99,13 +99,18 @@ def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
     return {operation: kept.addresses[one] for operation, one in wanted.items()}
 
 
-def imported(module: str) -> Any:
-    """Import a module in a thread of its own: a signal's handler that calls fastrnn must not find it half imported."""
-    thread = threading.Thread(target=importlib.import_module, args=(module,))
-    with contextlib.suppress(RuntimeError):  # the system gives no more threads
-        thread.start()
-        thread.join()
-    return importlib.import_module(module)
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a thread of its own: there neither Ctrl-C nor a signal's handler that calls fastrnn finds it half done."""
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result()
 
 
 def address(operation: str, dtype: str = "") -> int:

@@ -488,6 +488,14 @@ print(result())
 
 
 @posix
+def test_interrupts_where_no_child_can_be_had(almost, package):
+    """Nor does Ctrl-C harm a compiler that works in this process: Numba can't be imported twice."""
+    printed = run(almost, package, "sys.executable = ''\n" + INTERRUPTED, 0.01, 0.1, 0.3)
+    assert printed.splitlines()[-1] == "True"
+    assert names(almost) == NAMES
+
+
+@posix
 def test_interrupts(package, tmp_path):
     """Ctrl-C at any moment of compiling is answered within a second, leaves no compiler at work, and the next call is right."""
     moments = [0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -542,8 +550,8 @@ print(*answers)
 @posix
 def test_a_signals_handler_calls(almost, package):
     """A signal's handler that calls fastrnn while the main thread compiles ends, and both are right."""
-    printed = run(almost, package, HANDLER, 0.02, 0.3)
-    assert printed.split() == ["True"] * 3
+    printed = run(almost, package, HANDLER, 0.005, 0.01, 0.02, 0.3)
+    assert printed.split() == ["True"] * 5
 
 
 THREADS = """
