@@ -129,7 +129,7 @@ def build_package(directory: pathlib.Path, levels: str | None) -> pathlib.Path:
 
 
 def environment(cache: pathlib.Path, package: pathlib.Path = TREE) -> dict[str, str]:
-    caches = dict.fromkeys(("FASTRNN_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"), str(cache))
+    caches = dict.fromkeys(("FASTRNN_CACHE_DIR", "XDG_CACHE_HOME"), str(cache))
     return {**os.environ, **caches, "PYTHONPATH": str(package), "CI": "true"}  # with CI, OpenVINO sends no report over the network
 
 

@@ -7,10 +7,12 @@ import threading
 import time
 
 import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
 
 from bench.cases import DTYPES
-from fastrnn.kernels.jit import function
-from fastrnn.kernels.tile import REGISTER_BITS, ROWS, VECTORS, ahead, elementwise, fma, lanes_of, load, pointer, store, zeros_like
+from fastrnn.kernels.jit import SHAPE
+from fastrnn.kernels.tile import ahead, elementwise, fma, lanes_of, load, store, zeros_like
 from fastrnn.packing import empty_aligned
 
 CACHES = pathlib.Path("/sys/devices/system/cpu/cpu0/cache")
@@ -18,8 +20,21 @@ ASSUMED = {"L1": 32 << 10, "L2": 512 << 10, "L3": 8 << 20}  # bytes, where the s
 SPAN = 0.02  # seconds of one measurement
 TAKES = 7  # measurements; the fastest counts
 
+ROWS, VECTORS = SHAPE.rows, SHAPE.vectors
+
+function = njit(nogil=True, fastmath=False, error_model="numpy")
 grow = elementwise(lambda tile, factor: fma(tile, factor, factor))  # with 0.5 it tends to 1, so no value is subnormal and slow
 merge = elementwise(lambda tile, other: tile.bits("or_", other))
+
+
+@intrinsic
+def pointer(typing, array):
+    """The address of an array's first element."""
+
+    def emit(context, builder, signature, args):
+        return context.make_array(array)(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), emit
 
 
 @function
@@ -77,7 +92,7 @@ def cache_sizes() -> dict[str, int]:
 
 def aligned_zeros(count: int, size: int, dtype: str) -> list[np.ndarray]:
     """Make arrays of about `size` bytes each: whole pairs of tiles, and for size 0 one tile."""
-    tile = ROWS * VECTORS * REGISTER_BITS // 8
+    tile = ROWS * VECTORS * SHAPE.bits // 8
     arrays = [empty_aligned(max(1, size // tile // 2 * 2) * tile // np.dtype(dtype).itemsize, dtype) for _ in range(count)]
     for array in arrays:
         array[:] = 0

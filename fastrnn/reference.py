@@ -173,7 +173,7 @@ def generate(
     feedback: str = "sample",
     temperature: float = 1.0,
     top_k: int | None = None,
-    rng: np.random.Generator | int | None = None,
+    rng: "np.random.Generator | int | None" = None,
     stop: int | None = None,
 ) -> tuple[Array, Any]:
     """Make the model's output its next input: the output itself, its argmax, or a token drawn from its softmax.
