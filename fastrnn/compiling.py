@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import filelock
 import llvmlite.binding as llvm
 
 from . import native
@@ -68,8 +69,6 @@ def only_one(directory: pathlib.Path | None) -> Iterator[None]:
     if directory is None or kept.locked:  # a signal's handler must not wait for the thread that it interrupts
         yield
         return
-    import filelock
-
     lock = filelock.FileLock(directory / "lock")
     # files that are written twice are the same: a file system without locks, or a holder that hangs, is no reason to fail
     with contextlib.suppress(OSError, NotImplementedError, filelock.Timeout):
@@ -113,7 +112,7 @@ def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | N
         for one in wanted
     ]
     contents = by_children(goal, tasks, progress) if has_interpreter() else None
-    return in_this_process(goal, tasks) if contents is None else contents
+    return native.apart(in_this_process, goal, tasks) if contents is None else contents
 
 
 def has_interpreter() -> bool:
@@ -125,17 +124,17 @@ def has_interpreter() -> bool:
 def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) -> list[bytes] | None:
     """Compile in child processes; None where they can't be started."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    environment["PYTHONPATH"] = os.pathsep.join([*(path or str(pathlib.Path.cwd()) for path in sys.path), str(native.PACKAGE.parent)])
     children: list[subprocess.Popen[str]] = []
     try:
         for share in shared_out(tasks, min(processors(), len(tasks))):
             specification = json.dumps({"cpu": goal.cpu, "features": goal.features, "source": native.SOURCE, "tasks": share})
-            children.append(
-                subprocess.Popen(
-                    [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling", specification],
-                    env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling", specification]
+            with kept.loading:  # a process forked meanwhile would hold the pipe, whose end we wait for
+                child = subprocess.Popen(
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
                 )
-            )  # fmt: skip
+                children.append(child)
         answers = [finish(child, tasks, progress) for child in children]
         if progress:
             progress(len(tasks), len(tasks))
@@ -144,7 +143,8 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
     finally:
         for child in children:
             child.kill()
-            child.wait()
+            with child:  # waits, and closes the pipes
+                pass
     contents: dict[str, str] = {}
     for answer in answers:
         contents |= answer
@@ -178,17 +178,19 @@ def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
 
 
 def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
-    before = {name: os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")}
-    os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = goal.cpu, goal.features
-    try:
-        contents = [compile_task(task, goal.cpu, goal.features) for task in tasks]
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-    return contents
+    with kept.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
+        if native.kernels_source() != native.SOURCE:
+            raise RuntimeError(CHANGED)
+        before = {name: os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")}
+        os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = goal.cpu, goal.features
+        try:
+            return [compile_task(task, goal.cpu, goal.features) for task in tasks]
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def compile_task(task: Task, cpu: str, features: str) -> bytes:
@@ -216,7 +218,7 @@ def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
             value.linkage = "internal"
     module.verify()
     declared = {value.name for value in (*module.functions, *module.global_variables) if value.is_declaration}
-    called = {symbol for start, symbol in LIBRARY.items() if any(name.startswith(start) for name in declared)}
+    called = {function for start, function in LIBRARY.items() if any(name.startswith(start) for name in declared)}
     native.initialize()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it

@@ -8,9 +8,11 @@ LLVM ends the process otherwise. Damaged files are compiled anew.
 Compiling happens in child processes, so that no program that uses fastrnn imports Numba, except where no child can be had.
 """
 
+import concurrent.futures
 import ctypes
 import functools
 import hashlib
+import importlib
 import importlib.util
 import json
 import logging
@@ -24,6 +26,7 @@ from typing import Any, NamedTuple
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
+import platformdirs
 
 from .kernels.layout import ARM, KERNELS, MACHINE, OPERATIONS, Shape, shape_of
 
@@ -84,10 +87,9 @@ def provide(wanted: Iterable[Wanted], progress: Callable[[int, int], None] | Non
     """Load operations, and compile together what isn't found of them."""
     missing = [one for one in wanted if one not in kept.addresses and not load(one)]
     if missing:
-        from .compiling import compile_missing
-
+        compiling = apart(importlib.import_module, f"{__package__}.compiling")
         with kept.compiling:
-            compile_missing([one for one in missing if one not in kept.addresses], progress)
+            compiling.compile_missing([one for one in missing if one not in kept.addresses], progress)
 
 
 def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
@@ -95,6 +97,20 @@ def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
     wanted = {operation: (operation, dtype if OPERATIONS[operation][1] else "") for operation in operations}
     provide(wanted.values())
     return {operation: kept.addresses[one] for operation, one in wanted.items()}
+
+
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a thread of its own: there neither Ctrl-C nor a signal's handler that calls fastrnn finds it half done."""
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result()
 
 
 def address(operation: str, dtype: str = "") -> int:
@@ -149,9 +165,10 @@ def load_content(wanted: Wanted, content: bytes, origin: str) -> bool:
     with kept.loading:
         code = checked(content)
         if code is not None and wanted not in kept.addresses:
-            kept.addresses[wanted] = start(code, symbol(wanted, target()), wanted)
-            kept.origins[wanted] = origin
-    return code is not None
+            address = start(code, symbol(wanted, target()), wanted)
+            if address:
+                kept.addresses[wanted], kept.origins[wanted] = address, origin
+    return code is not None and wanted in kept.addresses
 
 
 def call(plan: Any, *arrays: Any) -> None:
@@ -183,13 +200,13 @@ def data_offset() -> int:
 
 
 def start(code: bytes, symbol: str, wanted: Wanted) -> int:
-    """Load object code into an engine of its own, and give the symbol's address."""
+    """Load object code into an engine of its own, and give the symbol's address, 0 where the code is another operation's."""
     engine = new_engine()
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     address: int = engine.get_function_address(symbol)
     kept.engines.append(engine)
-    if wanted[0] == "call":
+    if address and wanted[0] == "call":
         ctypes.c_int64.from_address(engine.get_global_value_address(f"{symbol}_offset")).value = data_offset()
         kept.call = builtin(address, "call")
     return address
@@ -197,9 +214,10 @@ def start(code: bytes, symbol: str, wanted: Wanted) -> int:
 
 @functools.cache
 def initialize() -> None:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    kept.engines.append(new_engine())  # from then on LLVM finds the process's own symbols
+    with kept.loading:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        kept.engines.append(new_engine())  # from then on LLVM finds the process's own symbols
 
 
 def new_engine() -> Any:
@@ -212,9 +230,10 @@ def host() -> Target:
     """Tell what the machine is, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say, as Numba reads them."""
     initialize()
     name, features = os.environ.get("NUMBA_CPU_NAME") or None, os.environ.get("NUMBA_CPU_FEATURES")
-    if features is None:
-        features = "" if (name or "").lower() == "generic" else llvm.get_host_cpu_features().flatten()
-    return Target(name or llvm.get_host_cpu_name(), features)
+    with kept.loading:
+        if features is None:
+            features = "" if (name or "").lower() == "generic" else llvm.get_host_cpu_features().flatten()
+        return Target(name or llvm.get_host_cpu_name(), features)
 
 
 @functools.cache
@@ -232,20 +251,29 @@ def shape() -> Shape:
     return shape_of(target().features)
 
 
-@functools.cache
-def source(module: str) -> str:
-    """Digest everything that an operation's machine code follows from."""
-    digest, paths = hashlib.sha256(), sorted((PACKAGE / "kernels").glob("*.py"))
-    if not module.startswith(f"{KERNELS}."):
-        spec = importlib.util.find_spec(module)
-        paths.append(pathlib.Path(str(spec and spec.origin)))
-    for path in [*paths, PACKAGE / "compiling.py"]:
+def digest_of(*paths: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-SOURCE = source(f"{KERNELS}.network")  # now, beside the import of what it describes: the files may be other ones at the first call
+def kernels_source() -> str:
+    """Digest everything that the package's machine code follows from."""
+    return digest_of(*sorted((PACKAGE / "kernels").glob("*.py")), PACKAGE / "compiling.py")
+
+
+SOURCE = kernels_source()  # now, beside the import of what it describes: the files may be other ones at the first call
+
+
+@functools.cache
+def source(module: str) -> str:
+    """Digest what an operation's machine code follows from; an operation may live outside of the package."""
+    if module.startswith(f"{KERNELS}."):
+        return SOURCE
+    spec = importlib.util.find_spec(module)
+    return SOURCE + digest_of(pathlib.Path(str(spec and spec.origin)))
 
 
 def symbol(wanted: Wanted, goal: Target) -> str:
@@ -287,8 +315,6 @@ def places(goal: Target) -> list[tuple[pathlib.Path, str]]:
 @functools.cache
 def caches() -> list[pathlib.Path]:
     """List the directories for what is compiled here, in the order of preference."""
-    import platformdirs
-
     chosen = [pathlib.Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
     return [*chosen, PACKAGE / "__pycache__" / "machine_code", platformdirs.user_cache_path("fastrnn") / "machine_code"]
 

@@ -28,9 +28,14 @@ def start(script, *arguments, path=PACKAGE.parent, **environment):
 
 def finish(process):
     """Wait, and give what was printed; a script that fails fails the test with its traceback."""
+    return finish_with_errors(process)[0]
+
+
+def finish_with_errors(process):
+    """The same, with what was written to the standard error."""
     printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    return printed
+    return printed, errors
 
 
 def python(script, *arguments, **options):
@@ -39,5 +44,10 @@ def python(script, *arguments, **options):
 
 def copy_package(target):
     """Copy the package without any compiled file; `target` is the directory to put on the module path."""
-    shutil.copytree(PACKAGE, target / "fastrnn", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, target / "fastrnn", ignore=shutil.ignore_patterns("__pycache__", "machine_code"))
     return target
+
+
+def own_cache(directory, path):
+    """Options of `start` for a process that finds no machine code but in a directory; `path` holds a copy of the package."""
+    return {"path": path, "FASTRNN_CACHE_DIR": directory, "XDG_CACHE_HOME": path / "home", "HOME": path / "home"}

@@ -1,27 +1,32 @@
 """python -m fastrnn."""
 
+import os
 import subprocess
 import sys
 
-from .process import copy_package
+from .process import PACKAGE, copy_package
 
 
-def run_main(path):
-    return subprocess.run([sys.executable, "-m", "fastrnn"], cwd=path, capture_output=True, text=True, timeout=120, check=False)
+def run_main(path, directory):
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    command = [sys.executable, "-P", "-m", "fastrnn"]
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_main_agrees(tmp_path):
     """The example runs, and says that the results agree."""
-    finished = run_main(copy_package(tmp_path))
+    finished = run_main(PACKAGE.parent, tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "2.1359486" in finished.stdout
     assert finished.stdout.endswith("The results agree.\n")
 
 
 def test_main_sees_a_difference(tmp_path):
-    """With a kernel that computes something else it says so, and exits with 1."""
-    path = copy_package(tmp_path) / "fastrnn" / "kernels" / "elman.py"
-    path.write_text(path.read_text().replace("tile = tile + second", "tile = tile - second"))
-    finished = run_main(tmp_path)
+    """Where fastrnn computes something else it says so, and exits with 1."""
+    path = copy_package(tmp_path) / "fastrnn" / "packing.py"
+    source, rows = path.read_text(), "0 if matrix is None else outputs"
+    assert rows in source
+    path.write_text(source.replace(rows, "0 if matrix is None or matrix.ndim == 1 else outputs"))  # no bias
+    finished = run_main(tmp_path, tmp_path)
     assert finished.returncode == 1, finished.stderr
     assert finished.stdout.endswith("The results DIFFER.\n")

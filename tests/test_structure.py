@@ -30,15 +30,31 @@ def test_kernels_import_nothing_from_above(path):
         assert level == 1 or not name.startswith("fastrnn")
 
 
-def test_kernels_are_found():
-    """There are kernels, and imports in them, for the test above to read."""
+def test_imports_are_found():
+    """There are kernels, and imports in them, for the tests around to read."""
     assert {"network", "elman", "tile", "jit"} <= {path.stem for path in KERNELS}
-    assert (1, "elman.recur") in imports(PACKAGE / "kernels" / "network.py")
+    assert (1, "jit.operation") in imports(PACKAGE / "kernels" / "network.py")
+
+
+def test_the_layout_needs_no_compiler():
+    """What Python and kernels agree on imports NumPy and the standard library alone."""
+    names = {name.partition(".")[0] for _, name in imports(PACKAGE / "kernels" / "layout.py")}
+    assert {"numpy"} < names <= {"numpy", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_only_compiling_needs_the_compiler(path):
+    """Numba, and with it every kernel's file, is imported by compiling.py alone, llvmlite by what loads machine code."""
+    names = {name for _, name in imports(path)}
+    kernels = {name.split(".")[1] for level, name in imports(path) if level == 1 and name.startswith("kernels.")}
+    assert path.stem == "compiling" or not any(name.startswith("numba") for name in names)
+    assert path.stem in ("compiling", "native") or not any(name.startswith("llvmlite") for name in names)
+    assert kernels <= ({"layout", "entry", "jit"} if path.stem == "compiling" else {"layout"})
 
 
 LOADED = """
 import sys
-import numba, numba.extending
+import numpy, numpy.random, numpy.typing
 before = set(sys.modules)
 import fastrnn
 print(*{name.partition(".")[0] for name in set(sys.modules) - before})
@@ -46,10 +62,49 @@ print(*{name.partition(".")[0] for name in set(sys.modules) - before})
 
 
 def test_import_is_light():
-    """`import fastrnn` loads nothing outside the standard library but NumPy and Numba: the run-time dependencies."""
+    """`import fastrnn` loads nothing outside the standard library but NumPy, llvmlite and platformdirs."""
     loaded = set(python(LOADED).split())
     assert "fastrnn" in loaded
-    assert loaded - set(sys.stdlib_module_names) <= {"fastrnn", "numba", "numpy", "llvmlite"}
+    assert loaded - set(sys.stdlib_module_names) <= {"fastrnn", "numpy", "llvmlite", "platformdirs"}
+
+
+DRIVERS = ("compiling", "forward", "native", "packing", "plan", "streaming", "threads")
+ENGINE = [*KERNELS, *(PACKAGE / f"{name}.py" for name in DRIVERS)]
+
+
+def functions(source):
+    """Every function in a source: its name, its lines without the docstring, and its parameters."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            said = node.body[0] if ast.get_docstring(node) else None
+            lines = node.end_lineno - node.lineno + 1 - (said.end_lineno - said.lineno + 1 if said else 0)
+            kinds = node.args
+            parameters = [*kinds.posonlyargs, *kinds.args, *kinds.kwonlyargs, *filter(None, (kinds.vararg, kinds.kwarg))]
+            yield node.name, lines, len(parameters)
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=lambda path: path.stem)
+def test_functions_are_short(path):
+    """No function of the engine is longer than 50 lines, its docstring aside, or has more than eight parameters."""
+    for name, lines, parameters in functions(path.read_text()):
+        assert lines <= 50, name
+        assert parameters <= 8, name
+
+
+MEASURED = '''
+def f(a, /, b, *c, d, e=(), **g):
+    """Do this.
+
+    And that.
+    """
+    a = b
+    return c
+'''
+
+
+def test_functions_are_measured():
+    """A docstring counts for nothing, and every kind of parameter as one."""
+    assert list(functions(MEASURED)) == [("f", 3, 6)]
 
 
 def test_the_version_is_said_once():
@@ -61,7 +116,19 @@ def test_the_version_is_said_once():
 
 def test_public_names():
     """__all__ lists the public names, and each is there."""
-    names = ["Dense", "RNN", "Sequential", "Stream", "generate", "get_num_threads", "log_likelihood", "pad", "reference", "rnn_forward"]
+    names = [
+        "Dense",
+        "RNN",
+        "Sequential",
+        "Stream",
+        "compile",
+        "generate",
+        "get_num_threads",
+        "log_likelihood",
+        "pad",
+        "reference",
+        "rnn_forward",
+    ]
     names += ["set_num_threads", "unpad"]
     assert sorted(fastrnn.__all__) == names
     for name in fastrnn.__all__:

@@ -1,84 +1,133 @@
-"""The same bits on every vector unit: golden results, computed anew for narrower ones, in code that uses no wider registers."""
+"""The same bits on every vector unit: golden results, computed anew for narrower ones and for every level that wheels bring code for."""
 
 import json
-import os
-import platform
+from typing import NamedTuple
 
-import llvmlite.binding
 import numpy as np
 import pytest
 
-from .golden import BATCHES, FILE
-from .process import finish, start
+from fastrnn import native
+from fastrnn.kernels.layout import MACHINE
 
+from .golden import BATCHES, FILE, compute
+from .process import copy_package, finish, own_cache, start
+
+# Compiles as a compiler's process does, but in this one, so that the assembly of each operation can be looked at: prints the registers
+# that are named there.
 COMPUTE = """
-import json, sys
+import json, re, sys
+import llvmlite.binding as llvm
 import numpy as np
+from fastrnn import compiling, native
 from tests.golden import BATCHES, compute
-from fastrnn.kernels import network, tile
 
+registers = {}
+
+def emit_object(machine, module, emit=llvm.TargetMachine.emit_object):
+    code = emit(machine, module)
+    (name,) = [function.name for function in module.functions if function.linkage is llvm.Linkage.external and not function.is_declaration]
+    registers[name] = sorted(set(re.findall("%([xyz]mm)", machine.emit_assembly(module))))
+    return code
+
+llvm.TargetMachine.emit_object = emit_object
+def compile_task(*given, compile_task=compiling.compile_task):
+    compiling.leave_out_passes()  # now: it imports Numba, which reads the target from the environment
+    return compile_task(*given)
+
+compiling.compile_task = compile_task
+sys.executable = ""
 results = {f"{name} batch {batch}": array for batch in BATCHES for name, array in compute(batch).items()}
 np.savez(sys.argv[1], **results)
-assembly = network.run.inspect_asm()
-assert len(assembly) == 2
-registers = {str(key): [name for name in ("%xmm", "%ymm", "%zmm") if name in text] for key, text in assembly.items()}
-print(json.dumps([tile.REGISTER_BITS, registers]))
+print(json.dumps([native.shape(), native.target().level, sorted(set(native.kept.origins.values())), registers]))
 """
 
-TARGETS = {
-    "host": (None, None),
-    "haswell": ("haswell", ""),
-    "haswell with its features": ("haswell", "+avx,+avx2,+fma"),
-    "nehalem": ("nehalem", ""),
+
+class Target(NamedTuple):
+    """What machine code is made for, and what it may look like."""
+
+    bits: int  # of the tile's registers
+    has_fma: bool
+    registers: set  # that some instruction names
+    environment: dict | None = None
+
+
+NARROWEST = {"nehalem": Target(128, False, {"xmm"}, {"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": ""})}
+LEVELS = {
+    "x86-64-v3": Target(256, True, {"xmm", "ymm"}),
+    "x86-64-v4": Target(512, True, {"xmm", "ymm", "zmm"}),
+    "generic": Target(128, True, set()),
 }
-if platform.machine().lower() not in ("x86_64", "amd64"):
-    TARGETS = {"host": (None, None)}
-USED = {"haswell": ["%xmm"], "haswell with its features": ["%xmm", "%ymm"], "nehalem": ["%xmm"]}
-BITS = {"haswell": 128, "haswell with its features": 256, "nehalem": 128}
+WIDEST = {128: "xmm", 256: "ymm", 512: "zmm"}
+HOST = set(native.host().features.split(","))
+KNOWN = {level.level for level in native.LEVELS if set(level.features.split(",")) <= HOST}
+if MACHINE == "x86_64":
+    TARGETS = {**NARROWEST, **{level: target for level, target in LEVELS.items() if level in KNOWN}}
+else:
+    TARGETS = {level: target for level, target in LEVELS.items() if level in KNOWN}
+
+
+def begin(name, path, **environment):
+    """Start what computes the golden results for a target."""
+    return start(COMPUTE, path / "results.npz", **own_cache(path / "cache", path), **(TARGETS[name].environment or {}), **environment)
+
+
+def answers(path, process):
+    printed = json.loads(finish(process))
+    return np.load(path / "results.npz"), *printed
 
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
-    """For each target its results, and which registers the assembly of each signature of the kernel names."""
-    directory, answers = tmp_path_factory.mktemp("widths"), {}
-    waiting = list(TARGETS)
-    while waiting:
-        running = {}
-        for target in waiting[: os.cpu_count() or 1]:
-            name, features = TARGETS[target]
-            environment = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": directory / target.replace(" ", "-")}
-            running[target] = start(COMPUTE, directory / f"{target}.npz", **environment)
-        for target, process in running.items():
-            bits, registers = json.loads(finish(process))
-            answers[target] = np.load(directory / f"{target}.npz"), bits, registers
-            waiting.remove(target)
-    return answers
+    """For each target: where its package is, and what was printed by a process that compiled everything for it."""
+    paths = {name: copy_package(tmp_path_factory.mktemp("widths") / name) for name in TARGETS}
+    for name in LEVELS.keys() & paths.keys():
+        (paths[name] / "fastrnn" / "machine_code" / name).mkdir(parents=True)  # as in a wheel for this level, but empty
+    processes = {name: begin(name, path) for name, path in paths.items()}
+    return {name: (paths[name], answers(paths[name], process)) for name, process in processes.items()}
 
 
-@pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("target", TARGETS)
-def test_golden_results(computed, target, batch):
-    """Every target computes the committed bits, in any batch."""
-    golden, (results, *_) = np.load(FILE), computed[target]
+def assert_golden(results):
+    """The committed bits, in any batch."""
+    golden = np.load(FILE)
     for name in golden:
-        unsigned = f"u{golden[name].itemsize}"
-        np.testing.assert_array_equal(results[f"{name} batch {batch}"].view(unsigned), golden[name][:batch].view(unsigned), err_msg=name)
+        for batch in BATCHES:
+            unsigned = f"u{golden[name].itemsize}"
+            actual, expected = results[f"{name} batch {batch}"], golden[name][:batch]
+            np.testing.assert_array_equal(actual.view(unsigned), expected.view(unsigned), err_msg=f"{name} batch {batch}")
 
 
-@pytest.mark.parametrize("target", list(USED) if len(TARGETS) > 1 else [])
-def test_registers_of_narrower_targets(computed, target):
-    """The assembly for a narrower target uses its registers and no wider ones."""
-    _, bits, registers = computed[target]
-    assert bits == BITS[target]
-    for signature, names in registers.items():
-        assert names == USED[target] or (target == "haswell" and names == ["%xmm", "%ymm"]), signature
+def test_golden_results():
+    """This machine's own code computes the committed bits, in any batch."""
+    assert_golden({f"{name} batch {batch}": array for batch in BATCHES for name, array in compute(batch).items()})
 
 
-def test_registers_of_the_host(computed):
-    """The assembly for this machine uses its widest registers."""
-    features = llvmlite.binding.get_host_cpu_features()
-    _, bits, registers = computed["host"]
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        widest, expected = ("%zmm", 512) if features.get("avx512f") else ("%ymm", 256) if features.get("avx") else ("%xmm", 128)
-        assert bits == expected
-        assert all(widest in names for names in registers.values())
+@pytest.mark.parametrize("name", TARGETS)
+def test_golden_results_elsewhere(computed, name):
+    """So does code for narrower registers, for a processor without fma, and for every level that this machine has."""
+    _, (results, _, _, origins, _) = computed[name]
+    assert origins == ["compiled now"]
+    assert_golden(results)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_registers(computed, name):
+    """A target's code uses its registers and no wider ones, whatever this machine has; products use the widest."""
+    _, (_, (bits, _, _, has_fma), level, _, registers) = computed[name]
+    target = TARGETS[name]
+    assert (bits, has_fma, level) == (target.bits, target.has_fma, name if name in LEVELS else "")
+    assert len(registers) > 15
+    for symbol, used in registers.items():
+        assert set(used) <= target.registers, symbol
+        if MACHINE == "x86_64" and symbol.startswith(("fastrnn_product_", "fastrnn_tanh_")):
+            assert WIDEST[bits] in used, symbol
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name in LEVELS])
+def test_golden_results_from_a_wheel(computed, name):
+    """A level's files are found in the package, where a wheel puts them: nothing is compiled, and the bits are the same."""
+    path, _ = computed[name]
+    for file in (path / "cache").glob("*.bin"):
+        file.rename(path / "fastrnn" / "machine_code" / name / file.name)
+    results, _, level, origins, registers = answers(path, begin(name, path, NUMBA_DISABLE_JIT=1))
+    assert (level, origins, registers) == (name, ["wheel"], {})
+    assert_golden(results)
