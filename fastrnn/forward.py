@@ -1,15 +1,14 @@
 """Carries a plan out: kernel calls of bounded work, alone or with the help of other threads."""
 
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import native
 from .arguments import Array
-from .kernels.layout import HEAD_BYTES, IN_OUT, IN_X, JOB, LENGTH, MATRIX, TOGETHER
+from .kernels.layout import HEAD_BYTES, IN_OUT, IN_X, LENGTH, MATRIX, TOGETHER
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import WORTH_HELP, Conversion, Demand, Piece, Plan, plan_call, side_by_side
 from .threads import pool
@@ -19,6 +18,7 @@ NOTHING = np.empty(0)
 FEEDBACKS = ("argmax", "sample", "repeat")  # sinks that make an output the next input
 SPACE = HEAD_BYTES + 2 * WORKSPACE  # bytes
 MOST_IDLE = 16  # workspaces
+MOST_KINDS = 8  # of calls that a network keeps ready
 
 idle: list[Array] = []  # workspaces that no call uses; nothing in them outlives a kernel call
 
@@ -38,8 +38,7 @@ def give_back(space: Array) -> None:
         idle.append(space)
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """What a call computes.
 
     x is (..., T + further, I), tokens (..., T + further, 1): `further` steps are no input, but read as targets or written by a sink.
@@ -83,9 +82,15 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
         return None
     plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
     known = AtOnce(plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), (*shape[:-2], *network.hidden_sizes))
-    network.plans.clear()
-    network.plans[shape] = known
+    remember(network.plans, shape, known)
     return known
+
+
+def remember(calls: dict[Any, Any], kind: Hashable, call: Any) -> None:
+    """Keep what a call of a kind is made with, of some kinds only."""
+    if len(calls) >= MOST_KINDS:
+        calls.clear()
+    calls[kind] = call
 
 
 def fits_at_once(network: Network, shape: tuple[int, ...]) -> bool:
@@ -136,58 +141,66 @@ def run_network(network: Network, task: Task) -> None:
     if not task.sequences or task.steps <= 0:
         return
     source = Source(task, INT64 if task.tokens else network.dtype)
+    kind = (task.x.shape, task.tokens, task.sink, task.further, task.out is None)
+    simple = source.direct and task.lengths is None and task.generation is None and task.states is not None
+    if simple and kind in network.jobs:
+        space = take_space(SPACE)
+        native.kept.call(network.jobs[kind], space, task.x, NOTHING if task.out is None else task.out, task.states)
+        give_back(space)
+        return
     gathered = task.lengths is not None and not task.tokens
     plan = plan_call(network, Demand(task.sequences, task.steps, task.sink in FEEDBACKS, task.lengths, gathered, source.conversion))
     source.allocate(plan.together)
     states, table = task.states, np.empty(3 * plan.at_once if plan.order is not None else 0, np.int64)
     if states is None:
         states = np.empty(plan.at_once * network.hidden_sizes[0], network.dtype)
-    job, out = job_of(network, task, plan), NOTHING if task.out is None else task.out
     space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.dtype.itemsize)
     team = pool.take(plan.workers, len(space)) if plan.workers else None
-    if plan.workers and team is None:
-        JOB.fill(job, function=native.address("begin"), claim=0, meet=0, share=0)
-    arrays = (source.data, out, states) if team is None else (source.data, out, states, team.words)
+    arrays = (space, source.data, NOTHING if task.out is None else task.out, states, *([] if team is None else [team.words]))
+    common = common_to_pieces(network, task, plan, shared=team is not None)
     try:
         for piece in plan.pieces():
             x_at, x_sequence = source.take(piece)
-            JOB.fill(job, x=x_at, x_sequence=x_sequence, **place(network, task, plan, piece))
             if piece.which is not None and piece.lengths is not None:
                 rows = table[: 3 * piece.sequences].reshape(3, piece.sequences)
                 places = piece.which if source.direct else np.arange(piece.sequences)
                 rows[IN_X], rows[IN_OUT], rows[LENGTH] = places, piece.which, piece.lengths
-                JOB.fill(job, table=table.ctypes.data)
             if task.states is None and piece.start == 0:
                 begin_states(states[: piece.sequences * network.hidden_sizes[0]], task, piece)
-            native.kept.call(job, space, *arrays)
+            job = network.job(
+                x=x_at, x_sequence=x_sequence, table=table.ctypes.data if len(table) else 0, **common, **place(network, task, plan, piece)
+            )
+            native.kept.call(job, *arrays)
     finally:
         if team is not None:
             team.give_back()
     give_back(space)
+    if simple and len(space) == SPACE and fits_at_once(network, task.x.shape):
+        remember(network.jobs, kind, job)
 
 
-def job_of(network: Network, task: Task, plan: Plan) -> Array:
-    """Make what all pieces of a call have in common: the operations that not every call needs, and sizes."""
-    shared = plan.workers > 0
-    operations = {
-        "function": "lead" if shared else "begin",
-        "feed": "embed" if task.tokens else "gather" if task.lengths is not None else "",
-        "trim": "trim" if task.lengths is not None else "",
-        "sink": task.sink,
-        "leave": "leave" if task.generation is not None else "",
-        "claim": "claim" if shared and not plan.by_steps else "",
-        "meet": "meet" if shared and plan.by_steps else "",
-        "share": "share" if shared and plan.by_steps else "",
-    }
-    addresses = native.addresses([name for name in operations.values() if name] + (["work"] if shared else []), network.dtype.name)
+def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) -> dict[str, int]:
+    """Give what all pieces of a call have in common: the operations that not every call needs, and sizes."""
+    operations = {"function": "lead" if shared else "begin"}
+    if task.tokens:
+        operations["feed"] = "embed"
+    if task.lengths is not None:
+        operations |= {"trim": "trim"} if task.tokens else {"trim": "trim", "feed": "gather"}
+    if task.sink:
+        operations["sink"] = task.sink
+    if task.generation is not None:
+        operations["leave"] = "leave"
+    if shared:
+        operations |= {"meet": "meet", "share": "share"} if plan.by_steps else {"claim": "claim"}
+    addresses = native.all_addresses(tuple(operations.values()), network.dtype.char)
     size = 1 if task.sink == "score" else network.output_size
-    return network.job(
-        **{field: addresses[name] for field, name in operations.items() if name},
-        generation=0 if task.generation is None else task.generation.ctypes.data,
-        out_size=0 if task.out is None else size,
-        out_sequence=task.steps * size,
-        buffer=plan.rows * plan.width,
-    )
+    return {
+        **{field: addresses[name] for field, name in operations.items()},
+        "generation": 0 if task.generation is None else task.generation.ctypes.data,
+        "out_size": 0 if task.out is None else size,
+        "out_sequence": task.steps * size,
+        "buffer": plan.rows * plan.width,
+    }
 
 
 def place(network: Network, task: Task, plan: Plan, piece: Piece) -> dict[str, int]:

@@ -113,6 +113,12 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     return future.result()
 
 
+@functools.cache
+def all_addresses(operations: tuple[str, ...], dtype: str) -> dict[str, int]:
+    """The same, remembered; the dtype is given by its character, which NumPy tells sooner than its name."""
+    return addresses(operations, np.dtype(dtype).name)
+
+
 def address(operation: str, dtype: str = "") -> int:
     return addresses([operation], dtype)[operation]
 
@@ -246,6 +252,7 @@ def target() -> Target:
     return host()
 
 
+@functools.cache
 def shape() -> Shape:
     """Give the shape of the tiles in the code that is loaded."""
     return shape_of(target().features)

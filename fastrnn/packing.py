@@ -1,6 +1,7 @@
 """Packs layers into the form that the kernels read: records of layers, and weights in panels."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -65,7 +66,9 @@ class Network:
     rows: int  # of a layer in a workspace
     work: int  # multiplications a step, and elements of the packed weights
     shared_work: int  # multiplications that threads can share in
-    plans: dict[Any, Any] = dataclasses.field(default_factory=dict)  # the last call's, ready for another of its shape
+    plans: dict[Any, Any] = dataclasses.field(default_factory=dict)  # kernel calls by the input's shape
+    jobs: dict[Any, Any] = dataclasses.field(default_factory=dict)  # jobs of one piece by the kind of call
+    variants: dict[Any, "Network"] = dataclasses.field(default_factory=dict)  # made of this one
 
     @property
     def buffer(self) -> int:
@@ -74,23 +77,29 @@ class Network:
 
     def cut(self, first: int, last: int) -> "Network":
         """Give some of the layers."""
-        return dataclasses.replace(self, layers=self.layers[first:last], plans={})
+        key = first, last
+        if key not in self.variants:
+            self.variants[key] = dataclasses.replace(self, layers=self.layers[first:last], plans={}, jobs={}, variants={})
+        return self.variants[key]
 
     def finished_by(self, activation: str) -> "Network":
         """Give the same layers with another activation of the last."""
-        layers = self.layers.copy()
-        LAYER.fill(layers[-1], finish=native.address(activation, self.dtype.name) if activation != "identity" else 0, activation=0)
-        return dataclasses.replace(self, layers=layers, plans={})
+        if activation not in self.variants:
+            layers = self.layers.copy()
+            finish = 0 if activation == "identity" else native.address(activation, self.dtype.name)
+            LAYER.fill(layers[-1], finish=finish, activation=0)
+            self.variants[activation] = dataclasses.replace(self, layers=layers, plans={}, jobs={}, variants={})
+        return self.variants[activation]
+
+    @functools.cached_property
+    def common(self) -> dict[str, int]:
+        """What all work of these layers has in common."""
+        depth, itemsize = len(self.layers), self.dtype.itemsize
+        return {"run": native.address("run"), "layers": self.layers.ctypes.data, "depth": depth, "itemsize": itemsize}
 
     def job(self, **values: int) -> Array:
         """Make a piece of work of these layers."""
-        return JOB.filled(
-            run=native.address("run"),
-            layers=self.layers.ctypes.data,
-            depth=len(self.layers),
-            itemsize=self.dtype.itemsize,
-            **values,
-        )
+        return JOB.filled(**self.common, **values)
 
 
 def empty_aligned(size: int, dtype: DTypeLike) -> Array:

@@ -29,9 +29,10 @@ class Fields:
 
     def filled(self, **values: int) -> NDArray[np.int64]:
         """Make a record; fields that aren't given are 0."""
-        words = np.zeros(self.words, np.int64)
-        self.fill(words, **values)
-        return words
+        words = [0] * self.words
+        for field, value in values.items():
+            words[self.offsets[field]] = value
+        return np.array(words, np.int64)
 
 
 # A layer. Addresses: of its operations (0 where it has none), its packed weights and biases. Lengths and strides count elements.
