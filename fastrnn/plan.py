@@ -113,7 +113,9 @@ def plan_call(network: Network, demand: Demand) -> Plan:
     work = network.work + OUTPUT * network.output_size
     if demand.conversion:
         together = max(1, min(together, CONVERTED // demand.conversion.step))
-        work = max(work, -(-most * demand.conversion.step // demand.conversion.buffer(together)))
+        buffer = demand.conversion.buffer(together)
+        if buffer < demand.conversion.whole:
+            work = max(work, -(-most * demand.conversion.step // buffer))
     steps, order, lengths = demand.steps, None, None
     if demand.lengths is not None:
         order = np.argsort(-demand.lengths, kind="stable")
