@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrnn import streaming
+from fastrnn import native
 
 from .cases import DTYPES, MODEL, Case, assert_close, assert_same_bits, run
 from .situations import TIMED, exact, often, situations
@@ -273,15 +273,15 @@ def test_an_error_leaves_the_stream_as_it_was(refused):
 
 
 def test_an_interrupted_first_step(monkeypatch):
-    """A first call that Ctrl-C ends leaves a stream on which nothing has been fixed, and the next one starts it."""
+    """A first call that Ctrl-C ends before it computes leaves a stream on which nothing has been fixed, and the next one starts it."""
     model, (x, _) = MODEL.layer(np.float64), MODEL.data(np.float64, (3,), 4)
     stream = model.stream()
 
-    def interrupt(_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(streaming, "compiled_run", interrupt)
+        patch.setattr(native, "addresses", interrupt)  # which may compile for seconds
         with pytest.raises(KeyboardInterrupt):
             stream.step(x[:, 0])
     assert stream.state is None
