@@ -90,18 +90,19 @@ def run_last(
 ) -> None:
     """Run to the last recurrent layer without keeping its output, and what follows it on the last state alone."""
     leading, steps, depth = x.shape[:-2], x.shape[-2], len(network.recurrent)
+    if not steps:
+        output[...] = 0
+        return
     recurrent = max((i for i, layer in enumerate(network.recurrent, 1) if layer), default=0)
     if recurrent:
         run_network(network.cut(0, recurrent), Task(x, flat, None, tokens=tokens, lengths=lengths))
         last, tokens = final[-1][..., np.newaxis, :], False
     else:
         at = steps - 1 if lengths is None else np.maximum(lengths - 1, 0).reshape(*leading, 1, 1)
-        last = np.take_along_axis(x, np.broadcast_to(at, (*leading, 1, 1)), axis=-2) if steps else x[..., :0, :]
+        last = np.take_along_axis(x, np.broadcast_to(at, (*leading, 1, 1)), axis=-2)
     if recurrent < depth:
         run_network(network.cut(recurrent, depth), Task(last, flat[:0], output[..., np.newaxis, :], tokens=tokens))
     else:
         output[...] = last[..., 0, :]
     if lengths is not None:
         output[(lengths == 0).reshape(leading)] = 0
-    elif not steps:
-        output[...] = 0

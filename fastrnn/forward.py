@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import native
+from . import native, threads
 from .arguments import Array
 from .kernels.layout import HEAD_BYTES, IN_OUT, IN_X, LENGTH, MATRIX, TOGETHER
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
-from .plan import WORTH_HELP, Conversion, Demand, Piece, Plan, plan_call, side_by_side
-from .threads import pool
+from .plan import Conversion, Demand, Piece, Plan, fits_at_once, plan_call, side_by_side
 
 INT64 = np.dtype(np.int64)
 NOTHING = np.empty(0)
@@ -93,11 +92,6 @@ def remember(calls: dict[Any, Any], kind: Hashable, call: Any) -> None:
     calls[kind] = call
 
 
-def fits_at_once(network: Network, shape: tuple[int, ...]) -> bool:
-    """Tell whether data of a shape is work for one thread and one kernel call."""
-    return 0 < math.prod(shape[:-1]) * network.work * network.dtype.itemsize < WORTH_HELP
-
-
 def job_at_once(network: Network, shape: tuple[int, ...], rows: int, **values: int) -> Array:
     """Make all work on data of a shape one piece."""
     *leading, steps, inputs = shape
@@ -155,7 +149,7 @@ def run_network(network: Network, task: Task) -> None:
     if states is None:
         states = np.empty(plan.at_once * network.hidden_sizes[0], network.dtype)
     space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.dtype.itemsize)
-    team = pool.take(plan.workers, len(space)) if plan.workers else None
+    team = threads.pool.take(plan.workers, len(space)) if plan.workers else None
     arrays = (space, source.data, NOTHING if task.out is None else task.out, states, *([] if team is None else [team.words]))
     common = common_to_pieces(network, task, plan, shared=team is not None)
     try:

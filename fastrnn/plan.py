@@ -1,5 +1,6 @@
 """How a call is cut into bounded pieces of work, and which threads work on what."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -124,6 +125,11 @@ def plan_call(network: Network, demand: Demand) -> Plan:
     at_once, length = cut(demand.sequences, steps, work, most, together)
     warm_up = min(length, max(1, WARM_UP // work)) if workers and by_steps else length
     return Plan(demand.sequences, steps, workers, by_steps, width, rows, together, at_once, length, warm_up, order, lengths)
+
+
+def fits_at_once(network: Network, shape: tuple[int, ...]) -> bool:
+    """Tell whether data of a shape is work for one thread and one kernel call."""
+    return 0 < math.prod(shape[:-1]) * network.work * network.dtype.itemsize < WORTH_HELP
 
 
 def division(network: Network, sequences: int, steps: int, *, fed_back: bool) -> tuple[int, bool]:
