@@ -38,7 +38,7 @@ import numpy as np
 
 from . import native
 from .arguments import Array, check_thread_count
-from .kernels.layout import MOST_WORKERS, POOL, TEAM, TEAM_BYTES, TEAMS, WINDOWS, WORKER
+from .kernels.layout import HEAD_BYTES, MOST_WORKERS, POOL, TEAM, TEAM_BYTES, TEAMS, WINDOWS, WORKER
 
 VARIABLE = "FASTRNN_NUM_THREADS"
 OTHER_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # joblib, Dask and batch systems set them for what they run
@@ -89,8 +89,8 @@ class Pool:
 
     def start(self) -> bool:
         """Start a worker, and tell whether the system gave one."""
-        words = immortal(WORKER.words)
-        WORKER.fill(words, pool=self.words.ctypes.data)
+        words, head = immortal(WORKER.words), immortal(HEAD_BYTES // 8)
+        WORKER.fill(words, pool=self.words.ctypes.data, head=head.ctypes.data)
         started = start_thread(native.address("work"), words.ctypes.data)
         self.started += started
         return started

@@ -74,7 +74,7 @@ TEAM_BYTES = 8 * (TEAM_MEMBERS + (1 + MOST_WORKERS) * LINE)
 TEAMS = 32  # that can have help at the same time
 # What all workers share; mutex and condition are the system's, of 128 bytes at most. And a worker: its own memory.
 POOL = Fields("Pool", "sleepers wakes teams mutex condition", spacing=2 * LINE)
-WORKER = Fields("Worker", "pool memory size space")
+WORKER = Fields("Worker", "pool head memory size")
 
 # The rows of the table that places sequences: where one is in x, where in out and the states, and its length.
 IN_X, IN_OUT, LENGTH = range(3)

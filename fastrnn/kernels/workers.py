@@ -6,7 +6,7 @@ looks at all gates --- all shut for 0.2 to 0.8 ms ---> sleeps ---> a leader has 
 
 from .atomic import PATIENTLY, add, exchange, look, peek
 from .jit import function, operation
-from .layout import HEAD_BYTES, JOB_BYTES, MEETINGS, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
+from .layout import JOB_BYTES, MEETINGS, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
 from .network import JOB_SIZE
 from .records import WORKER, chunk_at, copy_bytes, invoke_one, job_at, pool_at, team_at
 from .system import allocate, lock, release, unlock, wait
@@ -30,11 +30,10 @@ def come_in(team):
 
 @function
 def has_room(worker, size):
-    """Have a workspace of so many bytes, and tell whether there is one."""
+    """Have room for rows of so many bytes, and tell whether there is."""
     if worker.size < size:
         release(worker.memory)
         worker.memory, worker.size = allocate(size + 64), size
-        worker.space = (worker.memory + 63) // 64 * 64
     if worker.memory == 0:
         worker.size = 0
     return worker.memory != 0
@@ -42,25 +41,24 @@ def has_room(worker, size):
 
 @function
 def take_part(team, worker, before):
-    """Work on a piece inside the gate."""
+    """Work on a piece inside the gate. What the leader says of it doesn't change until this worker has left."""
     looks = 0
-    copy_bytes(team.address + 8 * TEAM_JOB, worker.space, JOB_SIZE)
-    job, chunk = job_at(worker.space), chunk_at(worker.space + JOB_BYTES)
+    copy_bytes(team.address + 8 * TEAM_JOB, worker.head, JOB_SIZE)
+    job, chunk = job_at(worker.head), chunk_at(worker.head + JOB_BYTES)
     chunk.member, chunk.members, chunk.time = 0, 1, job.number * MEETINGS + 1
-    if job.share:
+    if job.share:  # in the leader's rows
         while peek(team, MEMBERS) < job.number * NUMBER:
             looks = look(looks)
         chunk.member, chunk.members = before + 1, peek(team, MEMBERS) % NUMBER
-    else:
-        job.rows = worker.space + HEAD_BYTES
-    invoke_one(job.run, job)
+        invoke_one(job.run, job)
+    elif has_room(worker, team.space):
+        job.rows = (worker.memory + 63) // 64 * 64
+        invoke_one(job.run, job)
 
 
 @function
 def assist(team, worker):
     """Take part in a team's piece, and tell whether its gate was open."""
-    if peek(team, GATE) % 2 != OPEN or not has_room(worker, team.space):
-        return False
     before = come_in(team)
     if before < 0:
         return False
