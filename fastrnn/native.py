@@ -213,7 +213,8 @@ def start(code: bytes, symbol: str, wanted: Wanted) -> int:
     address: int = engine.get_function_address(symbol)
     kept.engines.append(engine)
     if address and wanted[0] == "call":
-        ctypes.c_int64.from_address(engine.get_global_value_address(f"{symbol}_offset")).value = data_offset()
+        for name, value in {"offset": data_offset(), "error": id(TypeError)}.items():
+            ctypes.c_int64.from_address(engine.get_global_value_address(f"{symbol}_{name}")).value = value
         kept.call = builtin(address, "call")
     return address
 

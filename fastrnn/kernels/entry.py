@@ -3,12 +3,12 @@
 MOST = 12  # arrays
 
 # `{name}` is METH_FASTCALL: call(plan, *arrays). The plan's first word is the operation's address; it is given a record of addresses, the
-# plan's own first. `{name}_offset` says where an array object holds the address of its first element: that differs in a free-threaded
-# Python, so it is written when the code is loaded.
+# plan's own first. Two words are written when the code is loaded: `{name}_offset` says where an array object holds the address of its
+# first element, which differs in a free-threaded Python; `{name}_error` is TypeError, for Numba has LLVM take its name for another thing.
 TEXT = """
 @{name}_offset = global i64 0
-@wrong = private constant [40 x i8] c"call takes from 1 to 12 arrays, got %zd\\00"
-@PyExc_TypeError = external global ptr
+@wrong = private constant [{length} x i8] c"{wrong}\\00"
+@{name}_error = global ptr null
 declare ptr @PyErr_Format(ptr, ptr, ...)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
@@ -22,7 +22,7 @@ start:
   %right = and i1 %few, %most
   br i1 %right, label %read, label %refuse
 refuse:
-  %kind = load ptr, ptr @PyExc_TypeError
+  %kind = load ptr, ptr @{name}_error
   %raised = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %kind, ptr @wrong, i64 %count)
   ret ptr null
 read:
@@ -52,4 +52,5 @@ go:
 
 
 def text(name):
-    return TEXT.format(name=name, most=MOST)
+    wrong = f"call takes from 1 to {MOST} arrays, got %zd"
+    return TEXT.format(name=name, most=MOST, wrong=wrong, length=len(wrong) + 1)
