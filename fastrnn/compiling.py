@@ -223,7 +223,9 @@ def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
     target = llvm.Target.from_triple(llvm.get_process_triple())
     reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it
     machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc=reloc, jit=True)
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_unrolling = False  # no gain, and half of the code
+    passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
     return machine.emit_object(module), sorted(called | {name for name in declared if not name.startswith("llvm.")})
 

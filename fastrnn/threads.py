@@ -89,8 +89,8 @@ class Pool:
 
     def start(self) -> bool:
         """Start a worker, and tell whether the system gave one."""
-        words, head = immortal(WORKER.words), immortal(HEAD_BYTES // 8)
-        WORKER.fill(words, pool=self.words.ctypes.data, head=head.ctypes.data)
+        words, head, done = immortal(WORKER.words), immortal(HEAD_BYTES // 8), immortal(TEAMS)
+        WORKER.fill(words, pool=self.words.ctypes.data, head=head.ctypes.data, done=done.ctypes.data)
         started = start_thread(native.address("work"), words.ctypes.data)
         self.started += started
         return started

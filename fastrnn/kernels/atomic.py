@@ -9,10 +9,8 @@ from .jit import TRIPLE
 from .layout import WINDOWS
 
 BRIEFLY = 100  # looks at a word before pauses between them
-PATIENTLY = 4000  # looks before other threads are let run: 40 to 160 us of x86 pauses
-
-_YIELD = "SwitchToThread" if WINDOWS else "sched_yield"
-
+PATIENTLY = 4000  # looks before short sleeps between them: 40 to 160 us of x86 pauses
+INT32 = ir.IntType(32)
 
 def _word(builder, team, index):
     return builder.gep(team, [index])
@@ -63,9 +61,28 @@ def _emit_pause(builder):
         builder.asm(nothing, "isb", "", [], True)
 
 
+def _emit_system_call(builder, name, result, *arguments):
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+@intrinsic
+def give_way(typing):
+    """Let another thread run that waits for this processor."""
+
+    def emit(context, builder, signature, args):
+        _emit_system_call(builder, "SwitchToThread" if WINDOWS else "sched_yield", INT32)
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
 @intrinsic
 def look(typing, looks):
-    """Before the next look at a word: at first nothing, then a pause, then let another thread run; and count."""
+    """Before the next look at a word: at first nothing, then a pause, then a short sleep; and count.
+
+    A thread waits so long only where the one it waits for has lost its processor, perhaps to this one: a yield does not always give it back.
+    """
 
     def emit(context, builder, signature, args):
         def more_than(number):
@@ -73,7 +90,10 @@ def look(typing, looks):
 
         with builder.if_else(more_than(PATIENTLY)) as (late, early):
             with late:
-                builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), _YIELD), [])
+                if WINDOWS:
+                    _emit_system_call(builder, "Sleep", ir.VoidType(), INT32(1))  # milliseconds
+                else:
+                    _emit_system_call(builder, "usleep", INT32, INT32(1))  # microseconds, and the 50 that Linux adds
             with early, builder.if_then(more_than(BRIEFLY)):
                 _emit_pause(builder)
         return builder.add(args[0], context.get_constant(types.int64, 1))

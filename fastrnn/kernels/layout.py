@@ -72,9 +72,9 @@ TEAM_MEMBERS = TEAM_JOB + -(-JOB.words // LINE) * LINE
 MOST_WORKERS = 127
 TEAM_BYTES = 8 * (TEAM_MEMBERS + (1 + MOST_WORKERS) * LINE)
 TEAMS = 32  # that can have help at the same time
-# What all workers share; mutex and condition are the system's, of 128 bytes at most. And a worker: its own memory.
-POOL = Fields("Pool", "sleepers wakes teams mutex condition", spacing=2 * LINE)
-WORKER = Fields("Worker", "pool head memory size")
+# What all workers share; mutex and condition are the system's, of 128 bytes at most. And what each has: `done` is a word for each team.
+POOL = Fields("Pool", "opened sleepers wakes teams mutex condition", spacing=2 * LINE)
+WORKER = Fields("Worker", "pool head done memory size")
 
 # The rows of the table that places sequences: where one is in x, where in out and the states, and its length.
 IN_X, IN_OUT, LENGTH = range(3)

@@ -19,7 +19,7 @@ from .records import CHUNK, JOB, LAYER, LEAD, copy_bytes, invoke, invoke_one, po
 from .system import wake_all
 
 GATE, NEXT, MEMBERS, APART = (TEAM.offsets[name] for name in ("gate", "next", "members", "apart"))
-SLEEPERS = POOL.offsets["sleepers"]
+OPENED, SLEEPERS = POOL.offsets["opened"], POOL.offsets["sleepers"]
 # A gate is OPEN or not, counts the workers inside, and has the number of its piece.
 OPEN, WORKER, NUMBER = 1, 2, 1 << 16
 
@@ -31,6 +31,7 @@ def open_gate(team, job, chunk):
     post(team, NEXT, 0)
     post(team, APART, (number + 1) * MEETINGS)
     add(team, GATE, number * NUMBER + OPEN - peek(team, GATE))
+    add(pool, OPENED, 1)
     if add(pool, SLEEPERS, 0):
         wake_all(pool)
     if job.share:
@@ -98,9 +99,12 @@ def share(layer, job, chunk):
         wait_for_all(job, chunk)
         return
     chunk.steps = 1
+    members = 0
     for t in range(chunk.span):
         for phase in range(layer.phases):
-            own_columns(layer, job, chunk)
+            if chunk.members != members:
+                own_columns(layer, job, chunk)
+                members = chunk.members
             chunk.at, chunk.phase, chunk.phases = t, phase, phase + 1
             if chunk.left < chunk.right:
                 invoke(layer.recur, layer, job, chunk)

@@ -4,24 +4,28 @@ looks at all gates --- one is open ---> inside: works on the piece ---> leaves -
 looks at all gates --- all shut for 0.2 to 0.8 ms ---> sleeps ---> a leader has opened a gate and wakes all ---> looks
 """
 
-from .atomic import PATIENTLY, add, exchange, look, peek
+from .atomic import PATIENTLY, add, exchange, give_way, look, peek
 from .jit import function, operation
 from .layout import JOB_BYTES, MEETINGS, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
 from .network import JOB_SIZE
-from .records import WORKER, chunk_at, copy_bytes, invoke_one, job_at, pool_at, team_at
+from .records import WORKER, chunk_at, copy_bytes, invoke_one, job_at, pool_at, put_word, team_at, word
 from .system import allocate, lock, release, unlock, wait
 from .team import GATE, MEMBERS, NUMBER, OPEN
 from .team import WORKER as ONE
 
-SLEEPERS = POOL.offsets["sleepers"]
+OPENED, SLEEPERS = POOL.offsets["opened"], POOL.offsets["sleepers"]
 LINGERING = 20_000  # looks, 0.2 to 0.8 ms, before a worker that has nothing to do sleeps: woken, it comes 0.05 ms later
+YIELDING = 1000  # looks from one time to the next that another thread may run: a leader may share the processor
 
 
 @function
-def come_in(team):
-    """Go through an open gate: give how many workers were inside, or -1 where it is shut, or as many are inside as are wanted."""
+def come_in(team, done):
+    """Go through an open gate: give how many workers were inside, or -1 where it is shut, or as many are inside as are wanted.
+
+    A piece that this worker has been in has nothing left to do.
+    """
     gate = peek(team, GATE)
-    while gate % 2 == OPEN and gate % NUMBER // ONE < team.workers:
+    while gate % 2 == OPEN and gate // NUMBER != done and gate % NUMBER // ONE < team.workers:
         if exchange(team, GATE, gate, gate + ONE):
             return gate % NUMBER // ONE
         gate = peek(team, GATE)
@@ -57,22 +61,16 @@ def take_part(team, worker, before):
 
 
 @function
-def assist(team, worker):
-    """Take part in a team's piece, and tell whether its gate was open."""
-    before = come_in(team)
-    if before < 0:
-        return False
-    take_part(team, worker, before)
-    add(team, GATE, -ONE)
-    return True
-
-
-@function
 def look_around(pool, worker):
-    """Take part wherever a gate is open, and tell whether one was."""
+    """Take part in every piece whose gate is open, and tell whether there was one."""
     found = False
     for i in range(TEAMS):
-        if assist(team_at(pool.teams + i * TEAM_BYTES), worker):
+        team = team_at(pool.teams + i * TEAM_BYTES)
+        before = come_in(team, word(worker.done, i))
+        if before >= 0:
+            take_part(team, worker, before)
+            put_word(worker.done, i, job_at(worker.head).number)
+            add(team, GATE, -ONE)
             found = True
     return found
 
@@ -94,12 +92,17 @@ def sleep(pool, worker):
 
 @operation(WORKER)
 def work(worker):
-    pool, looks = pool_at(worker.pool), 0
+    pool, looks, seen = pool_at(worker.pool), 0, 0
     while True:
-        if look_around(pool, worker):
-            looks = 0
+        opened = peek(pool, OPENED)
+        if opened != seen:
+            while look_around(pool, worker):
+                looks = 0
+            seen = opened
         if looks > LINGERING:
             sleep(pool, worker)
             looks = 0
         looks += 1
-        look(looks % PATIENTLY + 2)  # few of them let another thread run: each may take that thread's whole slice of 4 ms
+        look(PATIENTLY)
+        if looks % YIELDING == 0:
+            give_way()
