@@ -261,6 +261,7 @@ def child(specification: str) -> None:
         raise SystemExit(CHANGED)
     os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = wish["cpu"], wish["features"]
     gc.disable()
+    sys.modules["scipy"] = None  # type: ignore[assignment]  # Numba would import it, for BLAS
     leave_out_passes()
     llvm.set_option("fastrnn", "-disable-lsr")  # loop strength reduction: three quarters of the time of code generation, for no gain
     contents = {task["symbol"]: compile_task(task, wish["cpu"], wish["features"]) for task in wish["tasks"]}
