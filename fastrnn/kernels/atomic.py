@@ -18,13 +18,13 @@ def _word(builder, team, index):
 
 @intrinsic
 def peek(typing, team, word):
-    """Read a word, and so that all is seen which its writer wrote before."""
+    """Read a word. What its writer wrote before it is visible, too."""
     return types.int64(team, types.intp), lambda context, builder, signature, args: builder.load_atomic(_word(builder, *args), "seq_cst", 8)
 
 
 @intrinsic
 def post(typing, team, word, value):
-    """Write a word, and so that who reads it sees all that was written before."""
+    """Write a word. A thread that reads it sees what was written before it, too."""
 
     def emit(context, builder, signature, args):
         builder.store_atomic(args[2], _word(builder, *args[:2]), "release", 8)
@@ -81,7 +81,7 @@ def give_way(typing):
 def look(typing, looks):
     """Before the next look at a word: at first nothing, then a pause, then a short sleep; and count.
 
-    A thread waits so long only where the one it waits for has lost its processor, perhaps to this one: a yield does not always give it back.
+    A thread waits so long only where the other one has lost its processor, perhaps to this one, and a yield may not give it back.
     """
 
     def emit(context, builder, signature, args):

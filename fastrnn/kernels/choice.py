@@ -98,7 +98,7 @@ def token_place(job, chunk, i):
 
 @function
 def has_ended(job, chunk, i):
-    """Tell whether a sequence's present token is the one to stop at, or none; a start is neither."""
+    """Tell whether a sequence has ended: its present token is the one to stop at, or none. A start ends nothing."""
     token = word(job.x, token_place(job, chunk, i))
     return token == NOTHING or (job.begun + chunk.t > 0 and token == generation_at(job.generation).stop)
 

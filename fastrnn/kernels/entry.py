@@ -2,9 +2,10 @@
 
 MOST = 12  # arrays
 
-# `{name}` is METH_FASTCALL: call(plan, *arrays). The plan's first word is the operation's address; it is given a record of addresses, the
-# plan's own first. Two words are written when the code is loaded: `{name}_offset` says where an array object holds the address of its
-# first element, which differs in a free-threaded Python; `{name}_error` is TypeError, for Numba has LLVM take its name for another thing.
+# `{name}` is METH_FASTCALL: call(plan, *arrays). The plan's first word is an operation's address. The operation is given a record: the
+# addresses of the data of plan and arrays. Two words are written when the code is loaded. `{name}_offset` is where an array object holds
+# the address of its data; it differs in a free-threaded Python. `{name}_error` is TypeError: once Numba is imported, LLVM resolves that
+# symbol differently.
 TEXT = """
 @{name}_offset = global i64 0
 @wrong = private constant [{length} x i8] c"{wrong}\\00"

@@ -38,23 +38,42 @@ class Fields:
 # A layer. Addresses: of its operations (0 where it has none), its packed weights and biases. Lengths and strides count elements.
 LAYER = Fields(
     "Layer",
-    "feed recur finish product activation recurrent_activation parameters recurrent_parameters "
-    "input_size output_size columns stride gates kept phases half shared weight weight_hh bias bias_hh",
+    "feed recur finish product activation recurrent_activation parameters "  # operations; parameters of the activation
+    "input_size output_size "
+    "columns "  # of a gate's packed output: panels as wide as registers
+    "stride "  # elements from row to row in the workspace: the cell's parts, each `columns` wide
+    "gates kept phases "  # as in Cell
+    "half "  # how many products of a state's row are summed first
+    "weight weight_hh bias bias_hh",
 )
-# A piece of work: the layers, where its data is, and the operations that only some pieces need (0 where not needed).
+# A piece of work, one kernel call: the layers, where its data is, and the operations that only some pieces need (0 where not needed).
 JOB = Fields(
     "Job",
-    "function run layers depth itemsize steps count block chunk first total begun "
-    "x x_sequence out out_sequence out_size states rows buffer table generation "
-    "feed trim leave sink claim meet share team number "
-    "matrices packed",  # of `once`: how many follow the layers, and bytes of their panels
+    "function run "  # the operations that Python calls, and that it calls to run the layers
+    "layers depth itemsize "  # the first layer's record, how many there are, bytes of an element
+    "steps count "  # of the piece: time steps, and sequences
+    "block chunk "  # sequences side by side, and steps from layer to layer, at most
+    "first total begun "  # the piece's first sequence among all in out and states, how many those are, and its first step
+    "x x_sequence "  # where x begins, and elements from one sequence to the next
+    "out out_sequence out_size states "  # the same of out, its elements a step (0 for no output), and the states
+    "rows buffer "  # the workspace of two layers' rows, and elements of each
+    "table generation "  # where sequences are, if they differ in length; how tokens are chosen
+    "feed trim leave sink claim meet share "  # operations in place of a layer's feed, of storing states or output, and of a team
+    "team number "  # the team that works on the piece, and the piece's number
+    "matrices packed",  # of `once`: how many matrices follow the layers, and bytes of their panels
 )
 # What one thread works on at a time: some steps of some sequences side by side, in one layer after the other.
 CHUNK = Fields(
     "Chunk",
-    "n together t span begin own source step sequence here there rows state at steps left right phase phases member members time",
+    "n together "  # the first sequence, and how many
+    "t span "  # the first step, and how many
+    "begin own "  # the steps of those that this thread projects, finishes and stores
+    "source step sequence "  # what the layer reads: an address, elements from step to step, and from sequence to sequence
+    "here there rows state "  # the rows of the layer before and of this one, this thread's own, and this layer's states
+    "at steps left right phase phases "  # of a cell's operation: from which step how many, which columns, which phases
+    "member members time",  # of a team: which one this thread is, how many there are, and barriers so far
 )
-# What `call` hands to an operation: the addresses of its arrays' first elements.
+# What the built-in `call` hands to an operation: the addresses of its arrays' first elements.
 BEGIN = Fields("Begin", "plan space x out states")
 LEAD = Fields("Lead", "plan space x out states team")
 ONCE = Fields("Once", "plan space x out states first_matrix")
@@ -65,7 +84,7 @@ FACTORS = Fields("Factors", "x x_stride count size half weights columns start st
 MATRIX = Fields("Matrix", "function size row_stride outputs columns gates start")
 # How the next token is chosen. The temperature holds the bits of a double.
 GENERATION = Fields("Generation", "temperature top_k stop uniforms per_sequence")
-# What the threads of a team share, each word on a cache line of its own; a job and a line for each member follow.
+# What the threads of a team share, each word on a cache line of its own. A job follows, and a line for each member.
 TEAM = Fields("Team", "gate next members apart number address pool workers space", spacing=LINE)
 TEAM_JOB = TEAM.words
 TEAM_MEMBERS = TEAM_JOB + -(-JOB.words // LINE) * LINE

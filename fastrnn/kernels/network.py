@@ -148,7 +148,7 @@ def run(job):
 
 @function
 def take_plan(plan, space, x, out, states):
-    """Copy a plan, which others may use at the same time, to the front of this thread's workspace; fill in where its data is."""
+    """Copy a plan to the front of this thread's workspace, for other threads may use it, too; fill in where the data is."""
     job, chunk = job_at(space), chunk_at(space + JOB_BYTES)
     copy_bytes(plan, space, JOB_SIZE)
     job.x, job.out, job.states, job.rows = job.x + x, job.out + out, job.states + states, space + HEAD_BYTES

@@ -133,7 +133,7 @@ def _emit_call(context, builder, signature, args):
     return context.get_dummy_value()
 
 
-# Calls of operations by their addresses: nothing of them is compiled into the caller.
+# Operations are called by their addresses, so that nothing of them is compiled into the caller.
 
 
 @intrinsic

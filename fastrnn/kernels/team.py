@@ -26,7 +26,7 @@ OPEN, WORKER, NUMBER = 1, 2, 1 << 16
 
 @function
 def open_gate(team, job, chunk):
-    """Begin a piece. By steps, wait a little for workers, then shut the gate: who is inside is a member."""
+    """Begin a piece. By steps, wait a little for workers, then shut the gate: the workers inside are the members."""
     number, looks, pool = job.number, 0, pool_at(team.pool)
     post(team, NEXT, 0)
     post(team, APART, (number + 1) * MEETINGS)
@@ -53,7 +53,7 @@ def wait_until_left(team, job):
 
 @function
 def wait_for_all(job, chunk):
-    """The barrier. Afterwards members is how many there are for the next one, 0 for a worker that must leave."""
+    """Wait at the barrier. Afterwards `members` is how many wait at the next one; 0 tells a worker to leave."""
     members, time = chunk.members, chunk.time
     if members > 1:
         team, looks = team_at(job.team), 0

@@ -20,7 +20,7 @@ YIELDING = 1000  # looks from one time to the next that another thread may run: 
 
 @function
 def come_in(team, done):
-    """Go through an open gate: give how many workers were inside, or -1 where it is shut, or as many are inside as are wanted.
+    """Go through an open gate: give how many workers were inside, or -1 where it is shut or enough are inside.
 
     A piece that this worker has been in has nothing left to do.
     """
