@@ -169,7 +169,8 @@ def run_network(network: Network, task: Task) -> None:
         if team is not None:
             team.give_back()
     give_back(space)
-    if simple and len(space) == SPACE and fits_at_once(network, task.x.shape):
+    whole = (plan.at_once, plan.length) == (plan.sequences, plan.steps)
+    if simple and whole and len(space) == SPACE and fits_at_once(network, task.x.shape):
         remember(network.jobs, kind, job)
 
 

@@ -103,8 +103,8 @@ class Team:
         self.words, self.free, self.index = pool.teams[index], pool.free, [index]
 
     def give_back(self) -> None:
-        self.free += self.index
-        self.index = []
+        while self.index:  # an interrupt here may lose a team, but never gives it to two calls
+            self.free.append(self.index.pop())
 
     __del__ = give_back
 

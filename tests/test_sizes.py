@@ -136,3 +136,12 @@ def test_lengths_of_70_wide_sequences(dtype, given_dtype, lengths):
     for n in (0, 31, 69):
         alone = run(case.layer(dtype), x[n, : lengths[n]], (state[n],))
         assert_same_results((output[n, : lengths[n]], (last[n],)), alone)
+
+
+def test_small_work_with_many_outputs():
+    """A call that is small by its products but cut into pieces for its outputs is right, and so is the next one of its shape."""
+    dense, x = fastrnn.Dense(np.linspace(-1, 1, 70_000, dtype=np.float32)[:, None]), np.linspace(-1, 1, 110, dtype=np.float32)[:, None]
+    out = np.empty((110, 70_000), np.float32)
+    for _ in range(2):
+        out[...] = np.nan
+        np.testing.assert_array_equal(dense(x, out=out), x * dense.weight.T)
