@@ -38,8 +38,9 @@ class BdistWheel(bdist_wheel):
     """Tag a wheel that brings machine code with its platform: it suits any Python 3."""
 
     def finalize_options(self) -> None:
+        if levels():
+            self.distribution.has_ext_modules = lambda: True  # it belongs to a platform
         super().finalize_options()
-        self.root_is_pure = not levels()
 
     def get_tag(self) -> tuple[str, str, str]:
         python, abi, platform = super().get_tag()
