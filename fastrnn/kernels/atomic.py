@@ -12,6 +12,7 @@ BRIEFLY = 100  # looks at a word before pauses between them
 PATIENTLY = 4000  # looks before short sleeps between them: 40 to 160 us of x86 pauses
 INT32 = ir.IntType(32)
 
+
 def _word(builder, team, index):
     return builder.gep(team, [index])
 
