@@ -68,17 +68,6 @@ def _emit_system_call(builder, name, result, *arguments):
 
 
 @intrinsic
-def give_way(typing):
-    """Let another thread run that waits for this processor."""
-
-    def emit(context, builder, signature, args):
-        _emit_system_call(builder, "SwitchToThread" if WINDOWS else "sched_yield", INT32)
-        return context.get_dummy_value()
-
-    return types.void(), emit
-
-
-@intrinsic
 def look(typing, looks):
     """Before the next look at a word: at first nothing, then a pause, then a short sleep; and count.
 
