@@ -29,7 +29,17 @@ Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbo
 Progress = Callable[[int, int], None]
 
 # CPU seconds of operations, so that the children of one call end together; 0.1 s where none is said
-SECONDS = {"product": 1.2, "elman": 1.0, "run": 0.6, "sample": 0.4, "softmax": 0.3, "log_softmax": 0.4, "pack": 0.3, "work": 0.4}
+SECONDS = {
+    "product": 0.6,
+    "elman": 0.6,
+    "run": 0.8,
+    "sample": 0.4,
+    "softmax": 0.2,
+    "log_softmax": 0.3,
+    "pack": 0.3,
+    "work": 0.5,
+    "share": 0.3,
+}
 POLL = 0.02  # seconds between two looks at a child or a lock
 STALE = 120.0  # seconds, after which a lock that another process holds is no reason to wait any longer
 SWITCH = "NUMBA_DISABLE_JIT"
