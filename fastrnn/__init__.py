@@ -2,6 +2,7 @@
 
 from . import reference
 from .functional import rnn_forward
+from .gated import GRU, LSTM
 from .layers import RNN, Dense, Sequential
 from .native import compile
 from .sequences import generate, log_likelihood, pad, unpad
@@ -10,6 +11,8 @@ from .threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 __all__ = [
+    "GRU",
+    "LSTM",
     "RNN",
     "Dense",
     "Sequential",

@@ -55,14 +55,28 @@ def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
             raise ValueError(f"{name} must have {len(axes)} axes ({', '.join(axes)}), got shape {array.shape}")
         if axes[0] == axes[-1] and array.shape[0] != array.shape[-1]:
             raise ValueError(f"{name} must be square ({', '.join(axes)}), got shape {array.shape}")
-        for axis, size in zip(axes, array.shape, strict=True):
-            if size == 0:
+        for axis, length in zip(axes, array.shape, strict=True):
+            if length == 0:
                 raise ValueError(f"{name} must have no empty axis, got shape {array.shape} for ({', '.join(axes)})")
-            known, other = sizes.setdefault(axis, (size, name))
+            gates, _, meaning = axis.rpartition(" * ")
+            size, rest = divmod(length, int(gates or 1))
+            if rest or (meaning.isdigit() and size != int(meaning)):
+                raise ValueError(f"{name} must have shape ({', '.join(axes)}), got {array.shape}")
+            known, other = sizes.setdefault(meaning, (size, name))
             if known != size:
-                raise ValueError(f"{other} and {name} must agree in {axis}, got {known} and {size}")
+                raise ValueError(f"{other} and {name} must agree in {meaning}, got {known} and {size}")
     common = np.dtype(dtype or "d")
     return [array if array.dtype == common and array.flags.c_contiguous else convert(array, common) for _, array, _ in arrays]
+
+
+def check_projection(outputs: int, units: int) -> None:
+    if outputs > units:
+        raise ValueError(f"projection must have at most as many rows as units, hidden_size={units}, got {outputs}")
+
+
+def no_bias_hn(value: object) -> None:
+    if value is not None:
+        raise ValueError("bias_hn must be None for reset_after=False, which adds it to bias, got an array")
 
 
 def convert(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -81,7 +95,7 @@ def check_layers(layers: Sequence[Any], kinds: tuple[type, ...]) -> None:
         raise ValueError("layers must be at least one, got none")
     for i, layer in enumerate(layers):
         if not isinstance(layer, kinds):
-            raise TypeError(f"layers[{i}] must be an RNN or a Dense layer, got {type(layer).__name__}")
+            raise TypeError(f"layers[{i}] must be a layer, got {type(layer).__name__}")
     for i, (below, above) in enumerate(itertools.pairwise(layers)):
         if above.dtype != below.dtype:
             raise TypeError(f"layers[{i}] and layers[{i + 1}] must have the same dtype, got {below.dtype} and {above.dtype}")
@@ -173,17 +187,23 @@ def check_state(name: str, value: ArrayLike, expected: tuple[int, ...], *, given
     return state
 
 
-def check_states(value: object, count: int) -> list[Any]:
-    """Split a Sequential's state into one entry, perhaps None, for each recurrent layer."""
+def check_states(value: object, count: int) -> list[tuple[str, Any]]:
+    """Split a Sequential's state into one entry, perhaps None, for each recurrent layer, each with its name."""
+    if count == 1 and not (isinstance(value, (tuple, list)) and len(value) == 1):
+        return [("state", value)]
+    entries = check_entries("state", value, count, "one for each recurrent layer")
+    return [(f"state[{i}]", entry) for i, entry in enumerate(entries)]
+
+
+def check_entries(name: str, value: object, count: int, meaning: str) -> list[Any]:
+    """Split a state into its entries."""
     if value is None:
         return [None] * count
-    if isinstance(value, (tuple, list)):
-        if len(value) != count:
-            raise ValueError(f"state must have {count} entries, one for each recurrent layer, got {len(value)}")
-        return list(value)
-    if count != 1:
-        raise ValueError(f"state must be None or a tuple with {count} entries, one for each recurrent layer, got {type(value).__name__}")
-    return [value]
+    if not isinstance(value, (tuple, list)):
+        raise ValueError(f"{name} must be None or a tuple with {count} entries, {meaning}, got {type(value).__name__}")
+    if len(value) != count:
+        raise ValueError(f"{name} must have {count} entries, {meaning}, got {len(value)}")
+    return list(value)
 
 
 def check_out(out: object, shape: tuple[int, ...], dtype: DTypeLike, inputs: Iterable[tuple[str, Array]]) -> Array:
@@ -209,7 +229,7 @@ def frozen_error(layer: object, name: str, verb: str) -> AttributeError:
 
 def check_model(model: object) -> Any:
     if not hasattr(model, "_packed"):
-        raise TypeError(f"model must be an RNN, a Dense or a Sequential, got {type(model).__name__}")
+        raise TypeError(f"model must be a layer or a Sequential, got {type(model).__name__}")
     return model
 
 

@@ -46,7 +46,7 @@ class Task(NamedTuple):
     """
 
     x: Array
-    states: Array | None  # of each recurrent layer (N, H), one after the other: advanced
+    states: Array | None  # each array of the layers' states (N, H), one after the other: advanced
     out: Array | None
     h0: Array | None = None
     tokens: bool = False
@@ -71,16 +71,17 @@ class AtOnce(NamedTuple):
     call: Callable[..., None]
     dtype: np.dtype[Any]
     output: tuple[int, ...]
-    state: tuple[int, ...]
+    states: tuple[tuple[int, ...], ...]
 
 
 def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
     """Prepare the kernel call for data of a shape, and keep it for the next such call; None where one call won't do."""
     small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
-    if len(shape) < 2 or shape[-1] != network.input_size or len(network.hidden_sizes) != 1 or not small or not fits_at_once(network, shape):
+    if len(shape) < 2 or shape[-1] != network.input_size or not network.states or not small or not fits_at_once(network, shape):
         return None
     plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
-    known = AtOnce(plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), (*shape[:-2], *network.hidden_sizes))
+    states = tuple([(*shape[:-2], size) for size in network.states])
+    known = AtOnce(plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), states)
     remember(network.plans, shape, known)
     return known
 
@@ -147,7 +148,7 @@ def run_network(network: Network, task: Task) -> None:
     source.allocate(plan.together)
     states, table = task.states, np.empty(3 * plan.at_once if plan.order is not None else 0, np.int64)
     if states is None:
-        states = np.empty(plan.at_once * network.hidden_sizes[0], network.dtype)
+        states = np.empty(plan.at_once * network.states[0], network.dtype)
     space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.dtype.itemsize)
     team = threads.pool.take(plan.workers, len(space)) if plan.workers else None
     arrays = (space, source.data, NOTHING if task.out is None else task.out, states, *([] if team is None else [team.words]))
@@ -160,7 +161,7 @@ def run_network(network: Network, task: Task) -> None:
                 places = piece.which if source.direct else np.arange(piece.sequences)
                 rows[IN_X], rows[IN_OUT], rows[LENGTH] = places, piece.which, piece.lengths
             if task.states is None and piece.start == 0:
-                begin_states(states[: piece.sequences * network.hidden_sizes[0]], task, piece)
+                begin_states(states[: piece.sequences * network.states[0]], task, piece)
             job = network.job(
                 x=x_at, x_sequence=x_sequence, table=table.ctypes.data if len(table) else 0, **common, **place(network, task, plan, piece)
             )

@@ -1,5 +1,6 @@
 """The layers: weights copied once, frozen, and called on arrays."""
 
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -32,15 +33,15 @@ class Frozen:
         raise NotImplementedError
 
     def _named(self, state: Any) -> list[tuple[str, Any]]:
-        """Split a state as users give it into one entry for each recurrent layer, under the name they know it by."""
-        count = len(self._packed().hidden_sizes)
-        if count == 1 and state is not None and not isinstance(state, (tuple, list)):
-            return [("state", state)]
-        return [(f"state[{i}]", entry) for i, entry in enumerate(check_states(state, count))]
+        """Split a state as users give it into its arrays, each under the name that they know it by."""
+        return self._split("state", state)
 
-    def _returned(self, states: tuple[Array, ...]) -> Any:
-        """Give states, one for each recurrent layer, as users get them."""
-        return states
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        raise NotImplementedError
+
+    def _joined(self, states: Iterator[Array]) -> Any:
+        """Take as many arrays as this layer's state has, and give them as users get them."""
+        raise NotImplementedError
 
     def stream(self, state: Any = None) -> Stream:
         """Start a stream, which keeps the state from call to call: see `Stream`."""
@@ -66,10 +67,28 @@ def rebuild(kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> 
 
 
 class Recurrent(Frozen):
-    """What recurrent layers whose state is their output have in common."""
+    """What recurrent layers have in common. The state is an array, their output, where they don't say otherwise."""
 
     input_size: int
     hidden_size: int
+    output_size: int
+    dtype: np.dtype[Any]
+
+    def _run(self, x: ArrayLike, name: str, state: Any, *, lengths: Any, return_sequences: bool, out: Array | None) -> tuple[Array, Any]:
+        data, tokens = check_data("x", x, self.input_size, lengths)
+        given = self._split(name, state)
+        output, arrays = call(self._packed(), data, given, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
+        return output, self._joined(iter(arrays))
+
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        return [(name, state)]
+
+    def _joined(self, states: Iterator[Array]) -> Any:
+        return next(states)
+
+
+class Hidden(Recurrent):
+    """What recurrent layers have in common whose state is their output."""
 
     def __call__(
         self,
@@ -110,19 +129,11 @@ class Recurrent(Frozen):
         """
         network = self._network or self._packed()
         if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
-            return done
-        data, tokens = check_data("x", x, self.input_size, lengths)
-        output, (h_n,) = call(network, data, [("h0", h0)], out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
-        return output, h_n
-
-    def _named(self, state: Any) -> list[tuple[str, Any]]:
-        return [("state", state)]
-
-    def _returned(self, states: tuple[Array, ...]) -> Any:
-        return states[0]
+            return done[0], done[1][0]
+        return self._run(x, "h0", h0, lengths=lengths, return_sequences=return_sequences, out=out)
 
 
-class RNN(Recurrent):
+class RNN(Hidden):
     """Run an Elman layer over whole sequences: s_t = f(weight_ih x_t + weight_hh s_{t-1} + bias).
 
     Parameters
@@ -293,6 +304,12 @@ class Dense(Frozen):
     def _parts(self) -> list[Part]:
         return [Part("dense", self.weight, None, self.bias, self.activation)]
 
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        return check_states(state, 0)
+
+    def _joined(self, states: Iterator[Array]) -> Any:
+        return ()
+
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), (self.weight, self.bias), {"activation": self.activation})
 
@@ -334,12 +351,12 @@ class Sequential(Frozen):
     ((5, 10, 4), [(5, 3)])
     """
 
-    layers: tuple[RNN | Dense, ...]
+    layers: tuple[Recurrent | Dense, ...]
     input_size: int
     output_size: int
     dtype: np.dtype[Any]
 
-    def __init__(self, *layers: RNN | Dense) -> None:
+    def __init__(self, *layers: Recurrent | Dense) -> None:
         check_layers(layers, (Recurrent, Dense))
         self._set(
             layers=layers,
@@ -357,7 +374,7 @@ class Sequential(Frozen):
         lengths: ArrayLike | None = None,
         return_sequences: bool = True,
         out: Array | None = None,
-    ) -> tuple[Array, tuple[Array, ...]]:
+    ) -> tuple[Array, tuple[Any, ...]]:
         """Run the layers.
 
         Parameters
@@ -389,10 +406,19 @@ class Sequential(Frozen):
         """
         network, only = self._network or self._packed(), state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
         if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
-            return done[0], done[1:]
+            return done if len(done[1]) == 1 else (done[0], self._joined(iter(done[1])))
         data, tokens = check_data("x", x, self.input_size, lengths)
         states = self._named(state)
-        return call(network, data, states, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
+        output, arrays = call(network, data, states, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
+        return output, self._joined(iter(arrays))
+
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
+        entries = check_states(state, len(recurrent))
+        return [array for layer, entry in zip(recurrent, entries, strict=True) for array in layer._split(*entry)]
+
+    def _joined(self, states: Iterator[Array]) -> Any:
+        return tuple([layer._joined(states) for layer in self.layers if isinstance(layer, Recurrent)])
 
     def _parts(self) -> list[Part]:
         return [part for layer in self.layers for part in layer._parts()]

@@ -21,11 +21,12 @@ FEWEST_ROWS = 16  # of a layer whose rows are long, so that tiles are full, as f
 WIDEST_WORKSPACE = 1 << 23
 PACKED = 1 << 22  # elements packed in a kernel call
 WHOLE_PANELS = 256  # columns: a multiple of every panel's
+PACKED_SIZE = [MATRIX.offsets[name] for name in ("gates", "columns", "size")]  # whose product is a packed matrix's elements
 FIRST_ADDRESS = LAYER.offsets["weight"]  # of a layer's record, whose last fields are addresses of weights
 
 
 class Part(NamedTuple):
-    """A layer as the engine sees it: a cell's name or "dense", its matrices (gates stacked) and biases, and its functions of a number."""
+    """A layer as the engine sees it: a cell's name or "dense", its weights (gates stacked), and its functions of a number."""
 
     kind: str
     weight_ih: Array
@@ -33,15 +34,37 @@ class Part(NamedTuple):
     bias: Array | None
     activation: str | None
     recurrent_activation: str | None = None
-    bias_hh: Array | None = None
+    vector_hh: Array | None = None
+    weight_hr: Array | None = None  # makes fewer outputs of the units
+    peephole: bool = False  # whether vector_hh is one
 
     @property
     def cell(self) -> Cell:
         return CELLS.get(self.kind, DENSE)
 
     @property
-    def output_size(self) -> int:
+    def hidden(self) -> int:
         return len(self.weight_ih) // self.cell.gates
+
+    @property
+    def output_size(self) -> int:
+        return self.hidden if self.weight_hr is None else len(self.weight_hr)
+
+    @property
+    def states(self) -> list[int]:
+        """Give the size of each array of the layer's state."""
+        return [self.hidden if i else self.output_size for i in range(self.cell.kept)]
+
+    def matrices(self) -> dict[str, tuple[Array | None, int]]:
+        """Give what is packed: by the record's field the array, None for zeros, and its gates, 0 for nothing."""
+        gates = self.cell.gates
+        return {
+            "weight": (self.weight_ih, gates),
+            "weight_hh": (self.weight_hh, 0 if self.weight_hh is None else gates),
+            "weight_hr": (self.weight_hr, 0 if self.weight_hr is None else 1),
+            "bias": (self.bias, gates),
+            "vector_hh": (self.vector_hh, 0 if self.vector_hh is None else gates),
+        }
 
     def operations(self) -> list[str]:
         """Name what a call of this layer needs."""
@@ -54,18 +77,19 @@ class Network:
     """Layers as the engine sees them. Until `packed`, their addresses of weights count from 0."""
 
     layers: Array  # a record each
-    matrices: Array  # a record each of what is to be packed: of every layer weight_ih, weight_hh, bias and bias_hh
+    matrices: Array  # a record each of what is to be packed, of every layer in the order of Part.matrices
     weights: Array | None
     dtype: np.dtype[Any]
     input_size: int
     output_size: int
-    hidden_sizes: tuple[int, ...]  # of the recurrent layers
-    recurrent: tuple[bool, ...]  # which layers are
+    states: tuple[int, ...]  # the size of each array of the layers' states
+    kept: tuple[int, ...]  # by layer: how many arrays its state has
     activation: str | None  # of the last layer
     widest: int  # elements of a row
     rows: int  # of a layer in a workspace
     work: int  # multiplications a step, and elements of the packed weights
     shared_work: int  # multiplications that threads can share in
+    largest: int  # elements of the largest weight_hh
     plans: dict[Any, Any] = dataclasses.field(default_factory=dict)  # kernel calls by the input's shape
     jobs: dict[Any, Any] = dataclasses.field(default_factory=dict)  # jobs of one piece by the kind of call
     variants: dict[Any, "Network"] = dataclasses.field(default_factory=dict)  # made of this one
@@ -119,7 +143,7 @@ def pack_network(parts: Sequence[Part]) -> Network:
     """Pack layers of one dtype."""
     network = network_of(parts)
     weights = empty_aligned(network.work, network.dtype)
-    given = [array for part in parts for array in (part.weight_ih, part.weight_hh, part.bias, part.bias_hh)]
+    given = [array for part in parts for array, _ in part.matrices().values()]
     for record, array in zip(network.matrices, given, strict=True):
         pack(record, array, weights)
     layers = network.layers.copy()
@@ -132,62 +156,55 @@ def network_of(parts: Sequence[Part]) -> Network:
     dtype = parts[0].weight_ih.dtype
     operations = ["call", "begin", "run", "pack", *(operation for part in parts for operation in part.operations())]
     addresses = native.addresses(operations, dtype.name) | {None: 0, "identity": 0}
-    layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), np.zeros((4 * len(parts), MATRIX.words), np.int64)
+    layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), []
     work = unshared = 0
-    for i, part in enumerate(parts):
-        columns = native.shape().padded(part.output_size, dtype.itemsize)
-        sizes = describe_matrices(part, columns, work, matrices[4 * i : 4 * i + 4])
-        starts = [(work + sum(sizes[:k])) * dtype.itemsize for k in range(4)]
-        describe(part, columns, addresses, layers[i])
-        LAYER.fill(layers[i], weight=starts[0], weight_hh=starts[1], bias=starts[2], bias_hh=starts[3])
-        work += sum(sizes)
-        unshared += sizes[1] if sizes[1] < WORTH_SHARING else 0
+    for part, record in zip(parts, layers, strict=True):
+        describe(part, addresses, record)
+        for field, (matrix, gates) in part.matrices().items():
+            LAYER.fill(record, **{field: work * dtype.itemsize})
+            matrices.append(describe_matrix(matrix, gates, part, work))
+            size = int(np.prod(matrices[-1][PACKED_SIZE]))
+            work += size
+            unshared += size if field == "weight_hh" and size < WORTH_SHARING else 0
     widest = int(layers[:, LAYER.offsets["stride"]].max())
     return Network(
         layers=layers,
-        matrices=matrices,
+        matrices=np.array(matrices),
         weights=None,
         dtype=dtype,
         input_size=parts[0].weight_ih.shape[1],
         output_size=parts[-1].output_size,
-        hidden_sizes=tuple([part.output_size for part in parts if part.weight_hh is not None]),
-        recurrent=tuple([part.weight_hh is not None for part in parts]),
+        states=tuple([size for part in parts for size in part.states]),
+        kept=tuple([part.cell.kept for part in parts]),
         activation=parts[-1].activation,
         widest=widest,
         rows=rows_that_fit(widest, dtype.itemsize),
         work=work,
         shared_work=work - unshared,
+        largest=max([0 if part.weight_hh is None else part.weight_hh.size for part in parts]),
     )
 
 
-def describe_matrices(part: Part, columns: int, start: int, records: Array) -> list[int]:
-    """Fill in the records of a layer's matrices, packed one after the other from `start` on; give their packed sizes."""
-    gates, outputs, sizes = part.cell.gates, part.output_size, []
-    given = (
-        (part.weight_ih, True),
-        (part.weight_hh, part.weight_hh is not None),
-        (part.bias, True),
-        (part.bias_hh, part.bias_hh is not None),
+def describe_matrix(matrix: Array | None, gates: int, part: Part, start: int) -> Array:
+    """Make the record of a matrix, or of a vector, that is packed from `start` on: no elements where it has no gates."""
+    dtype = part.weight_ih.dtype
+    size = 1 if matrix is None or matrix.ndim == 1 else matrix.shape[1]
+    outputs = part.hidden if matrix is None or not gates else len(matrix) // gates
+    return MATRIX.filled(
+        function=native.address("pack", dtype.name),
+        size=size,
+        row_stride=size,
+        outputs=0 if matrix is None else outputs,
+        columns=native.shape().padded(outputs, dtype.itemsize) if gates else 0,
+        gates=gates,
+        start=start,
     )
-    for record, (matrix, wanted) in zip(records, given, strict=True):
-        size = 1 if matrix is None or matrix.ndim == 1 else matrix.shape[1]
-        sizes.append(gates * columns * size if wanted else 0)
-        MATRIX.fill(
-            record,
-            function=native.address("pack", part.weight_ih.dtype.name),
-            size=size,
-            row_stride=size,
-            outputs=0 if matrix is None else outputs,  # no bias is one of zeros
-            columns=columns if wanted else 0,
-            gates=gates,
-            start=start + sum(sizes[:-1]),
-        )
-    return sizes
 
 
-def describe(part: Part, columns: int, addresses: dict[str | None, int], record: Array) -> None:
+def describe(part: Part, addresses: dict[str | None, int], record: Array) -> None:
     """Fill in all of a layer's record but where its weights are."""
-    cell, width, by_rows = part.cell, part.cell.parts * columns, part.activation in ROW_ACTIVATIONS
+    cell, columns, by_rows = part.cell, native.shape().padded(part.hidden, part.weight_ih.itemsize), part.activation in ROW_ACTIVATIONS
+    width = cell.parts * columns
     LAYER.fill(
         record,
         feed=addresses["project"],
@@ -198,12 +215,17 @@ def describe(part: Part, columns: int, addresses: dict[str | None, int], record:
         recurrent_activation=addresses[part.recurrent_activation],
         input_size=part.weight_ih.shape[1],
         output_size=part.output_size,
+        hidden=part.hidden,
         columns=columns,
         stride=width + (-width % BLOCK if by_rows else 0),
         gates=cell.gates,
         kept=cell.kept,
         phases=cell.phases,
+        projected=native.shape().padded(part.output_size, part.weight_ih.itemsize),
         half=first_half(part.output_size, part.weight_ih.itemsize),
+        half_hr=first_half(part.hidden, part.weight_ih.itemsize),
+        usual=(part.activation, part.recurrent_activation) == ("tanh", "sigmoid") and not part.peephole,
+        peephole=part.peephole,
     )
 
 

@@ -139,7 +139,7 @@ def division(network: Network, sequences: int, steps: int, *, fed_back: bool) ->
     if not worth:
         return 0, False
     workers = min(get_num_threads() - 1, worth, MOST_WORKERS)
-    largest = max(network.hidden_sizes, default=0) ** 2 * itemsize
+    largest = network.largest * itemsize
     few = sequences <= FEW_SEQUENCES and largest > LARGE
     fewer = workers + 1 < sequences < (workers + 1) * native.shape().rows and largest >= SHARED
     if fed_back or not (sequences == 1 or few or fewer):

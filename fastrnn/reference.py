@@ -53,26 +53,115 @@ def cut(output: Array, lengths: Array | None, return_sequences: bool) -> Array:
     return np.where(steps < ends, output, 0) if return_sequences else np.where(steps == ends - 1, output, 0).sum(axis=-2)
 
 
+def run_steps(
+    layer: "RNN | GRU | LSTM", x: Array, state: tuple[Array | None, ...], lengths: Array | None, return_sequences: bool
+) -> tuple[Array, tuple[Array, ...]]:
+    """Take a recurrent layer through all steps; what is None of its state is zero, and a sequence that has ended keeps its state."""
+    dtype = layer.weight_hh.dtype
+    x = one_hot(x, layer.weight_ih.shape[1])
+    after = tuple(
+        np.zeros((*x.shape[:-2], size), dtype) if array is None else array.astype(dtype)
+        for array, size in zip(state, layer.state_sizes, strict=True)
+    )
+    output = np.empty((*x.shape[:-1], layer.state_sizes[0]), dtype)
+    for t in range(x.shape[-2]):
+        new = layer.step(x[..., t, :].astype(dtype), *after)
+        after = tuple(
+            s if lengths is None else np.where(t < np.asarray(lengths)[..., None], s, old) for s, old in zip(new, after, strict=True)
+        )
+        output[..., t, :] = after[0]
+    return cut(output, lengths, return_sequences), after
+
+
 class RNN:
     """s_t = f(weight_ih x_t + weight_hh s_{t-1} + bias), step by step."""
 
     def __init__(self, weight_ih: Array, weight_hh: Array, bias: Array | None = None, *, nonlinearity: str = "tanh") -> None:
         self.weight_ih, self.weight_hh, self.nonlinearity = weight_ih, weight_hh, nonlinearity
         self.bias = np.zeros(len(weight_hh), weight_hh.dtype) if bias is None else bias
+        self.state_sizes = (len(weight_hh),)
+
+    def step(self, x: Array, h: Array) -> tuple[Array, ...]:
+        return (FUNCTIONS[self.nonlinearity](x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias),)
 
     def __call__(
         self, x: Array, h0: Array | None = None, *, lengths: Array | None = None, return_sequences: bool = True
     ) -> tuple[Array, Array]:
-        f = FUNCTIONS[self.nonlinearity]
-        hidden_size, dtype = len(self.weight_hh), self.weight_hh.dtype
-        x = one_hot(x, self.weight_ih.shape[1])
-        h = np.zeros((*x.shape[:-2], hidden_size), dtype) if h0 is None else h0.astype(dtype)
-        output = np.empty((*x.shape[:-1], hidden_size), dtype)
-        for t in range(x.shape[-2]):
-            s_t = f(x[..., t, :].astype(dtype) @ self.weight_ih.T + h @ self.weight_hh.T + self.bias)
-            h = s_t if lengths is None else np.where(t < np.asarray(lengths)[..., None], s_t, h)
-            output[..., t, :] = h
-        return cut(output, lengths, return_sequences), h
+        output, (h_n,) = run_steps(self, x, (h0,), lengths, return_sequences)
+        return output, h_n
+
+
+class GRU:
+    """r, z = sigmoid(...), n = tanh(...), h_t = (1 - z) n + z h_{t-1}, step by step."""
+
+    def __init__(
+        self,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias: Array | None = None,
+        bias_hn: Array | None = None,
+        *,
+        reset_after: bool = True,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+    ) -> None:
+        self.weight_ih, self.weight_hh, self.reset_after = weight_ih, weight_hh, reset_after
+        self.activation, self.recurrent_activation = activation, recurrent_activation
+        self.bias = np.zeros(len(weight_hh), weight_hh.dtype) if bias is None else bias
+        self.bias_hn = np.zeros(weight_hh.shape[1], weight_hh.dtype) if bias_hn is None else bias_hn
+        self.state_sizes = (weight_hh.shape[1],)
+
+    def step(self, x: Array, h: Array) -> tuple[Array, ...]:
+        gate, f = FUNCTIONS[self.recurrent_activation], FUNCTIONS[self.activation]
+        x_r, x_z, x_n = np.split(x @ self.weight_ih.T + self.bias, 3, axis=-1)
+        u_r, u_z, u_n = np.split(self.weight_hh, 3)
+        r, z = gate(x_r + h @ u_r.T), gate(x_z + h @ u_z.T)
+        n = f(x_n + (r * (h @ u_n.T + self.bias_hn) if self.reset_after else (r * h) @ u_n.T))
+        return ((1 - z) * n + z * h,)
+
+    def __call__(
+        self, x: Array, h0: Array | None = None, *, lengths: Array | None = None, return_sequences: bool = True
+    ) -> tuple[Array, Array]:
+        output, (h_n,) = run_steps(self, x, (h0,), lengths, return_sequences)
+        return output, h_n
+
+
+class LSTM:
+    """i, f, o = sigmoid(...), g = tanh(...), c_t = f c_{t-1} + i g, h_t = o tanh(c_t), step by step."""
+
+    def __init__(
+        self,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias: Array | None = None,
+        *,
+        peephole: Array | None = None,
+        projection: Array | None = None,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+    ) -> None:
+        self.weight_ih, self.weight_hh, self.projection = weight_ih, weight_hh, projection
+        self.activation, self.recurrent_activation = activation, recurrent_activation
+        self.bias = np.zeros(len(weight_hh), weight_hh.dtype) if bias is None else bias
+        self.state_sizes = weight_hh.shape[1], len(weight_hh) // 4
+        self.peephole = peephole
+
+    def step(self, x: Array, h: Array, c: Array) -> tuple[Array, ...]:
+        gate, activation, p = FUNCTIONS[self.recurrent_activation], FUNCTIONS[self.activation], self.peephole
+        i, f, g, o = np.split(x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias, 4, axis=-1)
+        if p is not None:
+            i, f = i + p[0] * c, f + p[1] * c
+        c = gate(f) * c + gate(i) * activation(g)
+        h = gate(o if p is None else o + p[2] * c) * activation(c)
+        return h if self.projection is None else h @ self.projection.T, c
+
+    def __call__(
+        self, x: Array, state: tuple[Array | None, ...] | None = None, *, lengths: Array | None = None, return_sequences: bool = True
+    ) -> tuple[Array, tuple[Array, ...]]:
+        return run_steps(self, x, state or (None, None), lengths, return_sequences)
+
+
+Recurrent = RNN | GRU | LSTM
 
 
 class Dense:
@@ -91,24 +180,25 @@ class Dense:
 class Sequential:
     """Layers one after the other."""
 
-    def __init__(self, *layers: RNN | Dense) -> None:
+    def __init__(self, *layers: "Recurrent | Dense") -> None:
         self.layers = layers
 
     def __call__(
         self,
         x: Array,
-        state: tuple[Array | None, ...] | Array | None = None,
+        state: Any = None,
         *,
         lengths: Array | None = None,
         return_sequences: bool = True,
-    ) -> tuple[Array, tuple[Array, ...]]:
-        recurrent = [layer for layer in self.layers if isinstance(layer, RNN)]
-        before = iter([state] if isinstance(state, np.ndarray) else state or [None] * len(recurrent))
-        after = []
+    ) -> tuple[Array, tuple[Any, ...]]:
+        recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
+        if len(recurrent) == 1 and not (isinstance(state, (tuple, list)) and len(state) == 1):
+            state = [state]
+        before, after = iter(state or [None] * len(recurrent)), []
         for layer in self.layers:
-            if isinstance(layer, RNN):
-                x, h_n = layer(x, next(before), lengths=lengths)
-                after.append(h_n)
+            if isinstance(layer, Recurrent):
+                x, last = layer(x, next(before), lengths=lengths)
+                after.append(last)
             else:
                 x = layer(x)
         return cut(x, lengths, return_sequences), tuple(after)
@@ -130,7 +220,7 @@ def rnn_forward(
     return Dense(V, c, activation="softmax")(output)
 
 
-Model = RNN | Dense | Sequential
+Model = Recurrent | Dense | Sequential
 
 
 def run(model: Model, x: Array, state: Any, **options: Any) -> tuple[Array, Any]:

@@ -307,4 +307,4 @@ def generate(
     if tokens:
         generated = generated[..., 0]
         nothing_to_choose(generated == NOTHING)
-    return generated, model._returned(views)
+    return generated, model._joined(iter(views))

@@ -33,6 +33,7 @@ A stream belongs to one thread at a time. Threads that step side by side need a 
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,7 +53,7 @@ class Model(Protocol):
 
     def _packed(self) -> Network: ...
     def _named(self, state: Any) -> list[tuple[str, Any]]: ...
-    def _returned(self, states: tuple[Array, ...]) -> Any: ...
+    def _joined(self, states: Iterator[Array]) -> Any: ...
 
 
 class Stream:
@@ -94,7 +95,7 @@ class Stream:
     def state(self) -> Any:
         if self._leading is None:
             return None
-        return self._model._returned(tuple(view.copy() for view in self._views))
+        return self._model._joined(view.copy() for view in self._views)
 
     @state.setter
     def state(self, value: Any) -> None:

@@ -16,9 +16,36 @@ TOLERANCES = {
 }
 
 
+# What a kind of layer is called and made of: gates, arrays of its state, and its forms with their options.
+CELLS = {
+    "RNN": (1, 1, {}),
+    "GRU": (
+        3,
+        1,
+        {
+            "after": {},
+            "before": {"reset_after": False},
+            "after, unusual": {"activation": "sigmoid", "recurrent_activation": "tanh"},
+            "before, unusual": {"activation": "relu", "recurrent_activation": "tanh", "reset_after": False},
+        },
+    ),
+    "LSTM": (
+        4,
+        2,
+        {
+            "plain": {},
+            "peephole": {"peephole": True},
+            "projected": {"projection": True},
+            "peephole, projected": {"peephole": True, "projection": True},
+            "unusual": {"activation": "sigmoid", "recurrent_activation": "tanh"},
+        },
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Case:
-    """A chain of layers: each is an RNN with a nonlinearity or a Dense with an activation; sizes has one more entry, the input's."""
+    """A chain of layers, each a kind and its function or form; sizes has one more entry, the input's."""
 
     name: str
     layers: tuple
@@ -38,26 +65,46 @@ class Case:
         rng = np.random.default_rng(seed)
         computed = np.float64 if library is reference else dtype
         layers = []
-        for (kind, function), inputs, outputs in zip(self.layers, sizes[:-1], sizes[1:], strict=True):
-            hidden = outputs if kind == "RNN" else inputs
+        for (kind, form), inputs, outputs in zip(self.layers, sizes[:-1], sizes[1:], strict=True):
+            scale = inputs if kind == "Dense" else outputs
 
-            def draw(*shape, hidden=hidden):
-                return uniform(rng, shape, dtype, hidden**-0.5).astype(computed)
+            def draw(*shape, scale=scale):
+                return uniform(rng, shape, dtype, scale**-0.5).astype(computed)
 
-            bias = draw(outputs) if self.bias else None
-            if kind == "RNN":
-                layers.append(library.RNN(draw(outputs, inputs), draw(outputs, outputs), bias, nonlinearity=function))
+            if kind == "Dense":
+                bias = draw(outputs) if self.bias else None
+                layers.append(library.Dense(draw(outputs, inputs), bias, activation=form))
             else:
-                layers.append(library.Dense(draw(outputs, inputs), bias, activation=function))
+                layers.append(self._recurrent(library, kind, form, draw, inputs, outputs))
         return library.Sequential(*layers) if self.sequential or len(layers) > 1 else layers[0]
 
+    def _recurrent(self, library, kind, form, draw, inputs, outputs):
+        gates, _, forms = CELLS[kind]
+        options, units = dict(forms.get(form, {"nonlinearity": form})), units_of(kind, form, outputs)
+        bias = draw(gates * units) if self.bias else None
+        weights = [draw(gates * units, inputs), draw(gates * units, outputs), bias]
+        if kind == "GRU" and self.bias and form.startswith("after"):
+            weights.append(draw(units))
+        if options.get("peephole"):
+            options["peephole"] = draw(3, units)
+        if options.get("projection"):
+            options["projection"] = draw(outputs, units)
+        return getattr(library, kind)(*weights, **options)
+
     def data(self, dtype, leading, steps, *, sizes=None, seed=1):
-        """Input (..., T, I) and a non-zero state for each recurrent layer."""
+        """Input (..., T, I) and the arrays of every recurrent layer's state, one after the other, none zero."""
         rng = np.random.default_rng(seed)
         sizes = sizes or self.sizes
         x = uniform(rng, (*leading, steps, sizes[0]), dtype, 1.0)
-        hidden = [size for (kind, _), size in zip(self.layers, sizes[1:], strict=True) if kind == "RNN"]
-        return x, tuple(uniform(rng, (*leading, size), dtype, 0.9) for size in hidden)
+        of_states = []
+        for (kind, form), size in zip(self.layers, sizes[1:], strict=True):
+            of_states += [] if kind == "Dense" else [size, units_of(kind, form, size)][: CELLS[kind][1]]
+        return x, tuple(uniform(rng, (*leading, size), dtype, 0.9) for size in of_states)
+
+
+def units_of(kind, form, outputs):
+    """How many units a layer of so many outputs has: a projection makes fewer outputs of them."""
+    return 2 * outputs + 1 if kind == "LSTM" and form.endswith("projected") else outputs
 
 
 CASES = [
@@ -75,6 +122,20 @@ CASES = [
     Case("dense-relu", (("Dense", "relu"),), (1, 9)),
     Case("dense-no-bias", (("Dense", "softmax"),), (6, 40), bias=False),
     Case("sequential-of-one", (("RNN", "tanh"),), (5, 36), sequential=True),
+    Case("gru", (("GRU", "after"),), (7, 45)),
+    Case("gru-before", (("GRU", "before"),), (9, 70)),
+    Case("gru-unusual", (("GRU", "after, unusual"),), (5, 33)),
+    Case("gru-before-unusual", (("GRU", "before, unusual"),), (3, 21)),
+    Case("gru-no-bias", (("GRU", "after"),), (4, 128), bias=False),
+    Case("lstm", (("LSTM", "plain"),), (7, 45)),
+    Case("lstm-no-bias", (("LSTM", "plain"),), (3, 130), bias=False),
+    Case("lstm-peephole", (("LSTM", "peephole"),), (6, 37)),
+    Case("lstm-projected", (("LSTM", "projected"),), (5, 31)),
+    Case("lstm-peephole-projected", (("LSTM", "peephole, projected"),), (2, 17)),
+    Case("lstm-unusual", (("LSTM", "unusual"),), (8, 66)),
+    Case("gru-softmax", (("GRU", "after"), ("Dense", "softmax")), (9, 70, 23), sequential=True),
+    Case("lstm-lstm", (("LSTM", "plain"), ("LSTM", "plain"), ("Dense", None)), (6, 20, 35, 8)),
+    Case("gru-projected-rnn", (("GRU", "before"), ("LSTM", "projected"), ("RNN", "tanh")), (6, 20, 12, 40)),
     Case("rnn-softmax", (("RNN", "tanh"), ("Dense", "softmax")), (9, 150, 23)),
     Case("rnn-rnn-log-softmax", (("RNN", "relu"), ("RNN", "tanh"), ("Dense", "log_softmax")), (11, 66, 37, 101)),
     Case("dense-rnn-dense", (("Dense", "sigmoid"), ("RNN", "sigmoid"), ("Dense", None)), (6, 14, 90, 2)),
@@ -87,14 +148,30 @@ def uniform(rng, shape, dtype, bound):
 
 
 def run(model, x, states=(), **options):
-    """Output and a tuple of last states, of any model in either library."""
-    kind = type(model).__name__
-    if kind == "Dense":
+    """Output and last states of any model in either library; states are the arrays of all layers' states, one after the other."""
+    if type(model).__name__ == "Dense":
         return model(x, **options), ()
-    if kind == "RNN":
-        output, h_n = model(x, states[0] if states else None, **options)
-        return output, (h_n,)
-    return model(x, states or None, **options)
+    output, last = model(x, nested(model, states) if states else None, **options)
+    return output, flat(last)
+
+
+def nested(model, states):
+    """Put the arrays of states together as a model takes them."""
+    rest = iter(states)
+    counts = [count for layer in getattr(model, "layers", [model]) if (count := arrays_of(layer))]
+    entries = tuple(next(rest) if count == 1 else tuple(next(rest) for _ in range(count)) for count in counts)
+    assert not list(rest)
+    return entries if hasattr(model, "layers") else entries[0]
+
+
+def arrays_of(layer):
+    """How many arrays a layer's state has."""
+    return CELLS[type(layer).__name__][1] if type(layer).__name__ in CELLS else 0
+
+
+def flat(state):
+    """Take a state apart into its arrays."""
+    return tuple(array for entry in state for array in flat(entry)) if isinstance(state, tuple) else (state,)
 
 
 def assert_close(actual, expected, dtype):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import RNN, Dense, Sequential, generate, log_likelihood, pad, rnn_forward, set_num_threads, unpad
+from fastrnn import GRU, LSTM, RNN, Dense, Sequential, generate, log_likelihood, pad, rnn_forward, set_num_threads, unpad
 
 from .cases import CASES, DTYPES, assert_same_bits, assert_same_results, run
 
@@ -40,6 +40,8 @@ def threads_from(value):
 
 SINGLE = np.float32
 RNN_2_3 = RNN(ones(3, 2), ones(3, 3))
+GRU_2_3, LSTM_2_3, LSTM_3 = GRU(ones(9, 2), ones(9, 3)), LSTM(ones(12, 2), ones(12, 3)), LSTM(ones(12, 3), ones(12, 3))
+RNN_3 = RNN(ones(3, 3), ones(3, 3))
 MODEL = Sequential(RNN_2_3, Dense(ones(4, 3)))
 TWO = Sequential(RNN_2_3, RNN(ones(5, 3), ones(5, 5)))
 TELLER = Sequential(RNN(ones(3, 4), ones(3, 3)), Dense(ones(4, 3), activation="softmax"))
@@ -284,8 +286,8 @@ ERRORS = {
         "activation must be one of None, 'softmax', 'log_softmax', 'sigmoid', 'tanh', 'relu', got array([1., 1.])",
     ),
     "no layers": (lambda: Sequential(), ValueError, "layers must be at least one, got none"),
-    "not a layer": (lambda: Sequential(RNN_2_3, np.tanh), TypeError, "layers[1] must be an RNN or a Dense layer, got ufunc"),
-    "a list of layers": (lambda: Sequential([RNN_2_3]), TypeError, "layers[0] must be an RNN or a Dense layer, got list"),
+    "not a layer": (lambda: Sequential(RNN_2_3, np.tanh), TypeError, "layers[1] must be a layer, got ufunc"),
+    "a list of layers": (lambda: Sequential([RNN_2_3]), TypeError, "layers[0] must be a layer, got list"),
     "layers disagree": (
         lambda: Sequential(RNN_2_3, Dense(ones(4, 2))),
         ValueError,
@@ -358,7 +360,88 @@ ERRORS = {
         "state[1] must have shape (3, 5) for x of shape (3, 7, 2) and hidden_size=5, got (3, 3)",
     ),
     "too few states": (lambda: TWO(X, (H0,)), ValueError, "state must have 2 entries, one for each recurrent layer, got 1"),
-    "too many states": (lambda: MODEL(X, [H0, H0]), ValueError, "state must have 1 entries, one for each recurrent layer, got 2"),
+    "two states for one": (
+        lambda: MODEL(X, [H0, H0]),
+        ValueError,
+        "state must have shape (3, 3) for x of shape (3, 7, 2) and hidden_size=3, got (2, 3, 3)",
+    ),
+    "too many states": (lambda: TWO(X, [H0] * 3), ValueError, "state must have 2 entries, one for each recurrent layer, got 3"),
+    "LSTM with a bare state": (
+        lambda: LSTM_2_3(X, H0),
+        ValueError,
+        "state must be None or a tuple with 2 entries, h and c, got ndarray",
+    ),
+    "LSTM with h alone": (lambda: LSTM_2_3(X, (H0,)), ValueError, "state must have 2 entries, h and c, got 1"),
+    "LSTM with c of another size": (
+        lambda: LSTM_2_3(X, (H0, ones(3, 4))),
+        ValueError,
+        "state[1] must have shape (3, 3) for x of shape (3, 7, 2) and hidden_size=3, got (3, 4)",
+    ),
+    "LSTM in a model with h alone": (
+        lambda: Sequential(LSTM_2_3, RNN_3)(X, [[H0], None]),
+        ValueError,
+        "state[0] must have 2 entries, h and c, got 1",
+    ),
+    "LSTM in a model with c of another batch": (
+        lambda: Sequential(RNN_2_3, LSTM_3)(X, [None, [H0, ones(2, 3)]]),
+        ValueError,
+        "state[1][1] must have shape (3, 3) for x of shape (3, 7, 2) and hidden_size=3, got (2, 3)",
+    ),
+    "weights of four gates for GRU": (
+        lambda: GRU(ones(16, 2), ones(16, 4)),
+        ValueError,
+        "weight_ih must have shape (3 * hidden_size, input_size), got (16, 2)",
+    ),
+    "weights of three gates for LSTM": (
+        lambda: LSTM(ones(12, 2), ones(12, 4)),
+        ValueError,
+        "weight_ih and weight_hh must agree in hidden_size, got 3 and 4",
+    ),
+    "transposed recurrent weights": (
+        lambda: GRU(ones(12, 2), ones(4, 12)),
+        ValueError,
+        "weight_hh must have shape (3 * hidden_size, hidden_size), got (4, 12)",
+    ),
+    "both of PyTorch's biases": (
+        lambda: GRU(ones(12, 2), ones(12, 4), ones(12), ones(12)),
+        ValueError,
+        "weight_ih and bias_hn must agree in hidden_size, got 4 and 12",
+    ),
+    "bias_hn with the reset before": (
+        lambda: GRU(ones(12, 2), ones(12, 4), ones(12), ones(4), reset_after=False),
+        ValueError,
+        "bias_hn must be None for reset_after=False, which adds it to bias, got an array",
+    ),
+    "unknown recurrent activation": (
+        lambda: GRU(ones(12, 2), ones(12, 4), recurrent_activation="swish"),
+        ValueError,
+        "recurrent_activation must be one of 'tanh', 'relu', 'sigmoid', 'identity', got 'swish'",
+    ),
+    "peephole of four gates": (
+        lambda: LSTM(ones(12, 2), ones(12, 3), peephole=ones(4, 3)),
+        ValueError,
+        "peephole must have shape (3, hidden_size), got (4, 3)",
+    ),
+    "projection to more": (
+        lambda: LSTM(ones(8, 2), ones(8, 3), projection=ones(3, 2)),
+        ValueError,
+        "projection must have at most as many rows as units, hidden_size=2, got 3",
+    ),
+    "projection of other weights": (
+        lambda: LSTM(ones(12, 2), ones(12, 3), projection=ones(2, 3)),
+        ValueError,
+        "weight_hh and projection must agree in output_size, got 3 and 2",
+    ),
+    "weights of gates in lists of another dtype": (
+        lambda: LSTM(ones(12, 2), ones(12, 3, dtype=SINGLE)),
+        TypeError,
+        "weight_ih and weight_hh must have the same dtype, got float64 and float32",
+    ),
+    "a gated layer's attribute": (
+        lambda: setattr(GRU_2_3, "bias", None),
+        AttributeError,
+        "GRU is frozen: bias can't be set; make a new layer",
+    ),
     "bare state for two": (
         lambda: TWO(X, H0),
         ValueError,
@@ -456,7 +539,7 @@ ERRORS = {
         ValueError,
         "output must have more axes than lengths, got 1 and 1",
     ),
-    "no model": (lambda: log_likelihood([1], [0, 1]), TypeError, "model must be an RNN, a Dense or a Sequential, got list"),
+    "no model": (lambda: log_likelihood([1], [0, 1]), TypeError, "model must be a layer or a Sequential, got list"),
     "vectors without an axis": (
         lambda: pad([[0.5, 1.5]]),
         ValueError,
@@ -720,7 +803,7 @@ def test_every_text_is_in_the_table():
         with pytest.raises(exception) as raised:
             call()
         raising.add((raised.traceback[-1].path.name, raised.traceback[-1].lineno))
-    for module in (fastrnn.arguments, fastrnn.layers):
+    for module in (fastrnn.arguments, fastrnn.layers, fastrnn.gated):
         path = pathlib.Path(module.__file__)
         for number, line in enumerate(path.read_text().splitlines()):
             if line.split()[:1] == ["raise"] and "NotImplementedError" not in line:
@@ -771,6 +854,13 @@ REPRS = {
         ones(3, 2), ones(3, 3), ones(3), nonlinearity="relu"
     ),
     "RNN(input_size=2, hidden_size=3, bias=None, nonlinearity='tanh', dtype=float64)": lambda: RNN_2_3,
+    "GRU(input_size=2, hidden_size=3, bias=None, reset_after=True, activation='tanh', recurrent_activation='sigmoid', dtype=float64)": (
+        lambda: GRU_2_3
+    ),
+    "LSTM(input_size=2, hidden_size=3, output_size=2, peephole=array of shape (3, 3), projection=array of shape (2, 3), "
+    "activation='tanh', recurrent_activation='relu', dtype=float64)": lambda: LSTM(
+        ones(12, 2), ones(12, 2), ones(12), peephole=ones(3, 3), projection=ones(2, 3), recurrent_activation="relu"
+    ),
     "Dense(input_size=3, output_size=4, activation='softmax', dtype=float32)": lambda: Dense(
         ones(4, 3, dtype=SINGLE), ones(4, dtype=SINGLE), activation="softmax"
     ),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fastrnn
 
-from .cases import CASES, DTYPES, MODEL, Case, assert_same_bits, assert_same_results, run, uniform
+from .cases import CASES, DTYPES, MODEL, Case, arrays_of, assert_same_bits, assert_same_results, run, uniform
 from .process import copy_package, python
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -208,9 +208,9 @@ def test_sequential_or_layers_one_by_one(case, dtype, sizes, count):
     """A Sequential has the bits of its layers, one after the other."""
     sizes = tuple(sizes[: len(case.sizes)])
     model, (x, states) = case.layer(dtype, sizes=sizes), case.data(dtype, (count,), 5, sizes=sizes)
-    output, remaining, last = x, list(states), []
+    output, last = x, []
     for layer in model.layers:
-        output, state = run(layer, output, (remaining.pop(0),) if isinstance(layer, fastrnn.RNN) else ())
+        output, state = run(layer, output, states[len(last) : len(last) + arrays_of(layer)])
         last.extend(state)
     assert_same_results(run(model, x, states), (output, last))
 

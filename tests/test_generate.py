@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import fastrnn
 from fastrnn import generate
 
-from .cases import DTYPES, Case, assert_close, assert_same_bits, assert_same_results, run
+from .cases import DTYPES, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from .situations import TELLERS, TIMED, exact, often, situations
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -19,16 +19,15 @@ LONG = Case("", (("RNN", "tanh"), ("Dense", "softmax")), (40, 60, 40))
 temperatures = st.sampled_from([0.3, 1.0, 2.5])
 
 
-def flat(result):
-    """What was generated, and the states as a tuple whatever the model."""
+def taken_apart(result):
+    """What was generated, and the arrays of the states."""
     generated, state = result
-    return generated, state if isinstance(state, tuple) else (state,)
+    return generated, flat(state)
 
 
 def state_of(s):
     """The states as the situation's model takes them."""
-    lone = len(s.case.layers) == 1 and not s.case.sequential
-    return None if not s.states else s.states[0] if lone else s.states
+    return nested(s.model, s.states) if s.states else None
 
 
 def start_size(s):
@@ -36,8 +35,8 @@ def start_size(s):
 
 
 def compare(s, start, steps, **options):
-    generated, last = flat(generate(s.model, start, steps, state_of(s), **options))
-    expected, expected_last = flat(fastrnn.reference.generate(s.reference, exact(start), steps, exact(state_of(s)), **options))
+    generated, last = taken_apart(generate(s.model, start, steps, state_of(s), **options))
+    expected, expected_last = taken_apart(fastrnn.reference.generate(s.reference, exact(start), steps, exact(state_of(s)), **options))
     if generated.dtype.kind == "f":
         assert_close(generated, expected, s.dtype)
     else:
@@ -88,7 +87,7 @@ def test_argmax_is_resumed_at_any_cut(s, cut):
     first, between = generate(s.model, s.start, cut, state_of(s), feedback="argmax")
     last_token = first[..., -1] if cut else s.start
     second, last = generate(s.model, last_token, s.steps - cut, between, feedback="argmax")
-    assert_same_results(flat((np.concatenate([first, second], axis=-1), last)), flat(whole))
+    assert_same_results(taken_apart((np.concatenate([first, second], axis=-1), last)), taken_apart(whole))
 
 
 @often
@@ -99,9 +98,9 @@ def test_output_is_resumed_at_any_cut(s, cut):
     whole, end = generate(s.model, start, s.steps, state_of(s), feedback="output")
     first, between = generate(s.model, start, cut, state_of(s), feedback="output")
     second, last = generate(s.model, first[..., -1, :] if cut else start, s.steps - cut, between, feedback="output")
-    assert_same_results(flat((np.concatenate([first, second], axis=-2), last)), flat((whole, end)))
+    assert_same_results(taken_apart((np.concatenate([first, second], axis=-2), last)), taken_apart((whole, end)))
     consumed = np.concatenate([start[..., None, :], whole], axis=-2)[..., : s.steps, :]
-    assert_same_results(run(s.model, consumed, s.states), flat((whole, end)))
+    assert_same_results(run(s.model, consumed, s.states), taken_apart((whole, end)))
 
 
 @often
@@ -111,7 +110,7 @@ def test_the_state_has_consumed_all_but_the_last_token(s, feedback):
     generated, state = generate(s.model, s.start, s.steps, state_of(s), feedback=feedback, rng=1)
     consumed = np.concatenate([s.start[..., None], generated], axis=-1)[..., : s.steps]
     output, expected = run(s.model, consumed, s.states)
-    assert_same_results(flat((generated, state)), (generated, expected))
+    assert_same_results(taken_apart((generated, state)), (generated, expected))
     if feedback == "argmax":
         assert_same_bits(generated, output.argmax(axis=-1))
 
@@ -122,7 +121,7 @@ def test_stop(s, feedback, stop):
     """Up to its first stop token a sequence is what it is without stop=; after it all is the stop token, and the state stays."""
     stop, options = stop % s.sizes[0], {"feedback": feedback, "rng": 5}
     free, _ = generate(s.model, s.start, s.steps, state_of(s), **options)
-    generated, last = flat(generate(s.model, s.start, s.steps, state_of(s), stop=stop, **options))
+    generated, last = taken_apart(generate(s.model, s.start, s.steps, state_of(s), stop=stop, **options))
     for i in s.members():
         length = int((free[i] == stop).argmax()) + 1 if (free[i] == stop).any() else s.steps
         assert_same_bits(generated[i], np.where(np.arange(s.steps) < length, free[i], stop))
@@ -142,9 +141,9 @@ def test_a_start_that_is_the_stop_token_stops_nothing():
 def test_alone_or_in_a_batch(s, feedback):
     """Without chance each sequence has the bits it has alone."""
     start = s.start if feedback == "argmax" else s.case.data(s.dtype, s.leading, 1, sizes=s.sizes)[0][..., 0, :]
-    generated, last = flat(generate(s.model, start, s.steps, state_of(s), feedback=feedback))
+    generated, last = taken_apart(generate(s.model, start, s.steps, state_of(s), feedback=feedback))
     for i in s.members():
-        alone = flat(generate(s.model, start[i], s.steps, tuple(state[i] for state in s.states) or None, feedback=feedback))
+        alone = taken_apart(generate(s.model, start[i], s.steps, tuple(state[i] for state in s.states) or None, feedback=feedback))
         assert_same_results((generated[i], tuple(state[i] for state in last)), alone)
 
 

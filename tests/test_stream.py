@@ -10,16 +10,11 @@ from hypothesis import strategies as st
 
 from fastrnn import native
 
-from .cases import DTYPES, MODEL, Case, assert_close, assert_same_bits, run
+from .cases import DTYPES, MODEL, Case, assert_close, assert_same_bits, flat, nested, run
 from .situations import TIMED, exact, often, situations
 
 every_case = pytest.mark.parametrize("case", TIMED, ids=lambda case: case.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
-
-
-def state_of(case, states):
-    """The states as the case's model takes them: an RNN its own, a Sequential a tuple."""
-    return states if case.sequential or len(case.layers) > 1 else states[0]
 
 
 def overwrite(states):
@@ -28,12 +23,9 @@ def overwrite(states):
 
 
 def assert_same_state(actual, expected):
-    if isinstance(expected, tuple):
-        assert isinstance(actual, tuple)
-        for one, other in zip(actual, expected, strict=True):
-            assert_same_bits(one, other)
-    else:
-        assert_same_bits(actual, expected)
+    assert isinstance(actual, tuple) == isinstance(expected, tuple)
+    for one, other in zip(flat(actual), flat(expected), strict=True):
+        assert_same_bits(one, other)
 
 
 @every_case
@@ -44,10 +36,10 @@ def test_whole_run_at_every_cut(case, dtype, leading):
     model, (x, states) = case.layer(dtype), case.data(dtype, leading, 9)
     output, last = run(model, x, states)
     for cut in range(10):
-        stream = model.stream(state_of(case, states))
+        stream = model.stream(nested(model, states))
         pieces = [stream(x[..., :cut, :]), stream(x[..., cut:, :])]
         assert_same_bits(np.concatenate(pieces, axis=-2), output)
-        assert_same_state(stream.state, state_of(case, last))
+        assert_same_state(stream.state, nested(model, last))
 
 
 @every_case
@@ -57,10 +49,10 @@ def test_step_by_step(case, dtype, leading):
     """Single steps have the bits of the whole, and after each the state is that of the run so far."""
     model, (x, states) = case.layer(dtype), case.data(dtype, leading, 6)
     output, _ = run(model, x, states)
-    stream = model.stream(state_of(case, states))
+    stream = model.stream(nested(model, states))
     for t in range(6):
         assert_same_bits(stream.step(x[..., t, :]), output[..., t, :])
-        assert_same_state(stream.state, state_of(case, run(model, x[..., : t + 1, :], states)[1]))
+        assert_same_state(stream.state, nested(model, run(model, x[..., : t + 1, :], states)[1]))
 
 
 @often
@@ -69,7 +61,7 @@ def test_any_calls(s, cuts, tokens, reuse):
     """Chunks and single steps (0) in any order, of vectors or tokens, into out= or not, have the bits of the whole."""
     x, axis, t = s.tokens if tokens else s.x, len(s.leading), 0
     output, last = run(s.model, x, s.states)
-    stream = s.model.stream(state_of(s.case, s.states))
+    stream = s.model.stream(nested(s.model, s.states))
     for length in [*cuts, s.steps]:
         single = length == 0 and t < s.steps
         here, expected = (part.take(t if single else range(t, min(s.steps, t + length)), axis=axis) for part in (x, output))
@@ -78,7 +70,7 @@ def test_any_calls(s, cuts, tokens, reuse):
         assert result is out or not reuse
         assert_same_bits(result, expected)
         t = min(s.steps, t + max(1, length))
-    assert_same_state(stream.state, state_of(s.case, last))
+    assert_same_state(stream.state, nested(s.model, last))
 
 
 @every_case
@@ -88,13 +80,13 @@ def test_tokens_as_integers(case, dtype, begun):
     """Python's integers, or NumPy's, step by step have the bits of the array of tokens, into out= or not; so has the state."""
     model, (_, states) = case.layer(dtype), case.data(dtype, (), 0)
     tokens = np.random.default_rng(4).integers(0, case.sizes[0], 9)
-    stream = model.stream(state_of(case, states) if begun else None)
+    stream = model.stream(nested(model, states) if begun else None)
     output, last = run(model, tokens, states if begun else ())
     for t, (token, expected) in enumerate(zip(tokens, output, strict=True)):
         out = np.full_like(expected, np.nan) if t % 2 else None
         assert_same_bits(stream.step(token if t % 3 == 2 else int(token), out=out), expected)
         assert out is None or np.array_equal(out, expected)
-    assert_same_state(stream.state, state_of(case, last))
+    assert_same_state(stream.state, nested(model, last))
 
 
 @often
@@ -103,7 +95,7 @@ def test_reference(s, tokens):
     """Steps are the reference's."""
     x = s.tokens if tokens else s.x
     expected, _ = run(s.reference, exact(x), exact(s.states))
-    stream = s.model.stream(state_of(s.case, s.states))
+    stream = s.model.stream(nested(s.model, s.states))
     for t in range(s.steps):
         x_t = x[..., t] if tokens else x[..., t, :]
         assert_close(stream.step(x_t), expected[..., t, :], s.dtype)
@@ -154,19 +146,19 @@ def test_fresh_arrays(case):
     assert_same_bits(np.concatenate([results[0][:, None], results[1][:, None], *results[2:]], axis=1), output)
 
 
-@pytest.mark.parametrize("case", [case for case in TIMED if "RNN" in dict(case.layers)], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in TIMED if any(kind != "Dense" for kind, _ in case.layers)], ids=lambda case: case.name)
 def test_the_state_is_a_copy_both_ways(case):
     """Writing to a state that was set, given or read changes no stream, and the stream changes none of them."""
     model, (x, states) = case.layer(np.float64), case.data(np.float64, (3,), 4)
     output, last = run(model, x, states)
     given_states = tuple(state.copy() for state in states)
-    stream = model.stream(state_of(case, given_states))
+    stream = model.stream(nested(model, given_states))
     overwrite(given_states)
     assert_same_bits(stream(x[:, :2]), output[:, :2])
-    before = stream.state if isinstance(stream.state, tuple) else (stream.state,)
+    before = flat(stream.state)
     overwrite(before)
     assert_same_bits(stream(x[:, 2:]), output[:, 2:])
-    assert_same_state(stream.state, state_of(case, last))
+    assert_same_state(stream.state, nested(model, last))
     assert all((state == 7).all() for state in (*given_states, *before))
 
 
@@ -175,12 +167,12 @@ def test_the_state_is_a_copy_both_ways(case):
 def test_state_is_settable(case, dtype):
     """A state that was read and is set again brings the stream back to that place."""
     model, (x, states) = case.layer(dtype), case.data(dtype, (3,), 6)
-    stream = model.stream(state_of(case, states))
+    stream = model.stream(nested(model, states))
     stream(x[:, :2])
     state, first = stream.state, stream(x[:, 2:])
     stream.state = state
     assert_same_bits(stream(x[:, 2:]), first)
-    stream.state = state_of(case, states)
+    stream.state = nested(model, states)
     assert_same_bits(stream(x), run(model, x, states)[0])
 
 
@@ -189,7 +181,7 @@ def test_state_is_settable(case, dtype):
 def test_reset(case, dtype):
     """reset goes back to zeros, whatever state the stream was made with."""
     model, (x, states) = case.layer(dtype), case.data(dtype, (3,), 4)
-    stream = model.stream(state_of(case, states))
+    stream = model.stream(nested(model, states))
     stream(x)
     stream.reset()
     assert_same_bits(stream(x), run(model, x)[0])
@@ -237,11 +229,11 @@ def test_copies(case, duplicate):
     """A copy of a stream goes on from the same state, by itself."""
     model, (x, states) = case.layer(np.float64), case.data(np.float64, (3,), 6)
     output, last = run(model, x, states)
-    stream = model.stream(state_of(case, states))
+    stream = model.stream(nested(model, states))
     stream(x[:, :2])
     other, before = duplicate(stream), stream.state
     assert_same_bits(other(x[:, 2:]), output[:, 2:])
-    assert_same_state(other.state, state_of(case, last))
+    assert_same_state(other.state, nested(model, last))
     assert_same_state(stream.state, before)
     assert_same_bits(stream.step(x[:, 2]), output[:, 2])
 

@@ -118,6 +118,8 @@ def test_public_names():
     """__all__ lists the public names, and each is there."""
     names = [
         "Dense",
+        "GRU",
+        "LSTM",
         "RNN",
         "Sequential",
         "Stream",

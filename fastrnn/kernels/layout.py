@@ -40,11 +40,14 @@ LAYER = Fields(
     "Layer",
     "feed recur finish product activation recurrent_activation parameters "  # operations; parameters of the activation
     "input_size output_size "
+    "hidden "  # units; as many as outputs, where no projection makes fewer of them
     "columns "  # of a gate's packed output: panels as wide as registers
     "stride "  # elements from row to row in the workspace: the cell's parts, each `columns` wide
     "gates kept phases "  # as in Cell
-    "half "  # how many products of a state's row are summed first
-    "weight weight_hh bias bias_hh",
+    "projected "  # columns of the packed weight_hr
+    "half half_hr "  # how many products with weight_hh and weight_hr are summed first
+    "usual peephole "  # of a gated cell: whether its activations are tanh and sigmoid, and whether its gates see the cell's state
+    "weight weight_hh weight_hr bias vector_hh",  # vector_hh: for each gate what the state has besides a matrix
 )
 # A piece of work, one kernel call: the layers, where its data is, and the operations that only some pieces need (0 where not needed).
 JOB = Fields(
@@ -116,12 +119,18 @@ class Cell(NamedTuple):
     module: str  # of the operation that takes the layer's steps; it has the cell's name
     gates: int  # matrices stacked in weight_ih and weight_hh: parts of a row that are projected
     parts: int  # of a row, each as wide as the packed output: the gates, and what a step needs room for
-    kept: int  # parts that are the state when a step is over, the output first
+    kept: int  # parts that are the state when a step is over: first the output, then what is as wide as the units
     phases: int  # of a step: each reads the whole row of the one before, not only its own columns
 
 
 # A new cell is a row here, the file of its kernel, a class of layers, and a loop in the reference.
-CELLS = {"elman": Cell(f"{KERNELS}.elman", gates=1, parts=1, kept=1, phases=1)}
+CELLS = {
+    "elman": Cell(f"{KERNELS}.elman", gates=1, parts=1, kept=1, phases=1),
+    "gru": Cell(f"{KERNELS}.gru", gates=3, parts=3, kept=1, phases=1),
+    "gru_reset_before": Cell(f"{KERNELS}.gru", gates=3, parts=3, kept=1, phases=2),
+    "lstm": Cell(f"{KERNELS}.lstm", gates=4, parts=4, kept=2, phases=1),
+    "lstm_projected": Cell(f"{KERNELS}.lstm", gates=4, parts=4, kept=2, phases=2),
+}
 DENSE = Cell("", gates=1, parts=1, kept=0, phases=0)
 
 # Each operation: its module, and whether it is compiled for each dtype. The function has the operation's name.

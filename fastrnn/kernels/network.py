@@ -6,7 +6,21 @@ the job has its address.
 
 from .jit import ROWS, function, inline, operation
 from .layout import HEAD_BYTES, IN_OUT, IN_X, JOB_BYTES
-from .records import BEGIN, JOB, LAYER, address_of, chunk_at, copy_bytes, invoke, invoke_activation, invoke_one, job_at, layer_at, word
+from .records import (
+    BEGIN,
+    JOB,
+    LAYER,
+    address_of,
+    chunk_at,
+    clear_bytes,
+    copy_bytes,
+    invoke,
+    invoke_activation,
+    invoke_one,
+    job_at,
+    layer_at,
+    word,
+)
 
 LAYER_BYTES, JOB_SIZE = 8 * LAYER.fields.words, 8 * JOB.fields.words
 
@@ -22,12 +36,15 @@ def place(job, row, i):
 @function
 def move_states(layer, job, chunk, i, leaving):
     """Copy a sequence's state into the row before its first step, or back from the row of its last."""
-    item, size = job.itemsize, layer.output_size
+    item, states = job.itemsize, chunk.state
     row = chunk.there + item * layer.stride * (i + (chunk.span * chunk.together if leaving else 0))
     for part in range(layer.kept):
-        state = chunk.state + item * size * (part * job.total + place(job, IN_OUT, chunk.n + i))
-        values = row + item * part * layer.columns
-        copy_bytes(values if leaving else state, state if leaving else values, item * size)
+        size = item * (layer.hidden if part else layer.output_size)
+        state, values = states + size * place(job, IN_OUT, chunk.n + i), row + item * part * layer.columns
+        copy_bytes(values if leaving else state, state if leaving else values, size)
+        if not leaving:  # steps compute past a state's end, too: with what was there, that could be slow
+            clear_bytes(values + size, item * layer.columns - size)
+        states += size * job.total
 
 
 @inline
@@ -58,7 +75,7 @@ def recur(layer, job, chunk):
         else:
             for i in range(chunk.together):
                 move_states(layer, job, chunk, i, True)
-    chunk.state += job.itemsize * layer.kept * job.total * layer.output_size
+    chunk.state += job.itemsize * job.total * (layer.output_size + (layer.kept - 1) * layer.hidden)
 
 
 @inline

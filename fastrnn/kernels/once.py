@@ -25,8 +25,8 @@ def once(call):
     copy_bytes(call.plan + JOB_SIZE, job.layers, size)
     for i in range(job.depth):
         layer = layer_at(job.layers + i * LAYER_BYTES)
-        layer.weight, layer.weight_hh = layer.weight + panels, layer.weight_hh + panels
-        layer.bias, layer.bias_hh = layer.bias + panels, layer.bias_hh + panels
+        layer.weight, layer.weight_hh, layer.weight_hr = layer.weight + panels, layer.weight_hh + panels, layer.weight_hr + panels
+        layer.bias, layer.vector_hh = layer.bias + panels, layer.vector_hh + panels
     pack = fresh_pack()
     pack.panels = panels
     for i in range(job.matrices):

@@ -127,6 +127,17 @@ def copy_bytes(typing, source, target, count):
     return types.void(types.int64, types.int64, types.int64), emit
 
 
+@intrinsic
+def clear_bytes(typing, address, count):
+    """Make so many bytes from an address on zero."""
+
+    def emit(context, builder, signature, args):
+        cgutils.memset(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()), args[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), emit
+
+
 def _emit_call(context, builder, signature, args):
     kind = ir.FunctionType(ir.VoidType(), [value.type for value in args[1:]])
     builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])

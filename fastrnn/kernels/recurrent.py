@@ -3,8 +3,9 @@
 A step works on the columns left to right of every part, and on all sequences of the chunk; other threads may have the other columns.
 """
 
-from .jit import inline
-from .records import fresh_factors, invoke_activation
+from .jit import FULL, HALF, ONE, ROWS, inline
+from .records import fresh_factors, invoke_activation, invoke_one
+from .tile import add_product, add_products, ahead, at, lanes_of, load, store, zeros_like
 
 
 @inline
@@ -29,6 +30,36 @@ def factors_of(layer, chunk, count):
 
 
 @inline
+def row_panel(x, start, out, size, half, weights, vectors):
+    width, rest, tile = vectors * lanes_of(x), size - half, load(start, 0, 1, vectors)
+    second, far = zeros_like(tile), ahead(weights, half * width)
+    for k in range(rest):
+        # both halves at once: one chain of sums would wait for itself
+        tile = add_product(tile, ahead(weights, k * width), ahead(x, k))
+        second = add_product(second, ahead(far, k * width), ahead(x, half + k))
+    tile = add_products(tile, weights, x, rest, half)
+    store(out, 0, tile + second if rest else tile)
+
+
+@inline
+def row_product(x, start, out, size, half, weights, window):
+    """Add the product of one row with packed weights to `start`, in a window: columns left to right, or backwards."""
+    left, right, backwards = window
+    lanes = lanes_of(x)
+    panel = FULL * lanes
+    full = (right - left) // panel
+    for i in range(full):
+        column = left + (full - 1 - i if backwards else i) * panel
+        row_panel(x, ahead(start, column), ahead(out, column), size, half, ahead(weights, column * size), FULL)
+    column = left + full * panel
+    if right - column >= HALF * lanes:
+        row_panel(x, ahead(start, column), ahead(out, column), size, half, ahead(weights, column * size), HALF)
+        column += HALF * lanes
+    if right - column >= lanes:
+        row_panel(x, ahead(start, column), ahead(out, column), size, half, ahead(weights, column * size), ONE)
+
+
+@inline
 def activate(layer, job, chunk, count, values, activation):
     """Apply an activation to a part of the first `count` rows, which begin at an address."""
     width = chunk.right - chunk.left
@@ -37,3 +68,40 @@ def activate(layer, job, chunk, count, values, activation):
     elif activation:
         for n in range(count):
             invoke_activation(activation, values + job.itemsize * (n * layer.stride + chunk.left), width, layer.parameters)
+
+
+@inline
+def multiply(layer, chunk, factors, backwards, like):
+    """Compute products of all rows: whole tiles by the product's operation, then row by row, which is faster for few."""
+    factors.count = chunk.together - chunk.together % ROWS
+    if factors.count:
+        invoke_one(layer.product, factors)
+    x, start, out = at(factors.x, like), at(factors.start, like), at(factors.out, like)
+    weights, window = at(factors.weights, like), (0, factors.columns, backwards)
+    for n in range(factors.count, chunk.together):
+        here, there = ahead(x, n * factors.x_stride), ahead(out, n * factors.out_stride)
+        row_product(here, ahead(start, n * factors.start_stride), there, factors.size, factors.half, weights, window)
+
+
+@inline
+def add_gates(layer, job, chunk, t, gates, factors, like):
+    """Add the products of the rows at factors.x with the gates first to last to these gates' parts of the rows of step t."""
+    first, last = gates
+    backwards, item = t % 2 == 1, job.itemsize
+    for i in range(first, last):
+        gate = first + last - 1 - i if backwards else i  # every other step backwards: the panels read last are still in L1
+        factors.weights = gate_at(layer, job, chunk, gate)
+        factors.start = factors.out = part_at(layer, job, chunk, t, gate) + item * chunk.left
+        multiply(layer, chunk, factors, backwards, like)
+
+
+@inline
+def row_at(layer, part, n, like):
+    """Give a pointer to sequence n's row, from a part's address."""
+    return ahead(at(part, like), n * layer.stride)
+
+
+@inline
+def vector(row, columns, part, i):
+    """Read a register of a row's part, from its column i on."""
+    return load(ahead(row, part * columns + i), 0, 1, 1)

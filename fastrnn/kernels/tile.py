@@ -63,6 +63,9 @@ class Vector:
     def __sub__(self, other):
         return self._emit("fsub", other)
 
+    def __rsub__(self, number):
+        return Vector(self.builder, self.operand(number))._emit("fsub", self)
+
     def __mul__(self, other):
         return self._emit("fmul", other)
 
@@ -110,6 +113,16 @@ def _pack(context, builder, tile, vectors):
     return value
 
 
+# A tile function's typing, by how many arguments it has; Numba takes no variable number of them. The first is a tile.
+TYPED = {
+    1: lambda emit: lambda typing, a: (a(a), emit),
+    2: lambda emit: lambda typing, a, b: (a(a, b), emit),
+    3: lambda emit: lambda typing, a, b, c: (a(a, b, c), emit),
+    4: lambda emit: lambda typing, a, b, c, d: (a(a, b, c, d), emit),
+    5: lambda emit: lambda typing, a, b, c, d, e: (a(a, b, c, d, e), emit),
+}
+
+
 def elementwise(function, *, operator=None):
     """Make an operation on tiles (or on a tile and a scalar) from one on Vectors; a tile function where no operator is named."""
 
@@ -124,9 +137,7 @@ def elementwise(function, *, operator=None):
         return _pack(context, builder, tile, [function(*vectors) for vectors in zip(*operands, strict=True)])
 
     if operator is None:
-        if function.__code__.co_argcount == 1:
-            return intrinsic(lambda typing, tile: (tile(tile), emit))
-        return intrinsic(lambda typing, tile, other: (tile(tile, other), emit))
+        return intrinsic(TYPED[function.__code__.co_argcount](emit))
 
     @infer_global(operator)
     class OfTiles(AbstractTemplate):

@@ -1,0 +1,299 @@
+"""The gated layers, GRU and LSTM."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arguments import Array, NamedWeight, check_choice, check_entries, check_projection, check_weights, no_bias_hn
+from .calls import call_at_once
+from .layers import NONLINEARITIES, Hidden, Recurrent, read_only, rebuild
+from .packing import Part
+
+
+class Gated(Recurrent):
+    """What the gated layers have in common."""
+
+    weight_ih: Array
+    weight_hh: Array
+    bias: Array | None
+    activation: str
+    recurrent_activation: str
+
+    _arguments: tuple[str, ...]  # names of the positional ones
+    _options: tuple[str, ...]  # and of the others
+
+    def _begin(self, named: list[NamedWeight], activation: str, recurrent_activation: str) -> None:
+        """Check weights by their names, None where not given, and activations, and set them."""
+        check_choice("activation", activation, NONLINEARITIES)
+        check_choice("recurrent_activation", recurrent_activation, NONLINEARITIES)
+        given = [entry for entry in named if entry[1] is not None]
+        checked = {name: read_only(weight) for (name, _, _), weight in zip(given, check_weights(given), strict=True)}
+        self._set(**{name: checked.get(name) for name, _, _ in named}, activation=activation, recurrent_activation=recurrent_activation)
+        self._set(input_size=self.weight_ih.shape[1], output_size=self.weight_hh.shape[1], dtype=self.weight_ih.dtype, _network=None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = tuple([getattr(self, name) for name in self._arguments])
+        return rebuild, (type(self), arguments, {name: getattr(self, name) for name in self._options})
+
+    def __repr__(self) -> str:
+        outputs = "" if self.output_size == self.hidden_size else f", output_size={self.output_size}"
+        bias = "" if self.bias is not None else ", bias=None"
+        options = "".join([self._described(name, getattr(self, name)) for name in self._options])
+        sizes = f"input_size={self.input_size}, hidden_size={self.hidden_size}{outputs}"
+        return f"{type(self).__name__}({sizes}{bias}{options}, dtype={self.dtype})"
+
+    def _described(self, name: str, value: Any) -> str:
+        """Describe an option, an array by its shape."""
+        shown = f"array of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)
+        return "" if value is None else f", {name}={shown}"
+
+
+class GRU(Gated, Hidden):
+    """Run a gated recurrent unit over whole sequences.
+
+    ::
+
+        r, z = sigmoid(W_r x_t + U_r h_{t-1} + b_r), sigmoid(W_z x_t + U_z h_{t-1} + b_z)
+        n    = tanh(W_n x_t + b_n + r (U_n h_{t-1} + b_hn))      with reset_after
+        n    = tanh(W_n x_t + b_n + U_n (r h_{t-1}))             without
+        h_t  = (1 - z) n + z h_{t-1}
+
+    Parameters
+    ----------
+    weight_ih : array_like of shape (3 * hidden_size, input_size)
+        W_r, W_z and W_n, one below the other, as in PyTorch; float32 or float64, in which the layer computes. Copied.
+    weight_hh : array_like of shape (3 * hidden_size, hidden_size)
+        U_r, U_z and U_n.
+    bias : array_like of shape (3 * hidden_size,), optional
+        b_r, b_z and b_n. Of PyTorch's two biases this is the sum, but for n: there it is bias_ih's part alone.
+    bias_hn : array_like of shape (hidden_size,), optional
+        b_hn, the last part of PyTorch's bias_hh. Only with reset_after.
+    reset_after : bool
+        Whether the reset gate is applied to the product with the state (PyTorch; Keras' reset_after=True; ONNX's
+        linear_before_reset=1) or to the state before it (Cho et al.; Keras' reset_after=False; ONNX's default).
+    activation : {"tanh", "relu", "sigmoid", "identity"}
+        The function that makes n.
+    recurrent_activation : {"tanh", "relu", "sigmoid", "identity"}
+        The function that makes r and z.
+
+    Attributes
+    ----------
+    weight_ih, weight_hh, bias, bias_hn : ndarray
+        The weights, read only; bias and bias_hn may be None.
+    reset_after : bool
+    activation, recurrent_activation : str
+    input_size, hidden_size, output_size : int
+        output_size is hidden_size: the output is the state after each step.
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError
+        For weights that are neither float32 nor float64, or of different dtypes.
+    ValueError
+        For sizes that disagree or are zero, an unknown activation, and bias_hn without reset_after.
+
+    References
+    ----------
+    K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation", EMNLP 2014.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> gru = fastrnn.GRU(np.ones((6, 3)), np.zeros((6, 2)))
+    >>> output, h_n = gru(np.zeros((4, 3)), np.ones(2))
+    >>> output[:, 0]
+    array([0.5   , 0.25  , 0.125 , 0.0625])
+    """
+
+    bias_hn: Array | None
+    reset_after: bool
+    _arguments = ("weight_ih", "weight_hh", "bias", "bias_hn")
+    _options = ("reset_after", "activation", "recurrent_activation")
+
+    def __init__(
+        self,
+        weight_ih: ArrayLike,
+        weight_hh: ArrayLike,
+        bias: ArrayLike | None = None,
+        bias_hn: ArrayLike | None = None,
+        *,
+        reset_after: bool = True,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+    ) -> None:
+        named: list[tuple[str, Any, tuple[str, ...]]] = [
+            ("weight_ih", weight_ih, ("3 * hidden_size", "input_size")),
+            ("weight_hh", weight_hh, ("3 * hidden_size", "hidden_size")),
+            ("bias", bias, ("3 * hidden_size",)),
+            ("bias_hn", bias_hn, ("hidden_size",)),
+        ]
+        self._begin(named, activation, recurrent_activation)
+        if not reset_after:
+            no_bias_hn(bias_hn)
+        self._set(hidden_size=self.output_size, reset_after=bool(reset_after))
+
+    def _parts(self) -> list[Part]:
+        vector_hh = None
+        if self.reset_after:
+            vector_hh = np.zeros(3 * self.hidden_size, self.dtype)
+            vector_hh[2 * self.hidden_size :] = 0 if self.bias_hn is None else self.bias_hn
+        cell, functions = "gru" if self.reset_after else "gru_reset_before", (self.activation, self.recurrent_activation)
+        return [Part(cell, self.weight_ih, self.weight_hh, self.bias, *functions, vector_hh)]
+
+
+class LSTM(Gated):
+    """Run a long short-term memory over whole sequences.
+
+    ::
+
+        i, f = sigmoid(W_i x_t + U_i h_{t-1} + b_i + p_i c_{t-1}), sigmoid(W_f x_t + U_f h_{t-1} + b_f + p_f c_{t-1})
+        g    = tanh(W_g x_t + U_g h_{t-1} + b_g)
+        c_t  = f c_{t-1} + i g
+        o    = sigmoid(W_o x_t + U_o h_{t-1} + b_o + p_o c_t)
+        h_t  = o tanh(c_t), or R (o tanh(c_t)) with a projection
+
+    Parameters
+    ----------
+    weight_ih : array_like of shape (4 * hidden_size, input_size)
+        W_i, W_f, W_g and W_o, one below the other, as in PyTorch; float32 or float64, in which the layer computes. Copied.
+    weight_hh : array_like of shape (4 * hidden_size, output_size)
+        U_i, U_f, U_g and U_o; output_size is hidden_size where there is no projection.
+    bias : array_like of shape (4 * hidden_size,), optional
+        b_i, b_f, b_g and b_o: the sum of PyTorch's two.
+    peephole : array_like of shape (3, hidden_size), optional
+        p_i, p_f and p_o.
+    projection : array_like of shape (output_size, hidden_size), optional
+        R, PyTorch's weight_hr; it makes no more outputs than there are units.
+    activation : {"tanh", "relu", "sigmoid", "identity"}
+        The function that makes g, and that c_t goes through.
+    recurrent_activation : {"tanh", "relu", "sigmoid", "identity"}
+        The function that makes i, f and o.
+
+    Attributes
+    ----------
+    weight_ih, weight_hh, bias, peephole, projection : ndarray
+        The weights, read only; the last three may be None.
+    activation, recurrent_activation : str
+    input_size, hidden_size, output_size : int
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError
+        For weights that are neither float32 nor float64, or of different dtypes.
+    ValueError
+        For sizes that disagree or are zero, a projection to more outputs than units, or an unknown activation.
+
+    References
+    ----------
+    S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9 (1997), 1735-1780;
+    F. A. Gers and J. Schmidhuber, "Recurrent nets that time and count", IJCNN 2000 (peepholes);
+    H. Sak, A. Senior and F. Beaufays, "Long short-term memory based recurrent neural network architectures for large
+    vocabulary speech recognition", arXiv:1402.1128 (projection).
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> lstm = fastrnn.LSTM(np.ones((8, 3)), np.zeros((8, 2)))
+    >>> output, (h_n, c_n) = lstm(np.zeros((4, 3)), (np.zeros(2), np.ones(2)))
+    >>> c_n
+    array([0.0625, 0.0625])
+    """
+
+    peephole: Array | None
+    projection: Array | None
+    _arguments = ("weight_ih", "weight_hh", "bias")
+    _options = ("peephole", "projection", "activation", "recurrent_activation")
+
+    def __init__(
+        self,
+        weight_ih: ArrayLike,
+        weight_hh: ArrayLike,
+        bias: ArrayLike | None = None,
+        *,
+        peephole: ArrayLike | None = None,
+        projection: ArrayLike | None = None,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+    ) -> None:
+        outputs = "hidden_size" if projection is None else "output_size"
+        named: list[tuple[str, Any, tuple[str, ...]]] = [
+            ("weight_ih", weight_ih, ("4 * hidden_size", "input_size")),
+            ("weight_hh", weight_hh, ("4 * hidden_size", outputs)),
+            ("bias", bias, ("4 * hidden_size",)),
+            ("peephole", peephole, ("3", "hidden_size")),
+            ("projection", projection, ("output_size", "hidden_size")),
+        ]
+        self._begin(named, activation, recurrent_activation)
+        self._set(hidden_size=len(self.weight_ih) // 4)
+        check_projection(self.output_size, self.hidden_size)
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        return_sequences: bool = True,
+        out: Array | None = None,
+    ) -> tuple[Array, tuple[Array, Array]]:
+        """Run the layer.
+
+        Parameters
+        ----------
+        x : array_like of shape (..., T, input_size)
+            Converted to the layer's dtype.
+        state : pair of array_like of shapes (..., output_size) and (..., hidden_size), optional
+            h and c before the first step; zeros where not given. Not broadcast.
+        lengths : array_like of int of shape (...), optional
+            Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+        return_sequences : bool
+            Whether to return every step's output, or the last step's alone, without memory for the others.
+        out : ndarray of the output's shape, optional
+            Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or the state.
+
+        Returns
+        -------
+        output : ndarray of shape (..., T, output_size)
+            h after each step, zero past a sequence's end; without return_sequences (..., output_size), h after a sequence's
+            last step, zero where it has none.
+        state : pair of ndarray of shapes (..., output_size) and (..., hidden_size)
+            h and c after the last step; as given where there is none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape, and lengths beyond T.
+        """
+        network = self._network or self._packed()
+        if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, state)) is not None:
+            return done[0], (done[1][0], done[1][1])
+        return self._run(x, "state", state, lengths=lengths, return_sequences=return_sequences, out=out)
+
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        return [(f"{name}[{i}]", entry) for i, entry in enumerate(check_entries(name, state, 2, "h and c"))]
+
+    def _joined(self, states: Iterator[Array]) -> Any:
+        return next(states), next(states)
+
+    def _parts(self) -> list[Part]:
+        hidden, vector_hh = self.hidden_size, None
+        if self.peephole is not None or self.projection is not None:
+            vector_hh = np.zeros((4, hidden), self.dtype)
+            vector_hh[[0, 1, 3]] = 0 if self.peephole is None else self.peephole
+        return [
+            Part(
+                "lstm" if self.projection is None else "lstm_projected",
+                self.weight_ih,
+                self.weight_hh,
+                self.bias,
+                self.activation,
+                self.recurrent_activation,
+                None if vector_hh is None else vector_hh.reshape(-1),
+                self.projection,
+                self.peephole is not None,
+            )
+        ]

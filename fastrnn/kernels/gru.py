@@ -1,0 +1,119 @@
+"""The steps of a GRU, with the reset gate after the product of the candidate, as in PyTorch, or before it.
+
+r, z = sigmoid(W_r x + U_r h + b_r), sigmoid(W_z x + U_z h + b_z)
+after:  n = tanh(W_n x + b_n + r (U_n h + b_hn))      before:  n = tanh(W_n x + b_n + U_n (r h))
+h = (1 - z) n + z h, which keeps h exactly where z is 1
+"""
+
+from .elementary import sigmoid_vector, tanh_vector
+from .jit import inline, operation
+from .records import CHUNK, JOB, LAYER
+from .recurrent import activate, add_gates, factors_of, gate_at, multiply, part_at, row_at, vector
+from .tile import ahead, elementwise, fma, lanes_of, store
+
+RESET, UPDATE, CANDIDATE = range(3)  # the parts of a row; the new state takes the place of the reset gate
+ROOM = UPDATE  # a part of the rows before: step t no longer needs the update gate of step t - 1
+
+
+def blended(h, z, n):
+    return fma(z, h, (1.0 - z) * n)
+
+
+blend, add_scaled, times = elementwise(blended), elementwise(lambda r, u, n: fma(r, u, n)), elementwise(lambda r, h: r * h)
+# the same with the usual activations, in registers
+reset_usual = elementwise(lambda r, h: sigmoid_vector(r) * h)
+blend_usual = elementwise(lambda h, z, n: blended(h, sigmoid_vector(z), tanh_vector(n)))
+step_usual = elementwise(lambda h, r, z, n, u: blended(h, sigmoid_vector(z), tanh_vector(fma(sigmoid_vector(r), u, n))))
+
+
+@inline
+def update(layer, job, chunk, t, like):
+    """Blend candidate and state, which become the new state, in columns left to right."""
+    count, r = chunk.together, part_at(layer, job, chunk, t, 0)
+    columns, size = layer.columns, job.itemsize * layer.columns
+    if not layer.usual:
+        activate(layer, job, chunk, count, r + size * UPDATE, layer.recurrent_activation)
+        activate(layer, job, chunk, count, r + size * CANDIDATE, layer.activation)
+    for n in range(count):
+        row, before = row_at(layer, r, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
+        for i in range(chunk.left, chunk.right, lanes_of(like)):
+            h, z, candidate = vector(before, columns, 0, i), vector(row, columns, UPDATE, i), vector(row, columns, CANDIDATE, i)
+            store(ahead(row, i), 0, blend_usual(h, z, candidate) if layer.usual else blend(h, z, candidate))
+
+
+@inline
+def update_usual(layer, job, chunk, t, like):
+    """Do what follows the products, with the usual activations: all of it in registers."""
+    columns = layer.columns
+    for n in range(chunk.together):
+        row = row_at(layer, part_at(layer, job, chunk, t, 0), n, like)
+        before = row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
+        for i in range(chunk.left, chunk.right, lanes_of(like)):
+            state = step_usual(
+                vector(before, columns, 0, i), vector(row, columns, RESET, i), vector(row, columns, UPDATE, i),
+                vector(row, columns, CANDIDATE, i), vector(before, columns, ROOM, i),
+            )  # fmt: skip
+            store(ahead(row, i), 0, state)
+
+
+@inline
+def reset_product(layer, job, chunk, t, like):
+    """Add the recurrent product of the candidate, times the reset gate, to its part."""
+    columns, r = layer.columns, part_at(layer, job, chunk, t, RESET)
+    activate(layer, job, chunk, chunk.together, r, layer.recurrent_activation)
+    for n in range(chunk.together):
+        row, before = row_at(layer, r, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
+        for i in range(chunk.left, chunk.right, lanes_of(like)):
+            product, candidate = vector(before, columns, ROOM, i), vector(row, columns, CANDIDATE, i)
+            store(ahead(row, CANDIDATE * columns + i), 0, add_scaled(vector(row, columns, RESET, i), product, candidate))
+
+
+@operation(LAYER, JOB, CHUNK)
+def gru(layer, job, chunk, like):
+    # there (1 + span, together, 3 columns)   the state before the first step, then for each step its projected gates, replaced by the
+    #                                         state after it and what is no longer needed
+    # vector_hh                               of the candidate: b_hn
+    factors, item = factors_of(layer, chunk, 0), job.itemsize
+    left, bias = item * chunk.left, layer.vector_hh + item * (CANDIDATE * layer.columns + chunk.left)
+    for t in range(chunk.at, chunk.at + chunk.steps):
+        factors.x, backwards = part_at(layer, job, chunk, t - 1, 0), t % 2 == 1
+        for i in range(3):
+            gate = CANDIDATE - i if backwards else i  # every other step backwards: the panels read last are still in L1
+            alone = gate == CANDIDATE  # not added to its part, for the reset gate comes between
+            factors.weights = gate_at(layer, job, chunk, gate)
+            factors.out = left + (part_at(layer, job, chunk, t - 1, ROOM) if alone else part_at(layer, job, chunk, t, gate))
+            factors.start, factors.start_stride = bias if alone else factors.out, 0 if alone else layer.stride
+            multiply(layer, chunk, factors, backwards, like)
+        if layer.usual:
+            update_usual(layer, job, chunk, t, like)
+        else:
+            reset_product(layer, job, chunk, t, like)
+            update(layer, job, chunk, t, like)
+
+
+@inline
+def reset_state(layer, job, chunk, t, like):
+    """Put the state, times the reset gate, into the room."""
+    columns, r = layer.columns, part_at(layer, job, chunk, t, RESET)
+    if not layer.usual:
+        activate(layer, job, chunk, chunk.together, r, layer.recurrent_activation)
+    for n in range(chunk.together):
+        row, before = row_at(layer, r, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
+        for i in range(chunk.left, chunk.right, lanes_of(like)):
+            gate, h = vector(row, columns, RESET, i), vector(before, columns, 0, i)
+            store(ahead(before, ROOM * columns + i), 0, reset_usual(gate, h) if layer.usual else times(gate, h))
+
+
+@operation(LAYER, JOB, CHUNK)
+def gru_reset_before(layer, job, chunk, like):
+    # as above; the second phase needs the whole of r h
+    factors = factors_of(layer, chunk, 0)
+    for t in range(chunk.at, chunk.at + chunk.steps):
+        if chunk.phase == 0:
+            factors.x = part_at(layer, job, chunk, t - 1, 0)
+            add_gates(layer, job, chunk, t, (RESET, CANDIDATE), factors, like)
+            reset_state(layer, job, chunk, t, like)
+        if chunk.phases == 2:
+            factors.x = part_at(layer, job, chunk, t - 1, ROOM)
+            add_gates(layer, job, chunk, t, (CANDIDATE, CANDIDATE + 1), factors, like)
+            update(layer, job, chunk, t, like)
