@@ -74,12 +74,12 @@ def gru_after(layer, job, chunk, like):
         add_gate(layer, job, chunk, RESET, h, r)
         add_gate(layer, job, chunk, UPDATE, h, z)
         add_gate(layer, job, chunk, CANDIDATE, h, room)
-        activate(layer, job, chunk, count, r, layer.recurrent_activation)
-        activate(layer, job, chunk, count, z, layer.recurrent_activation)
+        activate(layer, job, chunk, count, r, layer.recurrent_activation, layer.recurrent_parameters)
+        activate(layer, job, chunk, count, z, layer.recurrent_activation, layer.recurrent_parameters)
         for i in range(count):
             multiply(row_of(r, i, layer, like), row_of(room, i, layer, like), row_of(room, i, layer, like), left, right)
             add(row_of(room, i, layer, like), row_of(n, i, layer, like), left, right)
-        activate(layer, job, chunk, count, n, layer.activation)
+        activate(layer, job, chunk, count, n, layer.activation, layer.parameters)
         for i in range(count):
             blend(row_of(h, i, layer, like), row_of(r, i, layer, like), layer.columns, left, right)
 
@@ -93,12 +93,12 @@ def gru_before(layer, job, chunk, like):
         if chunk.phase == 0:
             add_gate(layer, job, chunk, RESET, h, r)
             add_gate(layer, job, chunk, UPDATE, h, z)
-            activate(layer, job, chunk, count, r, layer.recurrent_activation)
-            activate(layer, job, chunk, count, z, layer.recurrent_activation)
+            activate(layer, job, chunk, count, r, layer.recurrent_activation, layer.recurrent_parameters)
+            activate(layer, job, chunk, count, z, layer.recurrent_activation, layer.recurrent_parameters)
             for i in range(count):
                 multiply(row_of(r, i, layer, like), row_of(h, i, layer, like), row_of(room, i, layer, like), left, right)
         if chunk.phases == 2:  # the whole of r h is there
             add_gate(layer, job, chunk, CANDIDATE, room, n)
-            activate(layer, job, chunk, count, n, layer.activation)
+            activate(layer, job, chunk, count, n, layer.activation, layer.parameters)
             for i in range(count):
                 blend(row_of(h, i, layer, like), row_of(r, i, layer, like), layer.columns, left, right)

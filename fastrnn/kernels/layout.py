@@ -35,10 +35,12 @@ class Fields:
         return np.array(words, np.int64)
 
 
-# A layer. Addresses: of its operations (0 where it has none), its packed weights and biases. Lengths and strides count elements.
+# A layer. Addresses: of its operations (0 where it has none) and their parameters, of its packed weights and biases. Lengths and strides
+# count elements.
 LAYER = Fields(
     "Layer",
-    "feed recur finish product activation recurrent_activation parameters "  # operations; parameters of the activation
+    "feed recur finish product activation recurrent_activation "  # operations
+    "parameters recurrent_parameters "  # of the two activations: MOST_PARAMETERS doubles each
     "input_size output_size "
     "columns "  # of a gate's packed output: panels as wide as registers
     "stride "  # elements from row to row in the workspace: the cell's parts, each `columns` wide
@@ -46,6 +48,7 @@ LAYER = Fields(
     "half "  # how many products of a state's row are summed first
     "weight weight_hh bias bias_hh",
 )
+MOST_PARAMETERS = 2  # of an activation
 # A piece of work, one kernel call: the layers, where its data is, and the operations that only some pieces need (0 where not needed).
 JOB = Fields(
     "Job",
@@ -140,6 +143,12 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "tanh": (f"{KERNELS}.elementary", True),
     "relu": (f"{KERNELS}.elementary", True),
     "sigmoid": (f"{KERNELS}.elementary", True),
+    "hard_sigmoid": (f"{KERNELS}.elementary", True),
+    "softplus": (f"{KERNELS}.elementary", True),
+    "softsign": (f"{KERNELS}.elementary", True),
+    "leaky_relu": (f"{KERNELS}.elementary", True),
+    "elu": (f"{KERNELS}.elementary", True),
+    "clipped_line": (f"{KERNELS}.elementary", True),
     "softmax": (f"{KERNELS}.softmax", True),
     "log_softmax": (f"{KERNELS}.softmax", True),
     "score": (f"{KERNELS}.choice", True),

@@ -111,7 +111,7 @@ def _pack(context, builder, tile, vectors):
 
 
 def elementwise(function, *, operator=None):
-    """Make an operation on tiles (or on a tile and a scalar) from one on Vectors; a tile function where no operator is named."""
+    """Make an operation on tiles (or on a tile and scalars) from one on Vectors; a tile function where no operator is named."""
 
     def emit(context, builder, signature, args):
         tile, operands = signature.return_type, []
@@ -124,9 +124,12 @@ def elementwise(function, *, operator=None):
         return _pack(context, builder, tile, [function(*vectors) for vectors in zip(*operands, strict=True)])
 
     if operator is None:
-        if function.__code__.co_argcount == 1:
-            return intrinsic(lambda typing, tile: (tile(tile), emit))
-        return intrinsic(lambda typing, tile, other: (tile(tile, other), emit))
+        takes = {
+            1: lambda typing, tile: (tile(tile), emit),
+            2: lambda typing, tile, other: (tile(tile, other), emit),
+            3: lambda typing, tile, other, third: (tile(tile, other, third), emit),
+        }
+        return intrinsic(takes[function.__code__.co_argcount])
 
     @infer_global(operator)
     class OfTiles(AbstractTemplate):
