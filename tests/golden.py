@@ -22,7 +22,7 @@ MODELS = {
     "relu-37": ((5, 37), (("RNN", "relu"),)),
     "sigmoid-66": ((3, 66), (("RNN", "sigmoid"),)),
     "identity-17": ((1, 17), (("RNN", "identity"),)),
-    "dense-none-33": ((64, 33), (("Dense", None),)),
+    "dense-none-33": ((64, 33), (("Dense", "identity"),)),
     "dense-log-softmax-130": ((31, 130), (("Dense", "log_softmax"),)),
     "dense-sigmoid-21": ((130, 21), (("Dense", "sigmoid"),)),
     "dense-tanh-40": ((9, 40), (("Dense", "tanh"),)),
