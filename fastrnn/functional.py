@@ -134,7 +134,7 @@ def key_of(arrays: tuple[Any, ...], nonlinearity: Activation) -> Hashable:
     for array in arrays:
         if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
             return None
-    # a tuple's text: another type or zero's other sign, equal to what was checked, is another key
+    # a tuple's text: what equals a number and is refused, as True, is another key, and so is what has no hash
     function = nonlinearity if type(nonlinearity) is str else (repr(nonlinearity),)
     return (function, dtype, *[array.shape for array in arrays])
 

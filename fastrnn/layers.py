@@ -159,7 +159,7 @@ class RNN(Recurrent):
     Raises
     ------
     TypeError
-        For weights that are neither float32 nor float64, or of different dtypes.
+        For weights that are neither float32 nor float64, or of different dtypes, and parameters of a nonlinearity that are no real numbers.
     ValueError
         For sizes that disagree or are zero, or an unknown nonlinearity.
 
@@ -247,7 +247,7 @@ class Dense(Frozen):
     Raises
     ------
     TypeError
-        For weights that are neither float32 nor float64, or of different dtypes.
+        For weights that are neither float32 nor float64, or of different dtypes, and parameters of an activation that are no real numbers.
     ValueError
         For sizes that disagree or are zero, or an unknown activation.
 

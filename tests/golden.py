@@ -27,6 +27,14 @@ MODELS = {
     "dense-sigmoid-21": ((130, 21), (("Dense", "sigmoid"),)),
     "dense-tanh-40": ((9, 40), (("Dense", "tanh"),)),
     "dense-relu-7": ((16, 7), (("Dense", "relu"),)),
+    "hard-sigmoid-12": ((11, 12), (("RNN", "hard_sigmoid"),)),
+    "softplus-43": ((7, 43), (("RNN", "softplus"),)),
+    "softsign-19": ((2, 19), (("RNN", "softsign"),)),
+    "leaky-relu-34": ((13, 34), (("RNN", ("leaky_relu", 0.1)),)),
+    "elu-53": ((10, 53), (("RNN", ("elu", 1.3)),)),
+    "line-29": ((3, 29), (("RNN", ("hard_sigmoid", 0.3, 0.45)),)),
+    "dense-softplus-39": ((24, 39), (("Dense", "softplus"),)),
+    "dense-elu-22": ((18, 22), (("Dense", ("elu", 0.6)),)),
     "model-500": ((4, 65, 500), (("RNN", "tanh"), ("Dense", "softmax"))),
 }
 

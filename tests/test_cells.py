@@ -1,5 +1,6 @@
 """What a new cell takes: a row in the table of cells, its kernel, a class of layers, and a loop in the reference. Nothing else."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,12 @@ class GRU(Recurrent):
     def __init__(self, cell, weight_ih, weight_hh, bias, bias_hn):
         hidden = len(bias_hn)
         self._set(cell=cell, weights=(weight_ih, weight_hh, bias, bias_hn), hidden_size=hidden, output_size=hidden)
-        self._set(input_size=weight_ih.shape[1], dtype=weight_ih.dtype, _network=None)
+        self._set(input_size=weight_ih.shape[1], dtype=weight_ih.dtype, _network=None, activations=("tanh", "sigmoid"))
 
     def _parts(self):
         weight_ih, weight_hh, bias, bias_hn = self.weights
         bias_hh = np.concatenate([np.zeros(2 * len(bias_hn), self.dtype), bias_hn])
-        return [Part(self.cell, weight_ih, weight_hh, bias, "tanh", "sigmoid", bias_hh)]
+        return [Part(self.cell, weight_ih, weight_hh, bias, *self.activations, bias_hh)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (GRU, (self.cell, *self.weights), {})
@@ -42,11 +43,12 @@ def gru(layer, x, h, lengths=None):
     """The loop in the reference."""
     weight_ih, weight_hh, bias, bias_hn = (array.astype(np.float64) for array in layer.weights)
     outputs, h = [], h.astype(np.float64)
+    f, g = (functools.partial(reference.apply, activation) for activation in layer.activations)
     for t in range(x.shape[-2]):
         x_r, x_z, x_n = np.split(x[..., t, :] @ weight_ih.T + bias, 3, axis=-1)
         u_r, u_z, u_n = np.split(weight_hh, 3)
-        r, z = reference.sigmoid(x_r + h @ u_r.T), reference.sigmoid(x_z + h @ u_z.T)
-        n = np.tanh(x_n + (r * (h @ u_n.T + bias_hn) if layer.cell == "gru_after" else (r * h) @ u_n.T))
+        r, z = g(x_r + h @ u_r.T), g(x_z + h @ u_z.T)
+        n = f(x_n + (r * (h @ u_n.T + bias_hn) if layer.cell == "gru_after" else (r * h) @ u_n.T))
         new = n + z * (h - n)
         h = new if lengths is None else np.where(t < np.asarray(lengths)[..., None], new, h)
         outputs.append(h)
@@ -78,6 +80,18 @@ def data(dtype, leading, steps, layer):
 def test_values(cell, dtype, leading, hidden):
     """Either GRU is its loop, alone and in batches of any size."""
     layer = layer_of(cell, dtype, 6, hidden)
+    x, h0 = data(dtype, leading, 9, layer)
+    for actual, expected in zip(layer(x, h0), gru(layer, x, h0), strict=True):
+        assert_close(actual, expected, dtype)
+
+
+@every_cell
+@every_dtype
+@pytest.mark.parametrize("leading", [(), (6,)])
+def test_parameters_of_both_activations(cell, dtype, leading):
+    """A step's two activations have parameters of their own."""
+    layer = layer_of(cell, dtype, 6, 45)
+    layer._set(activations=(("elu", 0.6), ("hard_sigmoid", 0.3, 0.4)))
     x, h0 = data(dtype, leading, 9, layer)
     for actual, expected in zip(layer(x, h0), gru(layer, x, h0), strict=True):
         assert_close(actual, expected, dtype)
