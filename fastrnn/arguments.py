@@ -1,8 +1,10 @@
 """Every check and every error text."""
 
 import itertools
+import math
+import numbers
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -11,6 +13,23 @@ Array = NDArray[Any]
 NamedWeight = tuple[str, ArrayLike, tuple[str, ...]]  # name, value, axes
 
 REAL_KINDS = "biuf"
+
+# What a layer can apply: a function of a number by its name, or a tuple of a name and the function's parameters.
+Name = Literal["tanh", "relu", "sigmoid", "identity", "hard_sigmoid", "softplus", "softsign"]
+Activation = Name | tuple[Literal["leaky_relu", "elu"], float] | tuple[Literal["hard_sigmoid"], float, float]
+# What a Dense layer can apply, too: a function of a whole row.
+RowActivation = Literal["softmax", "log_softmax"]
+DenseActivation = Activation | RowActivation
+
+ROW_ACTIVATIONS: tuple[str, ...] = get_args(RowActivation)
+# The same as a check reads them: each a name and the names of its parameters.
+ACTIVATIONS: tuple[tuple[str, ...], ...] = (
+    *[(name,) for name in get_args(Name)],
+    ("leaky_relu", "alpha"),
+    ("elu", "alpha"),
+    ("hard_sigmoid", "alpha", "beta"),
+)
+DENSE_ACTIVATIONS = (*ACTIVATIONS, *[(name,) for name in ROW_ACTIVATIONS])
 
 
 def is_nested_list(value: object) -> bool:
@@ -87,6 +106,35 @@ def convert(array: Array, dtype: np.dtype[Any]) -> Array:
 def check_choice(name: str, value: object, known: Sequence[object]) -> None:
     if not isinstance(value, (str, type(None))) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+
+
+def check_activation(name: str, value: object, known: Sequence[tuple[str, ...]] = ACTIVATIONS) -> Any:
+    """Check an activation, and give it as layers keep it: a str, or a tuple of a str and Python floats."""
+    given: tuple[Any, ...] = (value,) if isinstance(value, str) else ()
+    if isinstance(value, tuple) and len(value) > 1 and isinstance(value[0], str):
+        given = value
+    form = next((form for form in known if form[:1] == given[:1] and len(form) == len(given)), None)
+    if form is None:
+        remedy = "; pass a tuple" if isinstance(value, list) else ""
+        raise ValueError(f"{name} must be one of {', '.join(map(form_text, known))}, got {value!r}{remedy}")
+    if len(form) == 1:
+        return form[0]
+    wanted = f"{name} must be {form_text(form)} with finite real numbers, got {value!r}"
+    if any(isinstance(parameter, bool) or not isinstance(parameter, numbers.Real) for parameter in given[1:]):
+        raise TypeError(wanted)
+    try:
+        parameters = [float(parameter) for parameter in given[1:]]
+    except OverflowError:
+        parameters = [math.inf]
+    if not all(map(math.isfinite, parameters)):
+        raise ValueError(wanted)
+    return (form[0], *parameters)
+
+
+def form_text(form: tuple[str, ...]) -> str:
+    """Write how an activation is given: 'tanh', ('elu', alpha)."""
+    name, *parameters = form
+    return f"({', '.join([repr(name), *parameters])})" if parameters else repr(name)
 
 
 def check_layers(layers: Sequence[Any], kinds: tuple[type, ...]) -> None:

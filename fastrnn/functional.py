@@ -32,9 +32,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, NamedWeight, as_array, check_choice, check_numbers, check_out, check_state, check_weights
+from .arguments import Activation, Array, NamedWeight, as_array, check_activation, check_numbers, check_out, check_state, check_weights
 from .forward import Task, assign, plan_once, run_network, run_once
-from .layers import NONLINEARITIES
 from .packing import Part, network_of, pack_network
 
 MOST_RECENT = 16
@@ -44,6 +43,7 @@ class Once(NamedTuple):
     """A kernel call for arrays of known shapes."""
 
     plan: Array
+    parameters: Array  # whose addresses the plan holds
     output: tuple[int, ...]
     state: tuple[int, ...]
 
@@ -60,7 +60,7 @@ def rnn_forward(
     *,
     c: ArrayLike | None = None,
     h0: ArrayLike | None = None,
-    nonlinearity: str = "tanh",
+    nonlinearity: Activation = "tanh",
     out: Array | None = None,
 ) -> Array:
     """Compute softmax(V s_t + c) for every step of s_t = f(U x_t + W s_{t-1} + b).
@@ -79,8 +79,8 @@ def rnn_forward(
     c : array_like of shape (O,), optional
     h0 : array_like of shape (..., H), optional
         The state before the first step; zeros where not given. Not broadcast.
-    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
-        The function f.
+    nonlinearity : str or tuple
+        The function f, as for `RNN`.
     out : ndarray of shape (..., T, O), optional
         Receives the result: C-contiguous, of the weights' dtype, sharing no memory with the inputs.
 
@@ -110,7 +110,7 @@ def rnn_forward(
             output = np.empty(known.output, dtype)
             run_once(known.plan, arrays[0], output, states, weights_of(arrays))
             return output
-    check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+    nonlinearity = check_activation("nonlinearity", nonlinearity)
     named: list[NamedWeight] = [("U", U, ("H", "I")), ("W", W, ("H", "H")), ("V", V, ("O", "H")), ("b", b, ("H",))]
     if c is not None:
         named.append(("c", c, ("O",)))
@@ -128,13 +128,15 @@ def rnn_forward(
     return output
 
 
-def key_of(arrays: tuple[Any, ...], nonlinearity: str) -> Hashable:
+def key_of(arrays: tuple[Any, ...], nonlinearity: Activation) -> Hashable:
     """Give what a kernel call depends on; None where an array is not read in place."""
     dtype = getattr(arrays[0], "dtype", None)
     for array in arrays:
         if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
             return None
-    return (nonlinearity, dtype, *[array.shape for array in arrays])
+    # a tuple's text: what equals a number and is refused, as True, is another key, and so is what has no hash
+    function = nonlinearity if type(nonlinearity) is str else (repr(nonlinearity),)
+    return (function, dtype, *[array.shape for array in arrays])
 
 
 def first_states(h0: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
@@ -149,18 +151,19 @@ def weights_of(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*arrays[1:], arrays[3]) if len(arrays) == 5 else arrays[1:]
 
 
-def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonlinearity: str) -> None:
+def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonlinearity: Activation) -> None:
     """Run checked arguments, in one kernel call where that will do."""
     U, W, V, b, *rest = weights
     arrays = x, U, W, b, V, *rest
     parts = [Part("elman", U, W, b, nonlinearity), Part("dense", V, None, rest[0] if rest else None, "softmax")]
     key = key_of(arrays, nonlinearity)
     if key is not None and key not in recent:
-        plan = plan_once(network_of(parts), x.shape)
+        network = network_of(parts)
+        plan = plan_once(network, x.shape)
         if plan is not None:
             while len(recent) >= MOST_RECENT:
                 recent.pop(next(iter(recent)), None)
-            recent[key] = Once(plan, output.shape, (*x.shape[:-2], len(W)))
+            recent[key] = Once(plan, network.parameters, output.shape, (*x.shape[:-2], len(W)))
     known = recent.get(key)
     if known is None:
         run_network(pack_network(parts), Task(x, None, output, h0=h0))

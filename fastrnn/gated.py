@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, NamedWeight, check_choice, check_entries, check_projection, check_weights, no_bias_hn
+from .arguments import Activation, Array, NamedWeight, check_activation, check_entries, check_projection, check_weights, no_bias_hn
 from .calls import call_at_once
-from .layers import NONLINEARITIES, Hidden, Recurrent, read_only, rebuild
+from .layers import Hidden, Recurrent, read_only, rebuild
 from .packing import Part
 
 
@@ -18,19 +18,19 @@ class Gated(Recurrent):
     weight_ih: Array
     weight_hh: Array
     bias: Array | None
-    activation: str
-    recurrent_activation: str
+    activation: Activation
+    recurrent_activation: Activation
 
     _arguments: tuple[str, ...]  # names of the positional ones
     _options: tuple[str, ...]  # and of the others
 
-    def _begin(self, named: list[NamedWeight], activation: str, recurrent_activation: str) -> None:
+    def _begin(self, named: list[NamedWeight], activation: Activation, recurrent_activation: Activation) -> None:
         """Check weights by their names, None where not given, and activations, and set them."""
-        check_choice("activation", activation, NONLINEARITIES)
-        check_choice("recurrent_activation", recurrent_activation, NONLINEARITIES)
+        functions = {"activation": activation, "recurrent_activation": recurrent_activation}
+        self._set(**{name: check_activation(name, function) for name, function in functions.items()})
         given = [entry for entry in named if entry[1] is not None]
         checked = {name: read_only(weight) for (name, _, _), weight in zip(given, check_weights(given), strict=True)}
-        self._set(**{name: checked.get(name) for name, _, _ in named}, activation=activation, recurrent_activation=recurrent_activation)
+        self._set(**{name: checked.get(name) for name, _, _ in named})
         self._set(input_size=self.weight_ih.shape[1], output_size=self.weight_hh.shape[1], dtype=self.weight_ih.dtype, _network=None)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -73,9 +73,9 @@ class GRU(Gated, Hidden):
     reset_after : bool
         Whether the reset gate is applied to the product with the state (PyTorch; Keras' reset_after=True; ONNX's
         linear_before_reset=1) or to the state before it (Cho et al.; Keras' reset_after=False; ONNX's default).
-    activation : {"tanh", "relu", "sigmoid", "identity"}
-        The function that makes n.
-    recurrent_activation : {"tanh", "relu", "sigmoid", "identity"}
+    activation : str or tuple
+        The function that makes n: one of `RNN`'s nonlinearities.
+    recurrent_activation : str or tuple
         The function that makes r and z.
 
     Attributes
@@ -83,7 +83,7 @@ class GRU(Gated, Hidden):
     weight_ih, weight_hh, bias, bias_hn : ndarray
         The weights, read only; bias and bias_hn may be None.
     reset_after : bool
-    activation, recurrent_activation : str
+    activation, recurrent_activation : str or tuple
     input_size, hidden_size, output_size : int
         output_size is hidden_size: the output is the state after each step.
     dtype : numpy.dtype
@@ -121,8 +121,8 @@ class GRU(Gated, Hidden):
         bias_hn: ArrayLike | None = None,
         *,
         reset_after: bool = True,
-        activation: str = "tanh",
-        recurrent_activation: str = "sigmoid",
+        activation: Activation = "tanh",
+        recurrent_activation: Activation = "sigmoid",
     ) -> None:
         named: list[tuple[str, Any, tuple[str, ...]]] = [
             ("weight_ih", weight_ih, ("3 * hidden_size", "input_size")),
@@ -167,16 +167,16 @@ class LSTM(Gated):
         p_i, p_f and p_o.
     projection : array_like of shape (output_size, hidden_size), optional
         R, PyTorch's weight_hr; it makes no more outputs than there are units.
-    activation : {"tanh", "relu", "sigmoid", "identity"}
-        The function that makes g, and that c_t goes through.
-    recurrent_activation : {"tanh", "relu", "sigmoid", "identity"}
+    activation : str or tuple
+        The function that makes g, and that c_t goes through: one of `RNN`'s nonlinearities.
+    recurrent_activation : str or tuple
         The function that makes i, f and o.
 
     Attributes
     ----------
     weight_ih, weight_hh, bias, peephole, projection : ndarray
         The weights, read only; the last three may be None.
-    activation, recurrent_activation : str
+    activation, recurrent_activation : str or tuple
     input_size, hidden_size, output_size : int
     dtype : numpy.dtype
 
@@ -216,8 +216,8 @@ class LSTM(Gated):
         *,
         peephole: ArrayLike | None = None,
         projection: ArrayLike | None = None,
-        activation: str = "tanh",
-        recurrent_activation: str = "sigmoid",
+        activation: Activation = "tanh",
+        recurrent_activation: Activation = "sigmoid",
     ) -> None:
         outputs = "hidden_size" if projection is None else "output_size"
         named: list[tuple[str, Any, tuple[str, ...]]] = [

@@ -6,13 +6,22 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, NamedWeight, check_choice, check_data, check_layers, check_states, check_weights, frozen_error
+from .arguments import (
+    DENSE_ACTIVATIONS,
+    Activation,
+    Array,
+    DenseActivation,
+    NamedWeight,
+    check_activation,
+    check_data,
+    check_layers,
+    check_states,
+    check_weights,
+    frozen_error,
+)
 from .calls import call, call_at_once
 from .packing import Network, Part, pack_network
 from .streaming import Stream
-
-NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
-DENSE_ACTIVATIONS = (None, "softmax", "log_softmax", "sigmoid", "tanh", "relu")
 
 
 class Frozen:
@@ -144,14 +153,16 @@ class RNN(Hidden):
         Weights of the state before.
     bias : array_like of shape (hidden_size,), optional
         Added at every step.
-    nonlinearity : {"tanh", "relu", "sigmoid", "identity"}
-        The function f.
+    nonlinearity : {"tanh", "relu", "sigmoid", "identity", "hard_sigmoid", "softplus", "softsign"} or tuple
+        The function f. One with parameters is a tuple: ("leaky_relu", alpha) is alpha x below zero, ("elu", alpha) is
+        alpha (e^x - 1) below zero, ("hard_sigmoid", alpha, beta) is max(0, min(1, alpha x + beta)). Without parameters
+        hard_sigmoid is relu6(x + 3) / 6. softplus is log(1 + e^x), softsign x / (1 + abs(x)).
 
     Attributes
     ----------
     weight_ih, weight_hh, bias : ndarray
         The weights, read only; bias may be None.
-    nonlinearity : str
+    nonlinearity : str or tuple
     input_size, hidden_size, output_size : int
         output_size is hidden_size: the output is the state after each step.
     dtype : numpy.dtype
@@ -159,7 +170,7 @@ class RNN(Hidden):
     Raises
     ------
     TypeError
-        For weights that are neither float32 nor float64, or of different dtypes.
+        For weights that are neither float32 nor float64, or of different dtypes, and parameters of a nonlinearity that are no real numbers.
     ValueError
         For sizes that disagree or are zero, or an unknown nonlinearity.
 
@@ -181,14 +192,16 @@ class RNN(Hidden):
     weight_ih: Array
     weight_hh: Array
     bias: Array | None
-    nonlinearity: str
+    nonlinearity: Activation
     input_size: int
     hidden_size: int
     output_size: int
     dtype: np.dtype[Any]
 
-    def __init__(self, weight_ih: ArrayLike, weight_hh: ArrayLike, bias: ArrayLike | None = None, *, nonlinearity: str = "tanh") -> None:
-        check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+    def __init__(
+        self, weight_ih: ArrayLike, weight_hh: ArrayLike, bias: ArrayLike | None = None, *, nonlinearity: Activation = "tanh"
+    ) -> None:
+        nonlinearity = check_activation("nonlinearity", nonlinearity)
         named: list[NamedWeight] = [
             ("weight_ih", weight_ih, ("hidden_size", "input_size")),
             ("weight_hh", weight_hh, ("hidden_size", "hidden_size")),
@@ -230,21 +243,22 @@ class Dense(Frozen):
     weight : array_like of shape (output_size, input_size)
         float32 or float64; the layer computes in the weights' dtype. Copied.
     bias : array_like of shape (output_size,), optional
-    activation : {None, "softmax", "log_softmax", "sigmoid", "tanh", "relu"}
-        The function f; softmax and log_softmax are over the last axis, and stable for any finite logits.
+    activation : str or tuple
+        The function f: one that an `RNN` takes for its nonlinearity, or "softmax" or "log_softmax", which are over the last axis,
+        and stable for any finite logits.
 
     Attributes
     ----------
     weight, bias : ndarray
         The weights, read only; bias may be None.
-    activation : str or None
+    activation : str or tuple
     input_size, output_size : int
     dtype : numpy.dtype
 
     Raises
     ------
     TypeError
-        For weights that are neither float32 nor float64, or of different dtypes.
+        For weights that are neither float32 nor float64, or of different dtypes, and parameters of an activation that are no real numbers.
     ValueError
         For sizes that disagree or are zero, or an unknown activation.
 
@@ -258,13 +272,13 @@ class Dense(Frozen):
 
     weight: Array
     bias: Array | None
-    activation: str | None
+    activation: DenseActivation
     input_size: int
     output_size: int
     dtype: np.dtype[Any]
 
-    def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None, *, activation: str | None = None) -> None:
-        check_choice("activation", activation, DENSE_ACTIVATIONS)
+    def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None, *, activation: DenseActivation = "identity") -> None:
+        activation = check_activation("activation", activation, DENSE_ACTIVATIONS)
         named: list[NamedWeight] = [("weight", weight, ("output_size", "input_size"))]
         if bias is not None:
             named.append(("bias", bias, ("output_size",)))

@@ -9,11 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from . import native
-from .arguments import Array
-from .kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, WORTH_SHARING, Cell, first_half
-
-# A Dense layer's activations that are operations on whole rows; any other is one on elements, "identity" none.
-ROW_ACTIVATIONS = ("softmax", "log_softmax")
+from .arguments import ROW_ACTIVATIONS, Activation, Array, DenseActivation
+from .kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, MOST_PARAMETERS, WORTH_SHARING, Cell, first_half
 
 ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
 WORKSPACE = 1 << 19  # bytes for the rows of one layer: two such stay in L2 beside the weights
@@ -32,8 +29,8 @@ class Part(NamedTuple):
     weight_ih: Array
     weight_hh: Array | None
     bias: Array | None
-    activation: str | None
-    recurrent_activation: str | None = None
+    activation: DenseActivation
+    recurrent_activation: Activation | None = None
     vector_hh: Array | None = None
     weight_hr: Array | None = None  # makes fewer outputs of the units
     peephole: bool = False  # whether vector_hh is one
@@ -68,8 +65,15 @@ class Part(NamedTuple):
 
     def operations(self) -> list[str]:
         """Name what a call of this layer needs."""
-        names = "product", "project", self.kind if self.kind in CELLS else None, self.activation, self.recurrent_activation
-        return [name for name in names if name and name != "identity"]
+        functions = [operation_of(activation) for activation in (self.activation, self.recurrent_activation)]
+        return [name for name in ("product", "project", self.kind if self.kind in CELLS else "", *functions) if name]
+
+
+def operation_of(activation: DenseActivation | None) -> str:
+    """Name the operation that computes an activation: on whole rows for one of ROW_ACTIVATIONS, on elements else; "" for none."""
+    if isinstance(activation, tuple):
+        return "clipped_line" if activation[0] == "hard_sigmoid" else activation[0]
+    return "" if activation is None or activation == "identity" else activation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +83,13 @@ class Network:
     layers: Array  # a record each
     matrices: Array  # a record each of what is to be packed, of every layer in the order of Part.matrices
     weights: Array | None
+    parameters: Array  # of every layer's activation and recurrent_activation; records hold their addresses
     dtype: np.dtype[Any]
     input_size: int
     output_size: int
     states: tuple[int, ...]  # the size of each array of the layers' states
     kept: tuple[int, ...]  # by layer: how many arrays its state has
-    activation: str | None  # of the last layer
+    activation: DenseActivation  # of the last layer
     widest: int  # elements of a row
     rows: int  # of a layer in a workspace
     work: int  # multiplications a step, and elements of the packed weights
@@ -155,11 +160,12 @@ def network_of(parts: Sequence[Part]) -> Network:
     """Describe layers by their sizes alone, and have their operations ready."""
     dtype = parts[0].weight_ih.dtype
     operations = ["call", "begin", "run", "pack", *(operation for part in parts for operation in part.operations())]
-    addresses = native.addresses(operations, dtype.name) | {None: 0, "identity": 0}
+    addresses = native.addresses(operations, dtype.name) | {"": 0}
     layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), []
-    work = unshared = 0
-    for part, record in zip(parts, layers, strict=True):
+    parameters, work, unshared = parameters_of(parts), 0, 0
+    for part, record, (own, of_gates) in zip(parts, layers, parameters, strict=True):
         describe(part, addresses, record)
+        LAYER.fill(record, parameters=own.ctypes.data, recurrent_parameters=of_gates.ctypes.data)
         for field, (matrix, gates) in part.matrices().items():
             LAYER.fill(record, **{field: work * dtype.itemsize})
             matrices.append(describe_matrix(matrix, gates, part, work))
@@ -171,6 +177,7 @@ def network_of(parts: Sequence[Part]) -> Network:
         layers=layers,
         matrices=np.array(matrices),
         weights=None,
+        parameters=parameters,
         dtype=dtype,
         input_size=parts[0].weight_ih.shape[1],
         output_size=parts[-1].output_size,
@@ -183,6 +190,16 @@ def network_of(parts: Sequence[Part]) -> Network:
         shared_work=work - unshared,
         largest=max([0 if part.weight_hh is None else part.weight_hh.size for part in parts]),
     )
+
+
+def parameters_of(parts: Sequence[Part]) -> Array:
+    """Give the parameters of each layer's activation and recurrent_activation, zero from there on."""
+    parameters = np.zeros((len(parts), 2, MOST_PARAMETERS))
+    for part, own in zip(parts, parameters, strict=True):
+        for row, activation in zip(own, (part.activation, part.recurrent_activation), strict=True):
+            if isinstance(activation, tuple):
+                row[: len(activation) - 1] = activation[1:]
+    return parameters
 
 
 def describe_matrix(matrix: Array | None, gates: int, part: Part, start: int) -> Array:
@@ -201,18 +218,19 @@ def describe_matrix(matrix: Array | None, gates: int, part: Part, start: int) ->
     )
 
 
-def describe(part: Part, addresses: dict[str | None, int], record: Array) -> None:
+def describe(part: Part, addresses: dict[str, int], record: Array) -> None:
     """Fill in all of a layer's record but where its weights are."""
     cell, columns, by_rows = part.cell, native.shape().padded(part.hidden, part.weight_ih.itemsize), part.activation in ROW_ACTIVATIONS
     width = cell.parts * columns
+    activation = addresses[operation_of(part.activation)]
     LAYER.fill(
         record,
         feed=addresses["project"],
         product=addresses["product"],
         recur=addresses[part.kind] if part.kind in CELLS else 0,
-        finish=addresses[part.activation] if by_rows else 0,
-        activation=0 if by_rows else addresses[part.activation],
-        recurrent_activation=addresses[part.recurrent_activation],
+        finish=activation if by_rows else 0,
+        activation=0 if by_rows else activation,
+        recurrent_activation=addresses[operation_of(part.recurrent_activation)],
         input_size=part.weight_ih.shape[1],
         output_size=part.output_size,
         hidden=part.hidden,

@@ -3,11 +3,15 @@
 Nothing is checked here, and everything is computed in the weights' dtype, but for probabilities of tokens: those in float64.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .arguments import Activation, DenseActivation
 
 Array = NDArray[Any]
 
@@ -28,15 +32,36 @@ def log_softmax(z: Array) -> Array:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-FUNCTIONS: dict[str | None, Callable[[Array], Array]] = {
-    None: lambda z: z,
+def softplus(z: Array) -> Array:
+    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+
+
+def hard_sigmoid(z: Array, *line: float) -> Array:
+    if not line:
+        return np.clip(z + 3, 0, 6) / 6
+    alpha, beta = line
+    return np.clip(alpha * z + beta, 0, 1)
+
+
+FUNCTIONS: dict[str, Callable[..., Array]] = {
     "identity": lambda z: z,
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0),
     "sigmoid": sigmoid,
+    "hard_sigmoid": hard_sigmoid,
+    "softplus": softplus,
+    "softsign": lambda z: z / (1 + np.abs(z)),
+    "leaky_relu": lambda z, alpha: np.where(z < 0, alpha * z, z),
+    "elu": lambda z, alpha: np.where(z < 0, alpha * np.expm1(np.minimum(z, 0)), z),
     "softmax": softmax,
     "log_softmax": log_softmax,
 }
+
+
+def apply(activation: "DenseActivation", z: Array) -> Array:
+    """Apply an activation: a function's name, or a tuple of it and the function's parameters."""
+    name, *parameters = (activation,) if isinstance(activation, str) else activation
+    return FUNCTIONS[name](z, *parameters)
 
 
 def one_hot(x: Array, size: int) -> Array:
@@ -76,13 +101,13 @@ def run_steps(
 class RNN:
     """s_t = f(weight_ih x_t + weight_hh s_{t-1} + bias), step by step."""
 
-    def __init__(self, weight_ih: Array, weight_hh: Array, bias: Array | None = None, *, nonlinearity: str = "tanh") -> None:
+    def __init__(self, weight_ih: Array, weight_hh: Array, bias: Array | None = None, *, nonlinearity: "Activation" = "tanh") -> None:
         self.weight_ih, self.weight_hh, self.nonlinearity = weight_ih, weight_hh, nonlinearity
         self.bias = np.zeros(len(weight_hh), weight_hh.dtype) if bias is None else bias
         self.state_sizes = (len(weight_hh),)
 
     def step(self, x: Array, h: Array) -> tuple[Array, ...]:
-        return (FUNCTIONS[self.nonlinearity](x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias),)
+        return (apply(self.nonlinearity, x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias),)
 
     def __call__(
         self, x: Array, h0: Array | None = None, *, lengths: Array | None = None, return_sequences: bool = True
@@ -102,8 +127,8 @@ class GRU:
         bias_hn: Array | None = None,
         *,
         reset_after: bool = True,
-        activation: str = "tanh",
-        recurrent_activation: str = "sigmoid",
+        activation: "Activation" = "tanh",
+        recurrent_activation: "Activation" = "sigmoid",
     ) -> None:
         self.weight_ih, self.weight_hh, self.reset_after = weight_ih, weight_hh, reset_after
         self.activation, self.recurrent_activation = activation, recurrent_activation
@@ -112,7 +137,7 @@ class GRU:
         self.state_sizes = (weight_hh.shape[1],)
 
     def step(self, x: Array, h: Array) -> tuple[Array, ...]:
-        gate, f = FUNCTIONS[self.recurrent_activation], FUNCTIONS[self.activation]
+        gate, f = (functools.partial(apply, function) for function in (self.recurrent_activation, self.activation))
         x_r, x_z, x_n = np.split(x @ self.weight_ih.T + self.bias, 3, axis=-1)
         u_r, u_z, u_n = np.split(self.weight_hh, 3)
         r, z = gate(x_r + h @ u_r.T), gate(x_z + h @ u_z.T)
@@ -137,8 +162,8 @@ class LSTM:
         *,
         peephole: Array | None = None,
         projection: Array | None = None,
-        activation: str = "tanh",
-        recurrent_activation: str = "sigmoid",
+        activation: "Activation" = "tanh",
+        recurrent_activation: "Activation" = "sigmoid",
     ) -> None:
         self.weight_ih, self.weight_hh, self.projection = weight_ih, weight_hh, projection
         self.activation, self.recurrent_activation = activation, recurrent_activation
@@ -147,7 +172,8 @@ class LSTM:
         self.peephole = peephole
 
     def step(self, x: Array, h: Array, c: Array) -> tuple[Array, ...]:
-        gate, activation, p = FUNCTIONS[self.recurrent_activation], FUNCTIONS[self.activation], self.peephole
+        gate, activation = (functools.partial(apply, function) for function in (self.recurrent_activation, self.activation))
+        p = self.peephole
         i, f, g, o = np.split(x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias, 4, axis=-1)
         if p is not None:
             i, f = i + p[0] * c, f + p[1] * c
@@ -167,14 +193,13 @@ Recurrent = RNN | GRU | LSTM
 class Dense:
     """y_t = f(weight x_t + bias)."""
 
-    def __init__(self, weight: Array, bias: Array | None = None, *, activation: str | None = None) -> None:
+    def __init__(self, weight: Array, bias: Array | None = None, *, activation: "DenseActivation" = "identity") -> None:
         self.weight, self.activation = weight, activation
         self.bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
 
     def __call__(self, x: Array) -> Array:
         x = one_hot(x, self.weight.shape[1])
-        output: Array = FUNCTIONS[self.activation](x.astype(self.weight.dtype) @ self.weight.T + self.bias)
-        return output
+        return apply(self.activation, x.astype(self.weight.dtype) @ self.weight.T + self.bias)
 
 
 class Sequential:
@@ -213,7 +238,7 @@ def rnn_forward(
     *,
     c: Array | None = None,
     h0: Array | None = None,
-    nonlinearity: str = "tanh",
+    nonlinearity: "Activation" = "tanh",
 ) -> Array:
     """softmax(V s_t + c) for every step of s_t = f(U x_t + W s_{t-1} + b)."""
     output, _ = RNN(U, W, b, nonlinearity=nonlinearity)(x, h0)
@@ -292,7 +317,7 @@ def generate(
     return np.moveaxis(generated, 0, axis), state
 
 
-def unrolled(x: Array, U: Array, W: Array, b: Array, h0: Array | None = None, *, nonlinearity: str = "tanh") -> str:
+def unrolled(x: Array, U: Array, W: Array, b: Array, h0: Array | None = None, *, nonlinearity: "Activation" = "tanh") -> str:
     """Write the equations of a sequence (T, I) out, step by step with their numbers: the same U, W and b in each.
 
     >>> U, W, b = np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[0.0, 1.0], [0.5, 0.0]]), np.array([0.0, -3.0])
@@ -301,10 +326,12 @@ def unrolled(x: Array, U: Array, W: Array, b: Array, h0: Array | None = None, *,
     s_1 = relu(U x_1 + W s_0 + b) = relu([3. 8.] + [1.  0.5] + [ 0. -3.]) = [4.  5.5]
     s_2 = relu(U x_2 + W s_1 + b) = relu([ 5. 12.] + [5.5 2. ] + [ 0. -3.]) = [10.5 11. ]
     """
-    lines, f, h, name = [], FUNCTIONS[nonlinearity], h0, "h0"
+    lines, h, name = [], h0, "h0"
+    f, *parameters = (nonlinearity,) if isinstance(nonlinearity, str) else nonlinearity
+    end = "".join(f", {parameter}" for parameter in parameters) + ")"
     for t, x_t in enumerate(x):
         terms = {f"U x_{t}": U @ x_t} | ({} if h is None else {f"W {name}": W @ h}) | {"b": b}
-        h, name = f(np.sum(list(terms.values()), axis=0)), f"s_{t}"
+        h, name = apply(nonlinearity, np.sum(list(terms.values()), axis=0)), f"s_{t}"
         numbers = [np.array2string(value, precision=4, max_line_width=10**9) for value in (*terms.values(), h)]
-        lines.append(f"{name} = {nonlinearity}({' + '.join(terms)}) = {nonlinearity}({' + '.join(numbers[:-1])}) = {numbers[-1]}")
+        lines.append(f"{name} = {f}({' + '.join(terms)}{end} = {f}({' + '.join(numbers[:-1])}{end} = {numbers[-1]}")
     return "\n".join(lines)

@@ -76,6 +76,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import (
+    ROW_ACTIVATIONS,
     Array,
     as_array,
     check_choice,
@@ -93,7 +94,6 @@ from .arguments import (
 from .calls import start_states
 from .forward import INT64, Task, assign, run_network
 from .kernels.layout import GENERATION, NOTHING
-from .packing import ROW_ACTIVATIONS
 from .streaming import Model
 
 SINKS = {"argmax": "argmax", "sample": "sample", "output": "repeat"}

@@ -25,7 +25,7 @@ CELLS = {
         {
             "after": {},
             "before": {"reset_after": False},
-            "after, unusual": {"activation": "sigmoid", "recurrent_activation": "tanh"},
+            "after, unusual": {"activation": ("elu", 0.6), "recurrent_activation": ("hard_sigmoid", 0.3, 0.4)},
             "before, unusual": {"activation": "relu", "recurrent_activation": "tanh", "reset_after": False},
         },
     ),
@@ -37,7 +37,7 @@ CELLS = {
             "peephole": {"peephole": True},
             "projected": {"projection": True},
             "peephole, projected": {"peephole": True, "projection": True},
-            "unusual": {"activation": "sigmoid", "recurrent_activation": "tanh"},
+            "unusual": {"activation": "softsign", "recurrent_activation": ("hard_sigmoid", 0.3, 0.4)},
         },
     ),
 }
@@ -107,6 +107,7 @@ def units_of(kind, form, outputs):
     return 2 * outputs + 1 if kind == "LSTM" and form.endswith("projected") else outputs
 
 
+LINE = ("hard_sigmoid", 0.7, 0.4)
 CASES = [
     Case("rnn-tanh", (("RNN", "tanh"),), (7, 45)),
     Case("rnn-relu", (("RNN", "relu"),), (3, 130)),
@@ -114,7 +115,7 @@ CASES = [
     Case("rnn-identity", (("RNN", "identity"),), (1, 64)),
     Case("rnn-no-bias", (("RNN", "tanh"),), (17, 128), bias=False),
     Case("rnn-one", (("RNN", "tanh"),), (2, 1)),
-    Case("dense", (("Dense", None),), (20, 31)),
+    Case("dense", (("Dense", "identity"),), (20, 31)),
     Case("dense-softmax", (("Dense", "softmax"),), (4, 77)),
     Case("dense-log-softmax", (("Dense", "log_softmax"),), (65, 33)),
     Case("dense-sigmoid", (("Dense", "sigmoid"),), (129, 18)),
@@ -134,11 +135,15 @@ CASES = [
     Case("lstm-peephole-projected", (("LSTM", "peephole, projected"),), (2, 17)),
     Case("lstm-unusual", (("LSTM", "unusual"),), (8, 66)),
     Case("gru-softmax", (("GRU", "after"), ("Dense", "softmax")), (9, 70, 23), sequential=True),
-    Case("lstm-lstm", (("LSTM", "plain"), ("LSTM", "plain"), ("Dense", None)), (6, 20, 35, 8)),
+    Case("lstm-lstm", (("LSTM", "plain"), ("LSTM", "plain"), ("Dense", "identity")), (6, 20, 35, 8)),
     Case("gru-projected-rnn", (("GRU", "before"), ("LSTM", "projected"), ("RNN", "tanh")), (6, 20, 12, 40)),
+    Case("hard-sigmoid-softplus-softsign", (("RNN", "hard_sigmoid"), ("Dense", "softplus"), ("RNN", "softsign")), (12, 19, 35, 51)),
+    Case("softplus-softsign-hard-sigmoid", (("RNN", "softplus"), ("Dense", "softsign"), ("Dense", "hard_sigmoid")), (4, 41, 16, 22)),
+    Case("leaky-elu-line", (("RNN", ("leaky_relu", 0.3)), ("Dense", ("elu", 0.6)), ("RNN", LINE)), (13, 24, 67, 70)),
+    Case("elu-line-leaky", (("RNN", ("elu", 1.3)), ("Dense", LINE), ("Dense", ("leaky_relu", -0.2))), (2, 34, 29, 6)),
     Case("rnn-softmax", (("RNN", "tanh"), ("Dense", "softmax")), (9, 150, 23)),
     Case("rnn-rnn-log-softmax", (("RNN", "relu"), ("RNN", "tanh"), ("Dense", "log_softmax")), (11, 66, 37, 101)),
-    Case("dense-rnn-dense", (("Dense", "sigmoid"), ("RNN", "sigmoid"), ("Dense", None)), (6, 14, 90, 2)),
+    Case("dense-rnn-dense", (("Dense", "sigmoid"), ("RNN", "sigmoid"), ("Dense", "identity")), (6, 14, 90, 2)),
 ]
 MODEL = CASES[-2]  # two states and a softmax: where one model is enough
 

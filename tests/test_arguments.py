@@ -1,6 +1,7 @@
 """Bad arguments get an error that says what was expected and what came; layers are frozen, and copied without their packed form."""
 
 import copy
+import fractions
 import pathlib
 import pickle
 import re
@@ -47,6 +48,9 @@ TWO = Sequential(RNN_2_3, RNN(ones(5, 3), ones(5, 5)))
 TELLER = Sequential(RNN(ones(3, 4), ones(3, 3)), Dense(ones(4, 3), activation="softmax"))
 X, H0 = ones(3, 7, 2), ones(3, 3)
 SHARED, ZEROS = np.ones(100), np.zeros(8)
+
+KNOWN = "'tanh', 'relu', 'sigmoid', 'identity', 'hard_sigmoid', 'softplus', 'softsign', "
+KNOWN += "('leaky_relu', alpha), ('elu', alpha), ('hard_sigmoid', alpha, beta)"
 
 # call, exception, its whole text
 ERRORS = {
@@ -263,27 +267,102 @@ ERRORS = {
     "unknown nonlinearity": (
         lambda: RNN(ones(3, 2), ones(3, 3), nonlinearity="Tanh"),
         ValueError,
-        "nonlinearity must be one of 'tanh', 'relu', 'sigmoid', 'identity', got 'Tanh'",
+        f"nonlinearity must be one of {KNOWN}, got 'Tanh'",
     ),
     "no nonlinearity": (
         lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3), ones(3), nonlinearity=None),
         ValueError,
-        "nonlinearity must be one of 'tanh', 'relu', 'sigmoid', 'identity', got None",
+        f"nonlinearity must be one of {KNOWN}, got None",
     ),
     "softmax nonlinearity": (
         lambda: RNN(ones(3, 2), ones(3, 3), nonlinearity="softmax"),
         ValueError,
-        "nonlinearity must be one of 'tanh', 'relu', 'sigmoid', 'identity', got 'softmax'",
+        f"nonlinearity must be one of {KNOWN}, got 'softmax'",
     ),
     "unknown activation": (
         lambda: Dense(ones(3, 2), activation="gelu"),
         ValueError,
-        "activation must be one of None, 'softmax', 'log_softmax', 'sigmoid', 'tanh', 'relu', got 'gelu'",
+        f"activation must be one of {KNOWN}, 'softmax', 'log_softmax', got 'gelu'",
+    ),
+    "no activation": (
+        lambda: Dense(ones(3, 2), activation=None),
+        ValueError,
+        f"activation must be one of {KNOWN}, 'softmax', 'log_softmax', got None",
     ),
     "an array as activation": (
         lambda: Dense(ones(3, 2), activation=ones(2)),
         ValueError,
-        "activation must be one of None, 'softmax', 'log_softmax', 'sigmoid', 'tanh', 'relu', got array([1., 1.])",
+        f"activation must be one of {KNOWN}, 'softmax', 'log_softmax', got array([1., 1.])",
+    ),
+    "an activation without its parameter": (
+        lambda: Dense(ones(3, 2), activation="leaky_relu"),
+        ValueError,
+        f"activation must be one of {KNOWN}, 'softmax', 'log_softmax', got 'leaky_relu'",
+    ),
+    "a tuple without the parameter": (
+        lambda: RNN(ones(3, 2), ones(3, 3), nonlinearity=("elu",)),
+        ValueError,
+        f"nonlinearity must be one of {KNOWN}, got ('elu',)",
+    ),
+    "a tuple of nothing but a name": (
+        lambda: RNN(ones(3, 2), ones(3, 3), nonlinearity=("tanh",)),
+        ValueError,
+        f"nonlinearity must be one of {KNOWN}, got ('tanh',)",
+    ),
+    "an empty tuple as activation": (
+        lambda: Dense(ones(3, 2), activation=()),
+        ValueError,
+        f"activation must be one of {KNOWN}, 'softmax', 'log_softmax', got ()",
+    ),
+    "one parameter of two": (
+        lambda: RNN(ones(3, 2), ones(3, 3), nonlinearity=("hard_sigmoid", 0.2)),
+        ValueError,
+        f"nonlinearity must be one of {KNOWN}, got ('hard_sigmoid', 0.2)",
+    ),
+    "too many parameters": (
+        lambda: RNN(ones(3, 2), ones(3, 3), nonlinearity=("leaky_relu", 0.01, 0.02)),
+        ValueError,
+        f"nonlinearity must be one of {KNOWN}, got ('leaky_relu', 0.01, 0.02)",
+    ),
+    "a parameter of softmax": (
+        lambda: Dense(ones(3, 2), activation=("softmax", 2.0)),
+        ValueError,
+        f"activation must be one of {KNOWN}, 'softmax', 'log_softmax', got ('softmax', 2.0)",
+    ),
+    "an array for an activation's name": (
+        lambda: Dense(ones(3, 2), activation=(ones(2), 1.0)),
+        ValueError,
+        f"activation must be one of {KNOWN}, 'softmax', 'log_softmax', got (array([1., 1.]), 1.0)",
+    ),
+    "a list as nonlinearity": (
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3), ones(3), nonlinearity=["leaky_relu", 0.01]),
+        ValueError,
+        f"nonlinearity must be one of {KNOWN}, got ['leaky_relu', 0.01]; pass a tuple",
+    ),
+    "a parameter that is not a number": (
+        lambda: Dense(ones(3, 2), activation=("elu", float("nan"))),
+        ValueError,
+        "activation must be ('elu', alpha) with finite real numbers, got ('elu', nan)",
+    ),
+    "an infinite parameter": (
+        lambda: RNN(ones(3, 2), ones(3, 3), nonlinearity=("hard_sigmoid", 0.2, -np.inf)),
+        ValueError,
+        "nonlinearity must be ('hard_sigmoid', alpha, beta) with finite real numbers, got ('hard_sigmoid', 0.2, -inf)",
+    ),
+    "a parameter beyond any double": (
+        lambda: RNN(ones(3, 2), ones(3, 3), nonlinearity=("elu", 2 << 1023)),
+        ValueError,
+        f"nonlinearity must be ('elu', alpha) with finite real numbers, got ('elu', {2 << 1023})",
+    ),
+    "a boolean parameter": (
+        lambda: Dense(ones(3, 2), activation=("leaky_relu", True)),
+        TypeError,
+        "activation must be ('leaky_relu', alpha) with finite real numbers, got ('leaky_relu', True)",
+    ),
+    "a parameter as text": (
+        lambda: Dense(ones(3, 2), activation=("leaky_relu", "0.01")),
+        TypeError,
+        "activation must be ('leaky_relu', alpha) with finite real numbers, got ('leaky_relu', '0.01')",
     ),
     "no layers": (lambda: Sequential(), ValueError, "layers must be at least one, got none"),
     "not a layer": (lambda: Sequential(RNN_2_3, np.tanh), TypeError, "layers[1] must be a layer, got ufunc"),
@@ -415,7 +494,7 @@ ERRORS = {
     "unknown recurrent activation": (
         lambda: GRU(ones(12, 2), ones(12, 4), recurrent_activation="swish"),
         ValueError,
-        "recurrent_activation must be one of 'tanh', 'relu', 'sigmoid', 'identity', got 'swish'",
+        f"recurrent_activation must be one of {KNOWN}, got 'swish'",
     ),
     "peephole of four gates": (
         lambda: LSTM(ones(12, 2), ones(12, 3), peephole=ones(4, 3)),
@@ -861,12 +940,15 @@ REPRS = {
     "activation='tanh', recurrent_activation='relu', dtype=float64)": lambda: LSTM(
         ones(12, 2), ones(12, 2), ones(12), peephole=ones(3, 3), projection=ones(2, 3), recurrent_activation="relu"
     ),
+    "RNN(input_size=2, hidden_size=3, bias=None, nonlinearity=('elu', 2.0), dtype=float64)": lambda: RNN(
+        ones(3, 2), ones(3, 3), nonlinearity=("elu", 2)
+    ),
     "Dense(input_size=3, output_size=4, activation='softmax', dtype=float32)": lambda: Dense(
         ones(4, 3, dtype=SINGLE), ones(4, dtype=SINGLE), activation="softmax"
     ),
-    "Dense(input_size=3, output_size=4, bias=None, activation=None, dtype=float64)": lambda: MODEL.layers[1],
+    "Dense(input_size=3, output_size=4, bias=None, activation='identity', dtype=float64)": lambda: MODEL.layers[1],
     "Sequential(RNN(input_size=2, hidden_size=3, bias=None, nonlinearity='tanh', dtype=float64), "
-    "Dense(input_size=3, output_size=4, bias=None, activation=None, dtype=float64))": lambda: MODEL,
+    "Dense(input_size=3, output_size=4, bias=None, activation='identity', dtype=float64))": lambda: MODEL,
 }
 
 
@@ -931,6 +1013,15 @@ def test_attributes(dtype):
     assert (dense.bias, dense.input_size, dense.output_size, dense.activation, dense.dtype) == (None, 2, 3, "tanh", dtype)
     model = Sequential(dense, rnn.__class__(weight_hh, weight_hh))
     assert (model.layers[0], model.input_size, model.output_size, model.dtype) == (dense, 2, 3, dtype)
+
+
+@pytest.mark.parametrize("number", [2, 2.0, np.float32(2), np.int8(2), np.longdouble(2), fractions.Fraction(2)])
+def test_parameters_of_an_activation(number):
+    """A layer keeps an activation's name as a str and its parameters as Python floats, whatever real numbers they came as."""
+    layer = Dense(ones(3, 2), activation=(np.str_("leaky_relu"), number))
+    assert layer.activation == ("leaky_relu", 2.0)
+    assert [type(entry) for entry in layer.activation] == [str, float]
+    assert type(RNN(ones(3, 2), ones(3, 3), nonlinearity=np.str_("relu")).nonlinearity) is str
 
 
 def test_state_without_a_recurrent_layer():

@@ -1,4 +1,4 @@
-"""exp, log, tanh and sigmoid within 2 ulp of the true value, over the whole range."""
+"""exp, log and the activations that are made of them within 2 ulp of the true value, over the whole range."""
 
 import ctypes
 
@@ -8,7 +8,7 @@ import pytest
 import scipy.special
 
 import fastrnn
-from fastrnn import native
+from fastrnn import native, reference
 from fastrnn.kernels.layout import OPERATIONS
 
 from .cases import DTYPES
@@ -46,11 +46,13 @@ def through_layer(activation):
     return evaluate
 
 
-# name: what is tested, mpmath's, NumPy's or SciPy's
+# name: what is tested, mpmath's, NumPy's, SciPy's or the reference's
 FUNCTIONS = {
     "exp": (through_operation("exp_all"), mp.exp, np.exp),
     "tanh": (through_layer("tanh"), mp.tanh, np.tanh),
     "sigmoid": (through_layer("sigmoid"), lambda x: 1 / (1 + mp.exp(-x)), scipy.special.expit),
+    "softplus": (through_layer("softplus"), lambda x: mp.log1p(mp.exp(x)), reference.softplus),
+    "elu": (through_layer(("elu", 1.0)), lambda x: x if x > 0 else mp.expm1(x), lambda x: reference.apply(("elu", 1.0), x)),
 }
 log_all = through_operation("log_all")
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
@@ -69,10 +71,11 @@ def binades(dtype, count, lowest=None, highest=None):
 
 
 def edges(dtype):
-    """Where exp overflows and underflows, tanh changes its formula and rounds to one, and the ends of the range."""
+    """Where exp overflows and underflows, functions change their formulas and round to one, and the ends of the range."""
     info = np.finfo(dtype)
     limits = [np.log(float(number)) for number in (info.max, info.tiny, info.smallest_subnormal, 0.5, 2**0.5)]
     limits += [0.25, 0.26, 9.02, 19.07, 1.0, 104.0, 89.0, 745.0, 709.0, 746.0, 710.0, 37.0, 17.0, float(info.eps)]
+    limits += [-np.log(2**0.5 - 1), 18.04, 38.14]
     around = np.array(limits)[:, None] * (1 + np.arange(-40, 41) * float(info.eps))
     ends = np.array([info.max, info.tiny, info.smallest_subnormal, info.smallest_subnormal * 3], dtype)
     x = np.concatenate([around.ravel().astype(dtype), ends])
@@ -128,7 +131,7 @@ def test_single_precision_densely(name):
 @every_function
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_special_values(name, dtype):
-    """At 0, -0, inf, -inf and NaN, and where results over- and underflow, as in NumPy and SciPy; the sign of a zero too."""
+    """At 0, -0, inf, -inf and NaN, and where results over- and underflow, as in NumPy, SciPy or the reference; the sign of a zero too."""
     function, _, expected = FUNCTIONS[name]
     info = np.finfo(dtype)
     x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, info.max, -info.max, 1e5 * 0.9, -1e5 * 0.9], dtype)

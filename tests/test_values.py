@@ -12,8 +12,8 @@ from fastrnn import reference
 
 from .cases import CASES, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, run, uniform
 
-NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity")
-ACTIVATIONS = (None, "softmax", "log_softmax", "sigmoid", "tanh", "relu")
+NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity", "hard_sigmoid", "softsign", ("leaky_relu", 0.01), ("hard_sigmoid", 0.2, 0.5))
+ACTIVATIONS = (*NONLINEARITIES, "softplus", ("elu", 1.0), "softmax", "log_softmax")
 
 sizes = st.one_of(st.integers(1, 40), st.integers(1, 300), st.sampled_from([1, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 257, 300]))
 leading_axes = st.lists(st.integers(1, 5), max_size=3).map(tuple)

@@ -15,7 +15,7 @@ def step_together(layer, job, chunk, count):
         current = part_at(layer, job, chunk, t, 0)
         factors.x, factors.start, factors.out = part_at(layer, job, chunk, t - 1, 0), current + left, current + left
         invoke_one(layer.product, factors)
-        activate(layer, job, chunk, count, current, layer.activation)
+        activate(layer, job, chunk, count, current, layer.activation, layer.parameters)
 
 
 @operation(LAYER, JOB, CHUNK)

@@ -32,8 +32,8 @@ def update(layer, job, chunk, t, like):
     count, r = chunk.together, part_at(layer, job, chunk, t, 0)
     columns, size = layer.columns, job.itemsize * layer.columns
     if not layer.usual:
-        activate(layer, job, chunk, count, r + size * UPDATE, layer.recurrent_activation)
-        activate(layer, job, chunk, count, r + size * CANDIDATE, layer.activation)
+        activate(layer, job, chunk, count, r + size * UPDATE, layer.recurrent_activation, layer.recurrent_parameters)
+        activate(layer, job, chunk, count, r + size * CANDIDATE, layer.activation, layer.parameters)
     for n in range(count):
         row, before = row_at(layer, r, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
         for i in range(chunk.left, chunk.right, lanes_of(like)):
@@ -60,7 +60,7 @@ def update_usual(layer, job, chunk, t, like):
 def reset_product(layer, job, chunk, t, like):
     """Add the recurrent product of the candidate, times the reset gate, to its part."""
     columns, r = layer.columns, part_at(layer, job, chunk, t, RESET)
-    activate(layer, job, chunk, chunk.together, r, layer.recurrent_activation)
+    activate(layer, job, chunk, chunk.together, r, layer.recurrent_activation, layer.recurrent_parameters)
     for n in range(chunk.together):
         row, before = row_at(layer, r, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
         for i in range(chunk.left, chunk.right, lanes_of(like)):
@@ -96,7 +96,7 @@ def reset_state(layer, job, chunk, t, like):
     """Put the state, times the reset gate, into the room."""
     columns, r = layer.columns, part_at(layer, job, chunk, t, RESET)
     if not layer.usual:
-        activate(layer, job, chunk, chunk.together, r, layer.recurrent_activation)
+        activate(layer, job, chunk, chunk.together, r, layer.recurrent_activation, layer.recurrent_parameters)
     for n in range(chunk.together):
         row, before = row_at(layer, r, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
         for i in range(chunk.left, chunk.right, lanes_of(like)):

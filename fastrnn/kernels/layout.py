@@ -35,10 +35,12 @@ class Fields:
         return np.array(words, np.int64)
 
 
-# A layer. Addresses: of its operations (0 where it has none), its packed weights and biases. Lengths and strides count elements.
+# A layer. Addresses: of its operations (0 where it has none) and their parameters, of its packed weights and biases. Lengths and strides
+# count elements.
 LAYER = Fields(
     "Layer",
-    "feed recur finish product activation recurrent_activation parameters "  # operations; parameters of the activation
+    "feed recur finish product activation recurrent_activation "  # operations
+    "parameters recurrent_parameters "  # of the two activations: MOST_PARAMETERS doubles each
     "input_size output_size "
     "hidden "  # units; as many as outputs, where no projection makes fewer of them
     "columns "  # of a gate's packed output: panels as wide as registers
@@ -49,6 +51,7 @@ LAYER = Fields(
     "usual peephole "  # of a gated cell: whether its activations are tanh and sigmoid, and whether its gates see the cell's state
     "weight weight_hh weight_hr bias vector_hh",  # vector_hh: for each gate what the state has besides a matrix
 )
+MOST_PARAMETERS = 2  # of an activation
 # A piece of work, one kernel call: the layers, where its data is, and the operations that only some pieces need (0 where not needed).
 JOB = Fields(
     "Job",
@@ -149,6 +152,12 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "tanh": (f"{KERNELS}.elementary", True),
     "relu": (f"{KERNELS}.elementary", True),
     "sigmoid": (f"{KERNELS}.elementary", True),
+    "hard_sigmoid": (f"{KERNELS}.elementary", True),
+    "softplus": (f"{KERNELS}.elementary", True),
+    "softsign": (f"{KERNELS}.elementary", True),
+    "leaky_relu": (f"{KERNELS}.elementary", True),
+    "elu": (f"{KERNELS}.elementary", True),
+    "clipped_line": (f"{KERNELS}.elementary", True),
     "softmax": (f"{KERNELS}.softmax", True),
     "log_softmax": (f"{KERNELS}.softmax", True),
     "score": (f"{KERNELS}.choice", True),

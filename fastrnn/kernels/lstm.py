@@ -55,8 +55,8 @@ def update(layer, job, chunk, t, part, like):
     for gate in (INPUT, FORGET):
         if layer.peephole:
             peep(layer, job, chunk, t, gate, like)
-        activate(layer, job, chunk, count, first + gate * size, layer.recurrent_activation)
-    activate(layer, job, chunk, count, first + CELL * size, layer.activation)
+        activate(layer, job, chunk, count, first + gate * size, layer.recurrent_activation, layer.recurrent_parameters)
+    activate(layer, job, chunk, count, first + CELL * size, layer.activation, layer.parameters)
     for n in range(count):
         row, before = row_at(layer, first, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
         for i in range(chunk.left, chunk.right, lanes_of(like)):
@@ -66,8 +66,8 @@ def update(layer, job, chunk, t, part, like):
             store(ahead(row, UNITS * columns + i), 0, c)
     if layer.peephole:
         peep(layer, job, chunk, t, OUTPUT, like)
-    activate(layer, job, chunk, count, first + OUTPUT * size, layer.recurrent_activation)
-    activate(layer, job, chunk, count, first + UNITS * size, layer.activation)
+    activate(layer, job, chunk, count, first + OUTPUT * size, layer.recurrent_activation, layer.recurrent_parameters)
+    activate(layer, job, chunk, count, first + UNITS * size, layer.activation, layer.parameters)
     for n in range(count):
         row = row_at(layer, first, n, like)
         for i in range(chunk.left, chunk.right, lanes_of(like)):

@@ -60,14 +60,14 @@ def row_product(x, start, out, size, half, weights, window):
 
 
 @inline
-def activate(layer, job, chunk, count, values, activation):
-    """Apply an activation to a part of the first `count` rows, which begin at an address."""
+def activate(layer, job, chunk, count, values, activation, parameters):
+    """Apply an activation, given with its parameters, to a part of the first `count` rows, which begin at an address."""
     width = chunk.right - chunk.left
     if activation and width == layer.stride:
-        invoke_activation(activation, values, count * width, layer.parameters)
+        invoke_activation(activation, values, count * width, parameters)
     elif activation:
         for n in range(count):
-            invoke_activation(activation, values + job.itemsize * (n * layer.stride + chunk.left), width, layer.parameters)
+            invoke_activation(activation, values + job.itemsize * (n * layer.stride + chunk.left), width, parameters)
 
 
 @inline

@@ -124,7 +124,7 @@ TYPED = {
 
 
 def elementwise(function, *, operator=None):
-    """Make an operation on tiles (or on a tile and a scalar) from one on Vectors; a tile function where no operator is named."""
+    """Make an operation on tiles (or on a tile and scalars) from one on Vectors; a tile function where no operator is named."""
 
     def emit(context, builder, signature, args):
         tile, operands = signature.return_type, []
