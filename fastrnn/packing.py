@@ -86,7 +86,7 @@ class Network:
         """Give the same layers with another activation of the last."""
         if activation not in self.variants:
             layers = self.layers.copy()
-            finish = 0 if activation == "identity" else native.address(activation, self.dtype.name)
+            finish = 0 if activation == "identity" else native.address(activation, native.name_of(self.dtype))
             LAYER.fill(layers[-1], finish=finish, activation=0)
             self.variants[activation] = dataclasses.replace(self, layers=layers, plans={}, jobs={}, variants={})
         return self.variants[activation]
@@ -95,7 +95,7 @@ class Network:
     def common(self) -> dict[str, int]:
         """What all work of these layers has in common."""
         depth, itemsize = len(self.layers), self.dtype.itemsize
-        return {"run": native.address("run"), "layers": self.layers.ctypes.data, "depth": depth, "itemsize": itemsize}
+        return {"run": native.address("run"), "layers": native.address_of(self.layers), "depth": depth, "itemsize": itemsize}
 
     def job(self, **values: int) -> Array:
         """Make a piece of work of these layers."""
@@ -105,7 +105,7 @@ class Network:
 def empty_aligned(size: int, dtype: DTypeLike) -> Array:
     itemsize = np.dtype(dtype).itemsize
     buffer = np.empty(size * itemsize + ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % ALIGNMENT
+    start = -native.address_of(buffer) % ALIGNMENT
     return buffer[start : start + size * itemsize].view(dtype)
 
 
@@ -123,7 +123,7 @@ def pack_network(parts: Sequence[Part]) -> Network:
     for record, array in zip(network.matrices, given, strict=True):
         pack(record, array, weights)
     layers = network.layers.copy()
-    layers[:, FIRST_ADDRESS:] += weights.ctypes.data
+    layers[:, FIRST_ADDRESS:] += native.address_of(weights)
     return dataclasses.replace(network, layers=layers, weights=weights)
 
 
@@ -131,7 +131,7 @@ def network_of(parts: Sequence[Part]) -> Network:
     """Describe layers by their sizes alone, and have their operations ready."""
     dtype = parts[0].weight_ih.dtype
     operations = ["call", "begin", "run", "pack", *(operation for part in parts for operation in part.operations())]
-    addresses = native.addresses(operations, dtype.name) | {None: 0, "identity": 0}
+    addresses = native.addresses(operations, native.name_of(dtype)) | {None: 0, "identity": 0}
     layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), np.zeros((4 * len(parts), MATRIX.words), np.int64)
     work = unshared = 0
     for i, part in enumerate(parts):
@@ -142,7 +142,7 @@ def network_of(parts: Sequence[Part]) -> Network:
         LAYER.fill(layers[i], weight=starts[0], weight_hh=starts[1], bias=starts[2], bias_hh=starts[3])
         work += sum(sizes)
         unshared += sizes[1] if sizes[1] < WORTH_SHARING else 0
-    widest = int(layers[:, LAYER.offsets["stride"]].max())
+    widest = max(layers[:, LAYER.offsets["stride"]].tolist())
     return Network(
         layers=layers,
         matrices=matrices,
@@ -174,7 +174,7 @@ def describe_matrices(part: Part, columns: int, start: int, records: Array) -> l
         sizes.append(gates * columns * size if wanted else 0)
         MATRIX.fill(
             record,
-            function=native.address("pack", part.weight_ih.dtype.name),
+            function=native.address("pack", native.name_of(part.weight_ih.dtype)),
             size=size,
             row_stride=size,
             outputs=0 if matrix is None else outputs,  # no bias is one of zeros
