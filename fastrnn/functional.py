@@ -131,6 +131,8 @@ def rnn_forward(
 def key_of(arrays: tuple[Any, ...], nonlinearity: str) -> Hashable:
     """Give what a kernel call depends on; None where an array is not read in place."""
     dtype = getattr(arrays[0], "dtype", None)
+    if type(nonlinearity) is not str:
+        return None
     for array in arrays:
         if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
             return None
