@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import RNN, Dense, Sequential, generate, log_likelihood, reference
+from fastrnn import Dense, Sequential, generate, log_likelihood, reference
 
 from .cases import assert_same_bits, assert_same_results
 from .situations import TELLERS
@@ -56,8 +56,8 @@ def test_other_scalars_of_any_dtype(kind):
 
 def test_unsigned_lengths_of_the_reference():
     """A length of 0 in an unsigned dtype has no last step, however many steps there are."""
-    x, lengths = np.ones((2, 300, 2)), np.array([0, 7], np.uint8)
-    actual = [library.RNN(np.eye(2), np.eye(2))(x, lengths=lengths, return_sequences=False) for library in (reference, fastrnn)]
+    x, h0, lengths = np.ones((2, 300, 2)), np.ones((2, 2)), np.array([0, 7], np.uint8)
+    actual = [library.RNN(np.eye(2), np.eye(2))(x, h0, lengths=lengths, return_sequences=False) for library in (reference, fastrnn)]
     assert (actual[0][0][0] == 0).all()
     np.testing.assert_allclose(actual[0], actual[1], rtol=1e-12)
 
@@ -74,9 +74,9 @@ def test_log_likelihood_beyond_any_float(tokens):
 
 def test_log_likelihood_of_nothing_known():
     """NaN among terms whose sum overflows before it stays NaN."""
-    model = Sequential(
-        RNN(np.eye(2), np.zeros((2, 2)), nonlinearity="identity"), Dense(np.diag([-1.7e308, np.nan]), activation="log_softmax")
-    )
+    unknown = Dense(np.array([[1.0, np.nan], [0.0, 0.0]]))  # of what follows token 1
+    model = Sequential(unknown, Dense(np.array([[-1.7e308, 0.0], [0.0, 0.0]]), activation="log_softmax"))
+    assert np.isneginf(log_likelihood(model, [0, 0, 0, 1]))
     assert np.isnan(log_likelihood(model, [0, 0, 0, 1, 0]))
 
 
