@@ -4,7 +4,7 @@ import itertools
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -13,6 +13,7 @@ Array = NDArray[Any]
 NamedWeight = tuple[str, ArrayLike, tuple[str, ...]]  # name, value, axes
 
 REAL_KINDS = "biuf"
+MOST_AXES = 64  # of a NumPy array
 
 # What a layer can apply: a function of a number by its name, or a tuple of a name and the function's parameters.
 Name = Literal["tanh", "relu", "sigmoid", "identity", "hard_sigmoid", "softplus", "softsign"]
@@ -44,14 +45,54 @@ def as_array(name: str, value: ArrayLike) -> Array:
 
 
 def other_as_array(name: str, value: ArrayLike) -> Array:
-    if isinstance(value, np.ndarray) and isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must not be a masked array; pass {name}.filled(value)")
+    refuse_masked(name, value)
     try:
         return np.asarray(value)
     except ValueError as error:
         if not isinstance(value, (list, tuple)):
             raise
         raise ValueError(f"{name} must be an array or a rectangular nested list, got rows of different lengths") from error
+
+
+def refuse_masked(name: str, value: object) -> None:
+    """Refuse a masked array, and a list that holds one: a conversion would drop the mask."""
+    masked = getattr(vars(np).get("ma"), "MaskedArray", ())  # np.ma would be imported, while Python shuts down too
+    if isinstance(value, masked):
+        raise TypeError(f"{name} must not be a masked array; pass {name}.filled(value)")
+    if masked and isinstance(value, (list, tuple)):
+        for i, entry in enumerate(value):
+            if isinstance(entry, (list, tuple, np.ndarray)):
+                refuse_masked(f"{name}[{i}]", entry)
+
+
+def check_axes(name: str, array: Array, added: int) -> None:
+    if array.ndim > MOST_AXES - added:
+        reason = f"since NumPy allows {MOST_AXES} and the call adds {added}"
+        raise ValueError(f"{name} must have at most {MOST_AXES - added} axes, {reason}, got {array.ndim}")
+
+
+def extent(array: Array) -> tuple[Any, Any]:
+    """Give the lowest and the highest element; array.min() imports a module at its first use, which fails while Python shuts down."""
+    return np.minimum.reduce(array, axis=None), np.maximum.reduce(array, axis=None)
+
+
+def as_integer(value: object) -> int | None:
+    """Give a scalar's value, a Python int whatever its dtype, with which arithmetic can't overflow; None where it is no integer."""
+    integers = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
+    return int(value) if integers else None  # type: ignore[call-overload]
+
+
+def as_number(value: object) -> float | None:
+    """Give a real scalar's value, infinite where it is beyond any float; None where it is no real number."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.timedelta64))
+    if not real:
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            number = float(value)  # type: ignore[arg-type]
+            return math.ulp(0) if number == 0 and value > 0 else number  # type: ignore[operator]  # a long double too small for a float
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
 def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
@@ -167,17 +208,22 @@ def place(wrong: Array) -> tuple[tuple[int, ...], str]:
     return position, f" at position {position}" if position else ""
 
 
-def check_tokens(name: str, tokens: Array, size: int, *, axes: int = 1, remedy: str = "", lengths: ArrayLike | None = None) -> Array:
-    """Check integers (..., T), as far as lengths say, and return them as (..., T, 1)."""
+def check_tokens(
+    name: str, tokens: Array, size: int, *, axes: int = 1, added: int = 1, remedy: str = "", lengths: ArrayLike | None = None
+) -> Array:
+    """Check integers (..., T), as far as lengths say, and return them as (..., T, 1); the call adds so many axes."""
     if tokens.dtype.kind not in "iu" and tokens.size:
         raise TypeError(f"{name} must be integers, got dtype {tokens.dtype}")
     if tokens.ndim < axes:
         raise ValueError(f"{name} must have shape (..., T) where it holds tokens, got {tokens.shape}")
-    if tokens.size and not 0 <= tokens.min() <= tokens.max() < size:
+    check_axes(name, tokens, added)
+    lowest, highest = extent(tokens) if tokens.size else (0, 0)
+    if not 0 <= lowest <= highest < size:
         wrong = (tokens < 0) | (tokens >= size)
-        if lengths is not None and np.shape(lengths) == tokens.shape[:-1]:
-            wrong &= np.arange(tokens.shape[-1]) < np.asarray(lengths)[..., np.newaxis]
-        if wrong.any():
+        ends = None if lengths is None else as_array("lengths", lengths)
+        if ends is not None and ends.shape == tokens.shape[:-1]:
+            wrong &= np.arange(tokens.shape[-1]) < ends[..., np.newaxis]
+        if np.logical_or.reduce(wrong, axis=None):
             position, at = place(wrong)
             raise ValueError(
                 f"{name} must hold integers from 0 to {size - 1} for a vocabulary of {size}, got {tokens[position]}{at}{remedy}"
@@ -197,9 +243,10 @@ def check_step(name: str, value: ArrayLike, input_size: int) -> tuple[Array, boo
     """Check the input of a single step, and return it as a sequence of one, and whether it is tokens."""
     x = as_array(name, value)
     if x.dtype.kind in "iu":
-        return check_tokens(name, x, input_size, axes=0)[..., np.newaxis], True
+        return check_tokens(name, x, input_size, axes=0, added=2)[..., np.newaxis], True
     if x.shape[-1:] != (input_size,):
         raise ValueError(f"{name} must have shape (..., {input_size}) for input_size={input_size}, got {x.shape}")
+    check_axes(name, x, 1)
     return x[..., np.newaxis, :], False
 
 
@@ -220,7 +267,8 @@ def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Arr
         raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}")
     if lengths.shape != leading:
         raise ValueError(f"lengths must have shape {leading}, one for each sequence, got {lengths.shape}")
-    if lengths.size and not 0 <= lengths.min() <= lengths.max() <= steps:
+    lowest, highest = extent(lengths) if lengths.size else (0, 0)
+    if not 0 <= lowest <= highest <= steps:
         position, at = place((lengths < 0) | (lengths > steps))
         raise ValueError(f"lengths must be from 0 to T={steps}, got {lengths[position]}{at}")
     return lengths.reshape(-1).astype(np.int64, copy=False)
@@ -257,6 +305,7 @@ def check_entries(name: str, value: object, count: int, meaning: str) -> list[An
 def check_out(out: object, shape: tuple[int, ...], dtype: DTypeLike, inputs: Iterable[tuple[str, Array]]) -> Array:
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
+    refuse_masked("out", out)
     if out.dtype != dtype:
         raise TypeError(f"out must have dtype {np.dtype(dtype)}, the weights' dtype in native byte order, got {out.dtype}")
     if out.shape != shape:
@@ -317,32 +366,61 @@ def check_vocabulary(purpose: str, input_size: int, output_size: int) -> None:
 def check_start(value: ArrayLike, input_size: int, *, vectors: bool) -> Array:
     start = as_array("start", value)
     if not vectors:
-        return check_tokens("start", start, input_size, axes=0)
+        return check_tokens("start", start, input_size, axes=0, added=2)
     if start.shape[-1:] != (input_size,):
         raise ValueError(f"start must have shape (..., {input_size}) for feedback='output', got {start.shape}")
+    check_axes("start", start, 1)
     return start
 
 
-def check_sampling(steps: object, temperature: object, top_k: object, stop: object, vocabulary: int, *, vectors: bool) -> None:
-    if not isinstance(steps, (int, np.integer)) or steps < 0:
+class Sampling(NamedTuple):
+    """How to generate, in Python's own numbers."""
+
+    steps: int
+    temperature: float
+    top_k: int
+    stop: int | None
+
+
+def check_sampling(steps: object, temperature: object, top_k: object, stop: object, vocabulary: int, *, vectors: bool) -> Sampling:
+    count, divisor, most, end = as_integer(steps), as_number(temperature), as_integer(top_k), as_integer(stop)
+    if count is None or count < 0:
         raise ValueError(f"steps must be an integer from 0 up, got {steps!r}")
-    if not isinstance(temperature, (int, float, np.number)) or not temperature > 0:
+    if divisor is None or not divisor > 0:
         raise ValueError(f"temperature must be positive, got {temperature!r}; for the likeliest token use feedback='argmax'")
-    if top_k is not None and (not isinstance(top_k, (int, np.integer)) or not 0 < top_k <= vocabulary):
+    if top_k is not None and (most is None or not 0 < most <= vocabulary):
         raise ValueError(f"top_k must be an integer from 1 to {vocabulary}, got {top_k!r}")
     if stop is not None and vectors:
         raise ValueError(f"stop must be None for feedback='output', which generates no tokens, got {stop!r}")
-    if stop is not None and (not isinstance(stop, (int, np.integer)) or not 0 <= stop < vocabulary):
+    if stop is not None and (end is None or not 0 <= end < vocabulary):
         raise ValueError(f"stop must be a token from 0 to {vocabulary - 1}, got {stop!r}")
+    return Sampling(count, divisor, most or vocabulary, end)
+
+
+def check_rng(value: Any, count: int) -> list[Any]:
+    """Give a stream of random numbers for each of `count` sequences."""
+    known = "None, a seed of integers from 0 up, or a numpy.random.Generator that can spawn others"
+    if isinstance(value, (bool, np.bool)):
+        raise TypeError(f"rng must be {known}, got {value!r}")
+    try:
+        streams: list[Any] = np.random.default_rng(value).spawn(count)
+    except ImportError as error:  # NumPy imports its generators at their first use
+        raise RuntimeError("rng needs numpy.random, which can't be imported while Python shuts down; use it once before") from error
+    except TypeError as error:
+        raise TypeError(f"rng must be {known}, got {value!r}") from error
+    except ValueError as error:
+        raise ValueError(f"rng must be {known}, got {value!r}") from error
+    return streams
 
 
 def check_thread_count(name: str, n: object) -> int:
-    if not isinstance(n, (int, np.integer)) or n < 1:
+    count = as_integer(n)
+    if count is None or count < 1:
         raise ValueError(f"{name} must be an integer from 1 up, got {n!r}")
-    return int(n)
+    return count
 
 
 def nothing_to_choose(nothing: Array) -> None:
-    if nothing.any():
+    if np.logical_or.reduce(nothing, axis=None):
         position = tuple(map(int, np.unravel_index(np.argmax(nothing), nothing.shape)))
         raise ValueError(f"model must give finite outputs for a token to be chosen, got NaN or infinity at position {position}")

@@ -120,8 +120,8 @@ def run_last(
         run_network(network.cut(0, recurrent), Task(x, flat, None, tokens=tokens, lengths=lengths))
         last, tokens = final[-network.kept[recurrent - 1]][..., np.newaxis, :], False
     else:
-        at = steps - 1 if lengths is None else np.maximum(lengths - 1, 0).reshape(*leading, 1, 1)
-        last = np.take_along_axis(x, np.broadcast_to(at, (*leading, 1, 1)), axis=-2)
+        at = steps - 1 if lengths is None else np.maximum(lengths - 1, 0).reshape(leading)
+        last = x[(*np.indices(leading, sparse=True), at)][..., np.newaxis, :]
     if recurrent < depth:
         run_network(network.cut(recurrent, depth), Task(last, flat[:0], output[..., np.newaxis, :], tokens=tokens))
     else:

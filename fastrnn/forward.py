@@ -163,7 +163,11 @@ def run_network(network: Network, task: Task) -> None:
             if task.states is None and piece.start == 0:
                 begin_states(states[: piece.sequences * network.states[0]], task, piece)
             job = network.job(
-                x=x_at, x_sequence=x_sequence, table=table.ctypes.data if len(table) else 0, **common, **place(network, task, plan, piece)
+                x=x_at,
+                x_sequence=x_sequence,
+                table=native.address_of(table) if len(table) else 0,
+                **common,
+                **place(network, task, plan, piece),
             )
             native.kept.call(job, *arrays)
     finally:
@@ -192,7 +196,7 @@ def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) 
     size = 1 if task.sink == "score" else network.output_size
     return {
         **{field: addresses[name] for field, name in operations.items()},
-        "generation": 0 if task.generation is None else task.generation.ctypes.data,
+        "generation": 0 if task.generation is None else native.address_of(task.generation),
         "out_size": 0 if task.out is None else size,
         "out_sequence": task.steps * size,
         "buffer": plan.rows * plan.width,

@@ -36,8 +36,10 @@ PACKAGE = pathlib.Path(__file__).parent
 WHEEL = PACKAGE / "machine_code"
 VARIABLE = "FASTRNN_CACHE_DIR"
 DTYPES = ("float32", "float64")
+NAMES = dict(zip("fd", DTYPES, strict=True))  # by the characters that NumPy has for them
 DIGEST = hashlib.sha256().digest_size
 FASTCALL = 0x80  # METH_FASTCALL
+TOO_LATE = "fastrnn can't make machine code while Python shuts down; make it before: python -m fastrnn compile"
 
 Wanted = tuple[str, str]  # an operation and its dtype, "" where it has none
 
@@ -85,11 +87,24 @@ if hasattr(os, "register_at_fork"):
 
 def provide(wanted: Iterable[Wanted], progress: Callable[[int, int], None] | None = None) -> None:
     """Load operations, and compile together what isn't found of them."""
-    missing = [one for one in wanted if one not in kept.addresses and not load(one)]
+    absent = [one for one in wanted if one not in kept.addresses]
+    if absent and sys.is_finalizing():
+        load_at_the_end(absent)
+        return
+    missing = [one for one in absent if not load(one)]
     if missing:
         compiling = apart(importlib.import_module, f"{__package__}.compiling")
         with kept.compiling:
             compiling.compile_missing([one for one in missing if one not in kept.addresses], progress)
+
+
+def load_at_the_end(wanted: Iterable[Wanted]) -> None:
+    """Load operations while Python shuts down. No other thread goes on then, not even to release a lock or to compile."""
+    free = kept.loading.acquire(blocking=False)
+    if free:
+        kept.loading.release()
+    if not free or not all(load(one) for one in wanted):
+        raise RuntimeError(TOO_LATE)
 
 
 def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
@@ -116,7 +131,12 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
 @functools.cache
 def all_addresses(operations: tuple[str, ...], dtype: str) -> dict[str, int]:
     """The same, remembered; the dtype is given by its character, which NumPy tells sooner than its name."""
-    return addresses(operations, np.dtype(dtype).name)
+    return addresses(operations, NAMES[dtype])
+
+
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Name a dtype; its own `name` imports a module at every use, which fails while Python shuts down."""
+    return NAMES[dtype.char]
 
 
 def address(operation: str, dtype: str = "") -> int:
@@ -202,7 +222,12 @@ def data_offset() -> int:
     """Tell where an array object holds the address of its first element."""
     array = np.zeros(1)
     words = (ctypes.c_size_t * (np.ndarray.__basicsize__ // ctypes.sizeof(ctypes.c_size_t))).from_address(id(array))
-    return ctypes.sizeof(ctypes.c_size_t) * list(words).index(array.ctypes.data)
+    return ctypes.sizeof(ctypes.c_size_t) * list(words).index(address_of(array))
+
+
+def address_of(array: Any) -> int:
+    """Tell where an array's first element is; array.ctypes imports a module at every use, which fails while Python shuts down."""
+    return int(array.__array_interface__["data"][0])
 
 
 def start(code: bytes, symbol: str, wanted: Wanted) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -115,7 +116,7 @@ class Network:
         """Give the same layers with another activation of the last."""
         if activation not in self.variants:
             layers = self.layers.copy()
-            finish = 0 if activation == "identity" else native.address(activation, self.dtype.name)
+            finish = 0 if activation == "identity" else native.address(activation, native.name_of(self.dtype))
             LAYER.fill(layers[-1], finish=finish, activation=0)
             self.variants[activation] = dataclasses.replace(self, layers=layers, plans={}, jobs={}, variants={})
         return self.variants[activation]
@@ -124,7 +125,7 @@ class Network:
     def common(self) -> dict[str, int]:
         """What all work of these layers has in common."""
         depth, itemsize = len(self.layers), self.dtype.itemsize
-        return {"run": native.address("run"), "layers": self.layers.ctypes.data, "depth": depth, "itemsize": itemsize}
+        return {"run": native.address("run"), "layers": native.address_of(self.layers), "depth": depth, "itemsize": itemsize}
 
     def job(self, **values: int) -> Array:
         """Make a piece of work of these layers."""
@@ -134,7 +135,7 @@ class Network:
 def empty_aligned(size: int, dtype: DTypeLike) -> Array:
     itemsize = np.dtype(dtype).itemsize
     buffer = np.empty(size * itemsize + ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % ALIGNMENT
+    start = -native.address_of(buffer) % ALIGNMENT
     return buffer[start : start + size * itemsize].view(dtype)
 
 
@@ -152,7 +153,7 @@ def pack_network(parts: Sequence[Part]) -> Network:
     for record, array in zip(network.matrices, given, strict=True):
         pack(record, array, weights)
     layers = network.layers.copy()
-    layers[:, FIRST_ADDRESS:] += weights.ctypes.data
+    layers[:, FIRST_ADDRESS:] += native.address_of(weights)
     return dataclasses.replace(network, layers=layers, weights=weights)
 
 
@@ -160,19 +161,19 @@ def network_of(parts: Sequence[Part]) -> Network:
     """Describe layers by their sizes alone, and have their operations ready."""
     dtype = parts[0].weight_ih.dtype
     operations = ["call", "begin", "run", "pack", *(operation for part in parts for operation in part.operations())]
-    addresses = native.addresses(operations, dtype.name) | {"": 0}
+    addresses = native.addresses(operations, native.name_of(dtype)) | {"": 0}
     layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), []
     parameters, work, unshared = parameters_of(parts), 0, 0
     for part, record, (own, of_gates) in zip(parts, layers, parameters, strict=True):
         describe(part, addresses, record)
-        LAYER.fill(record, parameters=own.ctypes.data, recurrent_parameters=of_gates.ctypes.data)
+        LAYER.fill(record, parameters=native.address_of(own), recurrent_parameters=native.address_of(of_gates))
         for field, (matrix, gates) in part.matrices().items():
             LAYER.fill(record, **{field: work * dtype.itemsize})
             matrices.append(describe_matrix(matrix, gates, part, work))
-            size = int(np.prod(matrices[-1][PACKED_SIZE]))
+            size = math.prod(matrices[-1][PACKED_SIZE].tolist())
             work += size
             unshared += size if field == "weight_hh" and size < WORTH_SHARING else 0
-    widest = int(layers[:, LAYER.offsets["stride"]].max())
+    widest = max(layers[:, LAYER.offsets["stride"]].tolist())
     return Network(
         layers=layers,
         matrices=np.array(matrices),
@@ -208,7 +209,7 @@ def describe_matrix(matrix: Array | None, gates: int, part: Part, start: int) ->
     size = 1 if matrix is None or matrix.ndim == 1 else matrix.shape[1]
     outputs = part.hidden if matrix is None or not gates else len(matrix) // gates
     return MATRIX.filled(
-        function=native.address("pack", dtype.name),
+        function=native.address("pack", native.name_of(dtype)),
         size=size,
         row_stride=size,
         outputs=0 if matrix is None else outputs,

@@ -75,7 +75,7 @@ def cut(output: Array, lengths: Array | None, return_sequences: bool) -> Array:
         return output
     steps = np.arange(output.shape[-2])[:, None]
     ends = len(steps) if lengths is None else np.asarray(lengths)[..., None, None]
-    return np.where(steps < ends, output, 0) if return_sequences else np.where(steps == ends - 1, output, 0).sum(axis=-2)
+    return np.where(steps < ends, output, 0) if return_sequences else np.where(steps + 1 == ends, output, 0).sum(axis=-2)
 
 
 def run_steps(
@@ -253,11 +253,26 @@ def run(model: Model, x: Array, state: Any, **options: Any) -> tuple[Array, Any]
     return (Sequential(model) if isinstance(model, Dense) else model)(x, state, **options)
 
 
+class RowByRow(Dense):
+    """The same with each sum in one order: equal rows of the weight give equal outputs, which BLAS does not promise."""
+
+    def __call__(self, x: Array) -> Array:
+        x = one_hot(x, self.weight.shape[1]).astype(self.weight.dtype)
+        output: Array = apply(self.activation, (x[..., None, :] * self.weight).sum(axis=-1) + self.bias)
+        return output
+
+
+def row_by_row(model: Model) -> Model:
+    """Give the model whose last layer, if it is a Dense, makes ties exact."""
+    *below, head = model.layers if isinstance(model, Sequential) else (model,)
+    return Sequential(*below, RowByRow(head.weight, head.bias, activation=head.activation)) if isinstance(head, Dense) else model
+
+
 def before_softmax(model: Model) -> Sequential:
     """Give the model whose output are the logits of this one's softmax."""
     *below, head = model.layers if isinstance(model, Sequential) else (model,)
     assert isinstance(head, Dense)
-    return Sequential(*below, Dense(head.weight, head.bias))
+    return Sequential(*below, type(head)(head.weight, head.bias))
 
 
 def log_likelihood(model: Model, tokens: Array, state: Any = None, *, lengths: Array | None = None, per_step: bool = False) -> Array:
@@ -271,7 +286,11 @@ def log_likelihood(model: Model, tokens: Array, state: Any = None, *, lengths: A
 
 
 def choose(z: Array, u: Array, temperature: float, top_k: int | None) -> Array:
-    """Find the token at the fraction u of softmax(z / temperature), its entries put end to end; top_k leaves the others no room."""
+    """Find the token at the fraction u of softmax(z / temperature), its entries put end to end.
+
+    That is the first token whose cumulated probability exceeds u. top_k leaves the others no room: tokens rank by their logits, as
+    computed in the weights' dtype, and of equal logits the lowest token comes first, whatever their probabilities.
+    """
     rank = np.argsort(np.argsort(-z, axis=-1, kind="stable"), axis=-1)
     z = z.astype(np.float64)
     powers = np.where(rank < (top_k or z.shape[-1]), np.exp((z - z.max(axis=-1, keepdims=True)) / temperature), 0)
@@ -293,9 +312,12 @@ def generate(
 ) -> tuple[Array, Any]:
     """Make the model's output its next input: the output itself, its argmax, or a token drawn from its softmax.
 
-    The i-th sequence draws all its uniform numbers at once, `rng.spawn(N)[i].random(steps)`, and uses one a step.
+    The i-th sequence draws all its uniform numbers at once, `rng.spawn(N)[i].random(steps)`, and uses one a step. Of equal outputs, and
+    of equal logits for top_k, the lowest token wins; equal rows of the last layer's weight and bias give equal ones. Outputs that differ
+    by less than rounding have no order to rely on: another dtype, or another order of sums, may choose another token.
     """
-    x = np.asarray(start)
+    x, steps, temperature = np.asarray(start), int(steps), float(temperature)
+    model = row_by_row(model) if feedback != "output" else model
     leading = x.shape[:-1] if feedback == "output" else x.shape
     axis = len(leading)
     if feedback == "sample":

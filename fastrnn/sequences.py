@@ -69,12 +69,14 @@ True
 """
 
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import native
 from .arguments import (
     ROW_ACTIVATIONS,
     Array,
@@ -84,12 +86,14 @@ from .arguments import (
     check_model,
     check_padding,
     check_probabilities,
+    check_rng,
     check_sampling,
     check_start,
     check_tokens,
     check_unpad,
     check_vocabulary,
     nothing_to_choose,
+    other_as_array,
 )
 from .calls import start_states
 from .forward import INT64, Task, assign, run_network
@@ -131,7 +135,7 @@ def pad(sequences: Sequence[ArrayLike]) -> tuple[Array, Array]:
     lengths = np.array([len(array) for array in arrays], np.int64)
     kinds = [array.dtype for array in arrays if array.shape != (0,)]  # an empty list has a dtype by chance
     dtype = np.result_type(*kinds) if own else np.int64
-    x = np.zeros((len(arrays), int(lengths.max()), *own), dtype)
+    x = np.zeros((len(arrays), max(map(len, arrays)), *own), dtype)
     for row, array in zip(x, arrays, strict=True):
         row[: len(array)] = array.reshape(len(array), *own)
     return x, lengths
@@ -161,9 +165,9 @@ def unpad(output: Array, lengths: ArrayLike) -> list[Array]:
     >>> fastrnn.unpad(*fastrnn.pad([[3, 1], [2]]))
     [array([3, 1]), array([2])]
     """
-    output = np.asarray(output)
-    leading = output.shape[: np.ndim(lengths)]
-    check_unpad(output, np.ndim(lengths))
+    output, lengths = other_as_array("output", output), as_array("lengths", lengths)
+    leading = output.shape[: lengths.ndim]
+    check_unpad(output, lengths.ndim)
     valid = check_lengths(lengths, leading, output.shape[len(leading)])
     rows = (output[index] for index in np.ndindex(leading))
     return [row[:length].copy() for row, length in zip(rows, valid, strict=True)]
@@ -217,8 +221,15 @@ def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, length
     run_network(network.finished_by("log_softmax"), task)
     if per_step:
         return terms
-    # the exact sum, rounded once: it depends neither on the padding nor on the batch
-    return np.array([math.fsum(row) for row in terms.reshape(math.prod(leading), terms.shape[-1])]).reshape(leading)[()]
+    return np.array([exact_sum(row) for row in terms.reshape(math.prod(leading), terms.shape[-1])]).reshape(leading)[()]
+
+
+def exact_sum(terms: Array) -> float:
+    """Add terms that are not positive, and round once: the sum depends neither on the padding nor on the batch."""
+    try:
+        return math.fsum(terms)
+    except OverflowError:  # beyond any float64
+        return math.nan if any(map(math.isnan, terms)) else -math.inf
 
 
 def generate(
@@ -245,14 +256,15 @@ def generate(
     state : as the model takes it, optional
         The state before the first step, such as an encoder's last.
     feedback : {"sample", "argmax", "output"}
-        What goes back: a token drawn from the model's probabilities, the likeliest token (of equal ones the first), or the
+        What goes back: a token drawn from the model's probabilities, the likeliest token (of equal ones the lowest), or the
         output itself.
     temperature : float
         Logits are divided by it before a token is drawn: below 1 likely tokens become likelier.
     top_k : int, optional
-        Draw from so many of the likeliest tokens only; of equally likely ones the first.
+        Draw from so many of the likeliest tokens only. Tokens rank by their logits; of equal logits the lowest token comes first.
     rng : numpy.random.Generator or seed, optional
-        Sequence i, in C order, draws from the stream `rng.spawn(N)[i]`.
+        Sequence i, in C order, draws from the stream `rng.spawn(N)[i]`: `random(steps)`, one number for each step. The token is the
+        first whose cumulated probability, in the order of tokens, exceeds the number.
     stop : int, optional
         The token that ends a sequence; what lies after it is that token again, and the state stays as it was.
 
@@ -267,6 +279,12 @@ def generate(
     TypeError, ValueError
         For a model whose output can't be fed back so, arguments of another dtype or shape, and where the output is NaN.
 
+    Notes
+    -----
+    Equal rows of the last layer's weight and bias give equal logits, bit for bit. Logits that differ by less than rounding are ordered
+    by their rounded values: there float32 may choose another token than float64, as may `fastrnn.reference`, which sums in another
+    order. That concerns the likeliest token, the last token that top_k lets in, and a number that falls on the border of two tokens.
+
     Examples
     --------
     >>> import numpy as np, fastrnn
@@ -280,7 +298,7 @@ def generate(
     if feedback == "sample":
         check_probabilities("generate with feedback='sample'", network.activation in ROW_ACTIVATIONS, model)
     check_vocabulary(f"generate with feedback={feedback!r}", network.input_size, network.output_size)
-    check_sampling(steps, temperature, top_k, stop, network.output_size, vectors=feedback == "output")
+    steps, temperature, top_k, stop = check_sampling(steps, temperature, top_k, stop, network.output_size, vectors=feedback == "output")
     first = check_start(start, network.input_size, vectors=feedback == "output")
     leading = first.shape[:-1]
     flat, views, _ = start_states(network, model._named(state), leading, given="start", shape=np.shape(start))
@@ -292,13 +310,12 @@ def generate(
     uniforms = np.empty(0)
     if feedback == "sample":
         network = network.finished_by("identity")
-        streams = np.random.default_rng(rng).spawn(math.prod(leading))
-        uniforms = np.array([stream.random(steps) for stream in streams])
+        uniforms = np.array([stream.random(steps) for stream in check_rng(rng, math.prod(leading))])
     settings = GENERATION.filled(
-        temperature=int(np.float64(temperature).view(np.int64)),
-        top_k=top_k or network.output_size,
+        temperature=struct.unpack("q", struct.pack("d", temperature))[0],
+        top_k=top_k,
         stop=NOTHING if stop is None else stop,
-        uniforms=uniforms.ctypes.data,
+        uniforms=native.address_of(uniforms),
         per_sequence=steps,
     )
     generation = settings if tokens else None

@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import native
-from .arguments import Array, check_batch, check_data, check_out, check_step, no_lengths
+from .arguments import Array, as_array, check_batch, check_data, check_out, check_step, no_lengths
 from .calls import start_states
 from .forward import Task, run_network
 from .kernels.layout import HEAD_BYTES, JOB
@@ -100,7 +100,7 @@ class Stream:
     @state.setter
     def state(self, value: Any) -> None:
         named = self._model._named(value)
-        given = [np.shape(entry) for _, entry in named if entry is not None]
+        given = [as_array(name, entry).shape for name, entry in named if entry is not None]
         if self._leading is None and not given:
             return
         self._begin(given[0][:-1] if self._leading is None else self._leading, named)
@@ -137,7 +137,7 @@ class Stream:
         """Give the kernel call of a step whose input is a token."""
         if self._of_tokens is None:
             plan = self._plan.copy()
-            JOB.fill(plan, feed=native.address("embed", self._dtype.name), x_sequence=1)
+            JOB.fill(plan, feed=native.address("embed", native.name_of(self._dtype)), x_sequence=1)
             self._of_tokens = plan
         return self._of_tokens
 

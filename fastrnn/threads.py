@@ -67,12 +67,12 @@ class Pool:
             POOL.fill(self.words, sleepers=0)
         self.started = 0
         self.words, self.teams = immortal(POOL.words), immortal(TEAMS * TEAM_BYTES // 8).reshape(TEAMS, -1)
-        POOL.fill(self.words, teams=self.teams.ctypes.data)
+        POOL.fill(self.words, teams=native.address_of(self.teams))
         for team in self.teams:
-            TEAM.fill(team, pool=self.words.ctypes.data, address=team.ctypes.data)
+            TEAM.fill(team, pool=native.address_of(self.words), address=native.address_of(team))
         if not WINDOWS:  # zeros are right there
             for name in ("mutex", "condition"):
-                place = ctypes.c_void_p(self.words.ctypes.data + 8 * POOL.offsets[name])
+                place = ctypes.c_void_p(native.address_of(self.words) + 8 * POOL.offsets[name])
                 getattr(ctypes.CDLL(None), {"mutex": "pthread_mutex_init", "condition": "pthread_cond_init"}[name])(place, None)
         self.free = list(range(TEAMS))
 
@@ -90,8 +90,8 @@ class Pool:
     def start(self) -> bool:
         """Start a worker, and tell whether the system gave one."""
         words, head, done = immortal(WORKER.words), immortal(HEAD_BYTES // 8), immortal(TEAMS)
-        WORKER.fill(words, pool=self.words.ctypes.data, head=head.ctypes.data, done=done.ctypes.data)
-        started = start_thread(native.address("work"), words.ctypes.data)
+        WORKER.fill(words, pool=native.address_of(self.words), head=native.address_of(head), done=native.address_of(done))
+        started = start_thread(native.address("work"), native.address_of(words))
         self.started += started
         return started
 
@@ -113,7 +113,7 @@ def immortal(words: int) -> Array:
     """Make zeros that are never freed: a worker may look at them while the process ends."""
     array = np.zeros(words + 8, np.int64)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(array))
-    return array[-array.ctypes.data // 8 % 8 :][:words]
+    return array[-native.address_of(array) // 8 % 8 :][:words]
 
 
 def start_thread(function: int, argument: int) -> bool:

@@ -5,6 +5,7 @@ import fractions
 import pathlib
 import pickle
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -39,6 +40,13 @@ def threads_from(value):
         fastrnn.get_num_threads()
 
 
+def without_generators():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(np, "random", raising=False)
+        patch.setitem(sys.modules, "numpy.random", None)
+        generate(TELLER, 0, 5, rng=0)
+
+
 SINGLE = np.float32
 RNN_2_3 = RNN(ones(3, 2), ones(3, 3))
 GRU_2_3, LSTM_2_3, LSTM_3 = GRU(ones(9, 2), ones(9, 3)), LSTM(ones(12, 2), ones(12, 3)), LSTM(ones(12, 3), ones(12, 3))
@@ -48,6 +56,9 @@ TWO = Sequential(RNN_2_3, RNN(ones(5, 3), ones(5, 5)))
 TELLER = Sequential(RNN(ones(3, 4), ones(3, 3)), Dense(ones(4, 3), activation="softmax"))
 X, H0 = ones(3, 7, 2), ones(3, 3)
 SHARED, ZEROS = np.ones(100), np.zeros(8)
+MASKED = np.ma.masked_less(np.ones((3, 7, 3)), 0)
+LEGACY = np.random.Generator(np.random.RandomState(0)._bit_generator)  # seeded in the old way, which can't spawn
+RNG = "rng must be None, a seed of integers from 0 up, or a numpy.random.Generator that can spawn others"
 
 KNOWN = "'tanh', 'relu', 'sigmoid', 'identity', 'hard_sigmoid', 'softplus', 'softsign', "
 KNOWN += "('leaky_relu', alpha), ('elu', alpha), ('hard_sigmoid', alpha, beta)"
@@ -397,6 +408,106 @@ ERRORS = {
         TypeError,
         "x_t must not be a masked array; pass x_t.filled(value)",
     ),
+    "masked out": (
+        lambda: RNN_2_3(X, out=MASKED),
+        TypeError,
+        "out must not be a masked array; pass out.filled(value)",
+    ),
+    "masked out of a later step": (
+        lambda: RNN_2_3.stream(ones(3)).step(ones(2), out=MASKED[0, 0]),
+        TypeError,
+        "out must not be a masked array; pass out.filled(value)",
+    ),
+    "masked out of rnn_forward": (
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(3, 3), ones(3), out=MASKED),
+        TypeError,
+        "out must not be a masked array; pass out.filled(value)",
+    ),
+    "unpad a masked array": (
+        lambda: unpad(MASKED, [7, 7, 7]),
+        TypeError,
+        "output must not be a masked array; pass output.filled(value)",
+    ),
+    "masked lengths to unpad": (
+        lambda: unpad(X, np.ma.masked_less([7, 7, 7], 0)),
+        TypeError,
+        "lengths must not be a masked array; pass lengths.filled(value)",
+    ),
+    "masked lengths beside a wrong token": (
+        lambda: log_likelihood(TELLER, [[0, 4]], lengths=np.ma.masked_less([1], 0)),
+        TypeError,
+        "lengths must not be a masked array; pass lengths.filled(value)",
+    ),
+    "masked sequence": (
+        lambda: pad([ones(2, 3), MASKED[0]]),
+        TypeError,
+        "sequences[1] must not be a masked array; pass sequences[1].filled(value)",
+    ),
+    "masked rows of a sequence": (
+        lambda: pad([[MASKED[0, 0], MASKED[0, 1]]]),
+        TypeError,
+        "sequences[0][0] must not be a masked array; pass sequences[0][0].filled(value)",
+    ),
+    "masked element": (
+        lambda: RNN_2_3([[1.0, 2.0], [3.0, np.ma.masked]]),
+        TypeError,
+        "x[1][1] must not be a masked array; pass x[1][1].filled(value)",
+    ),
+    "masked rows of a weight": (
+        lambda: Dense([MASKED[0, 0], MASKED[0, 1]]),
+        TypeError,
+        "weight[0] must not be a masked array; pass weight[0].filled(value)",
+    ),
+    "ragged output to unpad": (
+        lambda: unpad([[1, 2], [3]], [1, 1]),
+        ValueError,
+        "output must be an array or a rectangular nested list, got rows of different lengths",
+    ),
+    "ragged lengths to unpad": (
+        lambda: unpad(X, [[1], [2, 3]]),
+        ValueError,
+        "lengths must be an array or a rectangular nested list, got rows of different lengths",
+    ),
+    "ragged state of a stream": (
+        lambda: RNN_2_3.stream([[1.0], [2.0, 3.0]]),
+        ValueError,
+        "state must be an array or a rectangular nested list, got rows of different lengths",
+    ),
+    "too many axes of tokens": (
+        lambda: TELLER(np.zeros((1,) * 64, int)),
+        ValueError,
+        "x must have at most 63 axes, since NumPy allows 64 and the call adds 1, got 64",
+    ),
+    "too many axes of tokens to score": (
+        lambda: log_likelihood(TELLER, np.zeros((1,) * 64, int)),
+        ValueError,
+        "tokens must have at most 63 axes, since NumPy allows 64 and the call adds 1, got 64",
+    ),
+    "too many axes of a start": (
+        lambda: generate(TELLER, np.zeros((1,) * 63, int), 5),
+        ValueError,
+        "start must have at most 62 axes, since NumPy allows 64 and the call adds 2, got 63",
+    ),
+    "too many axes of a start of vectors": (
+        lambda: generate(TELLER, np.zeros((*(1,) * 63, 4)), 5, feedback="output"),
+        ValueError,
+        "start must have at most 63 axes, since NumPy allows 64 and the call adds 1, got 64",
+    ),
+    "too many axes of a step": (
+        lambda: RNN_2_3.stream().step(np.zeros((*(1,) * 63, 2))),
+        ValueError,
+        "x_t must have at most 63 axes, since NumPy allows 64 and the call adds 1, got 64",
+    ),
+    "too many axes of tokens of a step": (
+        lambda: RNN_2_3.stream().step(np.zeros((1,) * 63, int)),
+        ValueError,
+        "x_t must have at most 62 axes, since NumPy allows 64 and the call adds 2, got 63",
+    ),
+    "too many axes of a chunk of tokens": (
+        lambda: RNN_2_3.stream()(np.zeros((1,) * 64, int)),
+        ValueError,
+        "x must have at most 63 axes, since NumPy allows 64 and the call adds 1, got 64",
+    ),
     "masked x": (
         lambda: RNN_2_3(np.ma.masked_less(X, 0)),
         TypeError,
@@ -709,6 +820,49 @@ ERRORS = {
     ),
     "negative steps": (lambda: generate(TELLER, 0, -1), ValueError, "steps must be an integer from 0 up, got -1"),
     "floating steps": (lambda: generate(TELLER, 0, 5.0), ValueError, "steps must be an integer from 0 up, got 5.0"),
+    "true steps": (lambda: generate(TELLER, 0, True), ValueError, "steps must be an integer from 0 up, got True"),
+    "a duration of steps": (
+        lambda: generate(TELLER, 0, np.timedelta64(5)),
+        ValueError,
+        f"steps must be an integer from 0 up, got {np.timedelta64(5)!r}",
+    ),
+    "complex temperature": (
+        lambda: generate(TELLER, 0, 5, temperature=np.complex128(0.8)),
+        ValueError,
+        f"temperature must be positive, got {np.complex128(0.8)!r}; for the likeliest token use feedback='argmax'",
+    ),
+    "true temperature": (
+        lambda: generate(TELLER, 0, 5, temperature=True),
+        ValueError,
+        "temperature must be positive, got True; for the likeliest token use feedback='argmax'",
+    ),
+    "a temperature that is a duration": (
+        lambda: generate(TELLER, 0, 5, temperature=np.timedelta64(1)),
+        ValueError,
+        f"temperature must be positive, got {np.timedelta64(1)!r}; for the likeliest token use feedback='argmax'",
+    ),
+    "a temperature below any float": (
+        lambda: generate(TELLER, 0, 5, temperature=-(10**400)),
+        ValueError,
+        f"temperature must be positive, got -1{'0' * 400}; for the likeliest token use feedback='argmax'",
+    ),
+    "true top_k": (lambda: generate(TELLER, 0, 5, top_k=True), ValueError, "top_k must be an integer from 1 to 4, got True"),
+    "true stop": (lambda: generate(TELLER, 0, 5, stop=True), ValueError, "stop must be a token from 0 to 3, got True"),
+    "true start": (lambda: generate(TELLER, True, 5), TypeError, "start must be integers, got dtype bool"),
+    "true seed": (lambda: generate(TELLER, 0, 5, rng=True), TypeError, f"{RNG}, got True"),
+    "floating seed": (lambda: generate(TELLER, 0, 5, rng=1.5), TypeError, f"{RNG}, got 1.5"),
+    "negative seed": (lambda: generate(TELLER, 0, 5, rng=-1), ValueError, f"{RNG}, got -1"),
+    "a seed of words": (lambda: generate(TELLER, 0, 5, rng="call me"), TypeError, f"{RNG}, got 'call me'"),
+    "a generator without seeds": (
+        lambda: generate(TELLER, 0, 5, rng=LEGACY),
+        TypeError,
+        f"{RNG}, got {LEGACY!r}",
+    ),
+    "no generators": (
+        without_generators,
+        RuntimeError,
+        "rng needs numpy.random, which can't be imported while Python shuts down; use it once before",
+    ),
     "temperature of zero": (
         lambda: generate(TELLER, 0, 5, temperature=0),
         ValueError,
@@ -837,6 +991,12 @@ ERRORS = {
         "state must be None or a tuple with 2 entries, one for each recurrent layer, got ndarray",
     ),
     "no thread": (lambda: set_num_threads(0), ValueError, "n must be an integer from 1 up, got 0"),
+    "true threads": (lambda: set_num_threads(True), ValueError, "n must be an integer from 1 up, got True"),
+    "threads of a duration": (
+        lambda: set_num_threads(np.timedelta64(1)),
+        ValueError,
+        f"n must be an integer from 1 up, got {np.timedelta64(1)!r}",
+    ),
     "half a thread": (lambda: set_num_threads(1.5), ValueError, "n must be an integer from 1 up, got 1.5"),
     "threads left open": (lambda: set_num_threads(None), ValueError, "n must be an integer from 1 up, got None"),
     "no thread in the environment": (
