@@ -129,6 +129,21 @@ def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
     return [array if array.dtype == common and array.flags.c_contiguous else convert(array, common) for _, array, _ in arrays]
 
 
+def check_leak(value: ArrayLike, units: int, dtype: np.dtype[Any]) -> float | Array:
+    """Check a leak, and give it as layers keep it: a Python float, or a read-only array of one for each unit."""
+    leak = as_array("leak", value)
+    if leak.dtype.kind == "b" or leak.shape not in ((), (units,)):
+        raise ValueError(f"leak must be a number or have shape ({units},), got {leak.dtype} of shape {leak.shape}")
+    leak = convert(leak, dtype)
+    if not (leak > 0).all() or not (leak <= 1).all():
+        position, at = place(~((leak > 0) & (leak <= 1)))
+        raise ValueError(f"leak must be above 0 and at most 1, got {leak[position]}{at}")
+    if not leak.ndim:
+        return float(leak)
+    leak.flags.writeable = False
+    return leak.view()
+
+
 def check_projection(outputs: int, units: int) -> None:
     if outputs > units:
         raise ValueError(f"projection must have at most as many rows as units, hidden_size={units}, got {outputs}")

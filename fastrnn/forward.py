@@ -77,7 +77,14 @@ class AtOnce(NamedTuple):
 def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
     """Prepare the kernel call for data of a shape, and keep it for the next such call; None where one call won't do."""
     small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
-    if len(shape) < 2 or shape[-1] != network.input_size or not network.states or not small or not fits_at_once(network, shape):
+    if (
+        len(shape) < 2
+        or shape[-1] != network.input_size
+        or not network.states
+        or network.enters
+        or not small
+        or not fits_at_once(network, shape)
+    ):
         return None
     plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
     states = tuple([(*shape[:-2], size) for size in network.states])

@@ -1,7 +1,7 @@
 """The layers: weights copied once, frozen, and called on arrays."""
 
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,8 +13,10 @@ from .arguments import (
     DenseActivation,
     NamedWeight,
     check_activation,
+    check_choice,
     check_data,
     check_layers,
+    check_leak,
     check_states,
     check_weights,
     frozen_error,
@@ -157,14 +159,23 @@ class RNN(Hidden):
         The function f. One with parameters is a tuple: ("leaky_relu", alpha) is alpha x below zero, ("elu", alpha) is
         alpha (e^x - 1) below zero, ("hard_sigmoid", alpha, beta) is max(0, min(1, alpha x + beta)). Without parameters
         hard_sigmoid is relu6(x + 3) / 6. softplus is log(1 + e^x), softsign x / (1 + abs(x)).
+    leak : float, or array_like of shape (hidden_size,)
+        How much of its new value a unit takes at a step, above 0; with 1, all of it, it is a plain unit.
+    leak_at : {"output", "input"}
+        With z = weight_ih x_t + bias: "output" is h_t = (1 - leak) h_{t-1} + leak f(z + weight_hh h_{t-1}), the reservoir
+        computer's form; "input" is v_t = (1 - leak) v_{t-1} + leak (z + weight_hh f(v_{t-1})), the rate network's, whose
+        output is f(v_t) and whose state is v_t. A leak inside f, f((1 - leak) h_{t-1} + leak (z + weight_hh h_{t-1})), is a
+        plain RNN of other weights: leak * weight_ih, (1 - leak) I + leak * weight_hh and leak * bias.
 
     Attributes
     ----------
     weight_ih, weight_hh, bias : ndarray
         The weights, read only; bias may be None.
     nonlinearity : str or tuple
+    leak : float or ndarray
+    leak_at : str
     input_size, hidden_size, output_size : int
-        output_size is hidden_size: the output is the state after each step.
+        output_size is hidden_size: the output is the state after each step, or f of it where the leak is at the input.
     dtype : numpy.dtype
 
     Raises
@@ -172,11 +183,13 @@ class RNN(Hidden):
     TypeError
         For weights that are neither float32 nor float64, or of different dtypes, and parameters of a nonlinearity that are no real numbers.
     ValueError
-        For sizes that disagree or are zero, or an unknown nonlinearity.
+        For sizes that disagree or are zero, an unknown nonlinearity, or a leak that isn't in (0, 1].
 
     References
     ----------
-    J. L. Elman, "Finding structure in time", Cognitive Science 14 (1990), 179-211.
+    J. L. Elman, "Finding structure in time", Cognitive Science 14 (1990), 179-211;
+    H. Jaeger et al., "Optimization and applications of echo state networks with leaky-integrator neurons", Neural Networks 20
+    (2007), 335-352 (the leak at the output).
 
     Examples
     --------
@@ -193,15 +206,25 @@ class RNN(Hidden):
     weight_hh: Array
     bias: Array | None
     nonlinearity: Activation
+    leak: float | Array
+    leak_at: Literal["output", "input"]
     input_size: int
     hidden_size: int
     output_size: int
     dtype: np.dtype[Any]
 
     def __init__(
-        self, weight_ih: ArrayLike, weight_hh: ArrayLike, bias: ArrayLike | None = None, *, nonlinearity: Activation = "tanh"
+        self,
+        weight_ih: ArrayLike,
+        weight_hh: ArrayLike,
+        bias: ArrayLike | None = None,
+        *,
+        nonlinearity: Activation = "tanh",
+        leak: float | ArrayLike = 1.0,
+        leak_at: Literal["output", "input"] = "output",
     ) -> None:
         nonlinearity = check_activation("nonlinearity", nonlinearity)
+        check_choice("leak_at", leak_at, ("output", "input"))
         named: list[NamedWeight] = [
             ("weight_ih", weight_ih, ("hidden_size", "input_size")),
             ("weight_hh", weight_hh, ("hidden_size", "hidden_size")),
@@ -214,6 +237,8 @@ class RNN(Hidden):
             weight_hh=weights[1],
             bias=weights[2] if bias is not None else None,
             nonlinearity=nonlinearity,
+            leak=check_leak(leak, len(weights[0]), weights[0].dtype),
+            leak_at=leak_at,
             input_size=weights[0].shape[1],
             hidden_size=weights[0].shape[0],
             output_size=weights[0].shape[0],
@@ -222,16 +247,33 @@ class RNN(Hidden):
         )
 
     def _parts(self) -> list[Part]:
-        return [Part("elman", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity)]
+        if self._plain:
+            return [Part("elman", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity)]
+        leaks = np.full(self.hidden_size, self.leak, self.dtype)
+        return [Part(f"leaky_{self.leak_at}", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity, vector_hh=leaks)]
+
+    @property
+    def _plain(self) -> bool:
+        return isinstance(self.leak, float) and self.leak == 1 and self.leak_at == "output"
+
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        return [(name, state)] if self.leak_at == "output" else [(name, None), (name, state)]
+
+    def _joined(self, states: Iterator[Array]) -> Any:
+        first = next(states)
+        return first if self.leak_at == "output" else next(states)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, (type(self), (self.weight_ih, self.weight_hh, self.bias), {"nonlinearity": self.nonlinearity})
+        options = {"nonlinearity": self.nonlinearity, "leak": self.leak, "leak_at": self.leak_at}
+        return rebuild, (type(self), (self.weight_ih, self.weight_hh, self.bias), options)
 
     def __repr__(self) -> str:
         bias = "" if self.bias is not None else ", bias=None"
+        leak = self.leak if isinstance(self.leak, float) else f"array of shape {self.leak.shape}"
+        leaky = "" if self._plain else f", leak={leak}, leak_at={self.leak_at!r}"
         return (
             f"RNN(input_size={self.input_size}, hidden_size={self.hidden_size}{bias}, "
-            f"nonlinearity={self.nonlinearity!r}, dtype={self.dtype})"
+            f"nonlinearity={self.nonlinearity!r}{leaky}, dtype={self.dtype})"
         )
 
 

@@ -67,7 +67,7 @@ class Part(NamedTuple):
     def operations(self) -> list[str]:
         """Name what a call of this layer needs."""
         functions = [operation_of(activation) for activation in (self.activation, self.recurrent_activation)]
-        return [name for name in ("product", "project", self.kind if self.kind in CELLS else "", *functions) if name]
+        return [name for name in ("product", "project", self.kind if self.kind in CELLS else "", self.cell.enter, *functions) if name]
 
 
 def operation_of(activation: DenseActivation | None) -> str:
@@ -90,6 +90,7 @@ class Network:
     output_size: int
     states: tuple[int, ...]  # the size of each array of the layers' states
     kept: tuple[int, ...]  # by layer: how many arrays its state has
+    enters: bool  # whether some array of a state is computed from the others
     activation: DenseActivation  # of the last layer
     widest: int  # elements of a row
     rows: int  # of a layer in a workspace
@@ -184,6 +185,7 @@ def network_of(parts: Sequence[Part]) -> Network:
         output_size=parts[-1].output_size,
         states=tuple([size for part in parts for size in part.states]),
         kept=tuple([part.cell.kept for part in parts]),
+        enters=any(part.cell.enter for part in parts),
         activation=parts[-1].activation,
         widest=widest,
         rows=rows_that_fit(widest, dtype.itemsize),
@@ -228,6 +230,7 @@ def describe(part: Part, addresses: dict[str, int], record: Array) -> None:
         record,
         feed=addresses["project"],
         product=addresses["product"],
+        enter=addresses[cell.enter],
         recur=addresses[part.kind] if part.kind in CELLS else 0,
         finish=activation if by_rows else 0,
         activation=0 if by_rows else activation,

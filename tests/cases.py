@@ -18,7 +18,16 @@ TOLERANCES = {
 
 # What a kind of layer is called and made of: gates, arrays of its state, and its forms with their options.
 CELLS = {
-    "RNN": (1, 1, {}),
+    "RNN": (
+        1,
+        1,
+        {
+            "leaky": {"leak": 0.3},
+            "leaky units": {"leak": True, "nonlinearity": "relu"},
+            "leaky at the input": {"leak": 0.6, "leak_at": "input"},
+            "leaky units at the input": {"leak": True, "leak_at": "input", "nonlinearity": ("elu", 0.6)},
+        },
+    ),
     "GRU": (
         3,
         1,
@@ -87,6 +96,8 @@ class Case:
             weights.append(draw(units))
         if options.get("peephole"):
             options["peephole"] = draw(3, units)
+        if options.get("leak") is True:  # from below 1 to 1
+            options["leak"] = np.minimum(1, np.abs(draw(units)) * units**0.5 + 0.25)
         if options.get("projection"):
             options["projection"] = draw(outputs, units)
         return getattr(library, kind)(*weights, **options)
@@ -123,6 +134,10 @@ CASES = [
     Case("dense-relu", (("Dense", "relu"),), (1, 9)),
     Case("dense-no-bias", (("Dense", "softmax"),), (6, 40), bias=False),
     Case("sequential-of-one", (("RNN", "tanh"),), (5, 36), sequential=True),
+    Case("leaky", (("RNN", "leaky"),), (7, 45)),
+    Case("leaky-units", (("RNN", "leaky units"),), (3, 70)),
+    Case("leaky-input", (("RNN", "leaky at the input"),), (5, 33)),
+    Case("leaky-input-units", (("RNN", "leaky units at the input"), ("Dense", "softmax")), (4, 130, 9)),
     Case("gru", (("GRU", "after"),), (7, 45)),
     Case("gru-before", (("GRU", "before"),), (9, 70)),
     Case("gru-unusual", (("GRU", "after, unusual"),), (5, 33)),

@@ -612,6 +612,28 @@ ERRORS = {
         ValueError,
         "peephole must have shape (3, hidden_size), got (4, 3)",
     ),
+    "a leak of 0": (lambda: RNN(ones(3, 2), ones(3, 3), leak=0), ValueError, "leak must be above 0 and at most 1, got 0.0"),
+    "a leak above 1 of one unit": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=[1, 0.5, 1.5]),
+        ValueError,
+        "leak must be above 0 and at most 1, got 1.5 at position (2,)",
+    ),
+    "a leak that is NaN": (lambda: RNN(ones(3, 2), ones(3, 3), leak=np.nan), ValueError, "leak must be above 0 and at most 1, got nan"),
+    "a leak for other units": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=[0.5, 0.5]),
+        ValueError,
+        "leak must be a number or have shape (3,), got float64 of shape (2,)",
+    ),
+    "a leak that is True": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=True),
+        ValueError,
+        "leak must be a number or have shape (3,), got bool of shape ()",
+    ),
+    "a leak elsewhere": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=0.5, leak_at="state"),
+        ValueError,
+        "leak_at must be one of 'output', 'input', got 'state'",
+    ),
     "projection to more": (
         lambda: LSTM(ones(8, 2), ones(8, 3), projection=ones(3, 2)),
         ValueError,
@@ -1102,6 +1124,12 @@ REPRS = {
     ),
     "RNN(input_size=2, hidden_size=3, bias=None, nonlinearity=('elu', 2.0), dtype=float64)": lambda: RNN(
         ones(3, 2), ones(3, 3), nonlinearity=("elu", 2)
+    ),
+    "RNN(input_size=2, hidden_size=3, bias=None, nonlinearity='tanh', leak=0.5, leak_at='output', dtype=float64)": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=0.5)
+    ),
+    "RNN(input_size=2, hidden_size=3, bias=None, nonlinearity='tanh', leak=array of shape (3,), leak_at='input', dtype=float64)": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=[1, 1, 0.5], leak_at="input")
     ),
     "Dense(input_size=3, output_size=4, activation='softmax', dtype=float32)": lambda: Dense(
         ones(4, 3, dtype=SINGLE), ones(4, dtype=SINGLE), activation="softmax"

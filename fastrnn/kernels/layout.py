@@ -39,7 +39,7 @@ class Fields:
 # count elements.
 LAYER = Fields(
     "Layer",
-    "feed recur finish product activation recurrent_activation "  # operations
+    "feed enter recur finish product activation recurrent_activation "  # operations
     "parameters recurrent_parameters "  # of the two activations: MOST_PARAMETERS doubles each
     "input_size output_size "
     "hidden "  # units; as many as outputs, where no projection makes fewer of them
@@ -124,6 +124,7 @@ class Cell(NamedTuple):
     parts: int  # of a row, each as wide as the packed output: the gates, and what a step needs room for
     kept: int  # parts that are the state when a step is over: first the output, then what is as wide as the units
     phases: int  # of a step: each reads the whole row of the one before, not only its own columns
+    enter: str = ""  # an operation of the same module that completes a state that was copied in
 
 
 # A new cell is a row here, the file of its kernel, a class of layers, and a loop in the reference.
@@ -131,6 +132,8 @@ CELLS = {
     "elman": Cell(f"{KERNELS}.elman", gates=1, parts=1, kept=1, phases=1),
     "gru": Cell(f"{KERNELS}.gru", gates=3, parts=3, kept=1, phases=1),
     "gru_reset_before": Cell(f"{KERNELS}.gru", gates=3, parts=3, kept=1, phases=2),
+    "leaky_output": Cell(f"{KERNELS}.leaky", gates=1, parts=1, kept=1, phases=1),
+    "leaky_input": Cell(f"{KERNELS}.leaky", gates=1, parts=2, kept=2, phases=1, enter="leaky_enter"),
     "lstm": Cell(f"{KERNELS}.lstm", gates=4, parts=4, kept=2, phases=1),
     "lstm_projected": Cell(f"{KERNELS}.lstm", gates=4, parts=4, kept=2, phases=2),
 }
@@ -148,7 +151,7 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "embed": (f"{KERNELS}.feeds", True),
     "trim": (f"{KERNELS}.ragged", False),
     "gather": (f"{KERNELS}.ragged", False),
-    **{name: (cell.module, True) for name, cell in CELLS.items()},
+    **{name: (cell.module, True) for cell_name, cell in CELLS.items() for name in (cell_name, cell.enter) if name},
     "tanh": (f"{KERNELS}.elementary", True),
     "relu": (f"{KERNELS}.elementary", True),
     "sigmoid": (f"{KERNELS}.elementary", True),
