@@ -19,6 +19,15 @@ class Frozen:
 
     _network: Network | None
 
+    def __call__(self, x: ArrayLike, *state: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
+    def predict(self, x: ArrayLike, *state: Any, **options: Any) -> Array:
+        """Take what the call takes, and give its first result alone: the output, without the state."""
+        result = self(x, *state, **options)
+        output: Array = result[0] if isinstance(result, tuple) else result
+        return output
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise frozen_error(self, name, "set")
 

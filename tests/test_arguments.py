@@ -850,3 +850,21 @@ def test_state_without_a_recurrent_layer():
         output, last = model(X, state)
         assert last == ()
         assert_same_bits(output, np.full((3, 7, 1), 8.0))
+
+
+@every_case
+def test_predict(case):
+    """predict takes what the call takes and gives its first result alone."""
+    model, (x, states) = case.layer(np.float32), case.data(np.float32, (3,), 5)
+    chained = isinstance(model, Sequential)
+    given = (x, states) if chained else (x, *states)
+    output = run(model, x, states)[0]
+    assert_same_bits(model.predict(*given), output)
+    out = np.empty_like(output)
+    assert model.predict(*given, out=out) is out
+    assert_same_bits(out, output)
+    if chained or states:
+        options = {"lengths": [2, 0, 5], "return_sequences": False}
+        assert_same_bits(model.predict(*given, **options), run(model, x, states, **options)[0])
+    with pytest.raises(TypeError, match="positional argument"):
+        model.predict(x, None, None)
