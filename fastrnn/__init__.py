@@ -2,7 +2,7 @@
 
 from . import reference
 from .functional import rnn_forward
-from .layers import RNN, Dense, Sequential
+from .layers import RNN, Dense, Embedding, Sequential
 from .native import compile
 from .sequences import generate, log_likelihood, pad, unpad
 from .streaming import Stream
@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 __all__ = [
     "RNN",
     "Dense",
+    "Embedding",
     "Sequential",
     "Stream",
     "compile",

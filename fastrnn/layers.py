@@ -5,7 +5,18 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, NamedWeight, check_choice, check_data, check_layers, check_states, check_weights, frozen_error
+from .arguments import (
+    Array,
+    NamedWeight,
+    check_choice,
+    check_data,
+    check_layers,
+    check_not_alone,
+    check_states,
+    check_vocabulary_size,
+    check_weights,
+    frozen_error,
+)
 from .calls import call, call_at_once
 from .packing import Network, Part, pack_network
 from .streaming import Stream
@@ -93,8 +104,8 @@ class Recurrent(Frozen):
 
         Parameters
         ----------
-        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
-            Floating or boolean; converted to the layer's dtype. Integers are tokens: each stands for its one-hot vector.
+        x : array_like of shape (..., T, input_size)
+            Numbers of any real dtype; converted to the layer's dtype.
         h0 : array_like of shape (..., hidden_size), optional
             The state before the first step; zeros where not given. Not broadcast.
         lengths : array_like of int of shape (...), optional
@@ -115,13 +126,13 @@ class Recurrent(Frozen):
         Raises
         ------
         TypeError, ValueError
-            For arguments of another dtype or shape, tokens that are no column of weight_ih, and lengths beyond T.
+            For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
         if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
             return done
-        data, tokens = check_data("x", x, self.input_size, lengths)
-        output, (h_n,) = call(network, data, [("h0", h0)], out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
+        data = check_data("x", x, self.input_size, tokens=False)
+        output, (h_n,) = call(network, data, [("h0", h0)], out, lengths=lengths, return_sequences=return_sequences)
         return output, h_n
 
     def _named(self, state: Any) -> list[tuple[str, Any]]:
@@ -282,8 +293,8 @@ class Dense(Frozen):
 
         Parameters
         ----------
-        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
-            Floating or boolean; converted to the layer's dtype. Integers are tokens: each stands for its one-hot vector.
+        x : array_like of shape (..., T, input_size)
+            Numbers of any real dtype; converted to the layer's dtype.
         out : ndarray of shape (..., T, output_size), optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x.
 
@@ -294,10 +305,9 @@ class Dense(Frozen):
         Raises
         ------
         TypeError, ValueError
-            For arguments of another dtype or shape, and tokens that are no column of weight.
+            For arguments of another dtype or shape.
         """
-        data, tokens = check_data("x", x, self.input_size)
-        return call(self._packed(), data, [], out, tokens=tokens)[0]
+        return call(self._packed(), check_data("x", x, self.input_size, tokens=False), [], out)[0]
 
     def _parts(self) -> list[Part]:
         return [Part("dense", self.weight, None, self.bias, self.activation)]
@@ -312,13 +322,122 @@ class Dense(Frozen):
         )
 
 
+class Embedding(Frozen):
+    """Make tokens vectors: each integer stands for its row of a table. The first layer of a `Sequential`, which then reads tokens.
+
+    Parameters
+    ----------
+    weight : array_like of shape (input_size, output_size)
+        The table, a row for each token of the vocabulary; float32 or float64. Copied.
+
+    Attributes
+    ----------
+    weight : ndarray or None
+        The table, read only; None where it is one-hot.
+    input_size, output_size : int
+        How many tokens there are, and how long their vectors are.
+    dtype : numpy.dtype or None
+        The table's; None where it is one-hot: the layer after it decides.
+
+    Raises
+    ------
+    TypeError
+        For a table that is neither float32 nor float64.
+    ValueError
+        For a table of another shape than two axes, or an empty one.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> embedding = fastrnn.Embedding(np.array([[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]]))
+    >>> embedding([2, 0])
+    array([[2. , 2.5],
+           [0. , 0.5]])
+    >>> rnn = fastrnn.RNN(np.eye(4, 2), 0.5 * np.eye(4))
+    >>> fastrnn.Sequential(embedding, rnn).predict([2, 0, 1]).shape
+    (3, 4)
+    """
+
+    weight: Array | None
+    input_size: int
+    output_size: int
+    dtype: np.dtype[Any] | None
+
+    def __init__(self, weight: ArrayLike) -> None:
+        table = read_only(check_weights([("weight", weight, ("input_size", "output_size"))])[0])
+        self._set(weight=table, input_size=len(table), output_size=table.shape[1], dtype=table.dtype, _network=None)
+
+    @classmethod
+    def one_hot(cls, V: int) -> "Embedding":
+        """Stand for the V x V identity: a token's vector is one-hot. It is never made: the token selects a column of the next weights.
+
+        Parameters
+        ----------
+        V : int
+            How many tokens there are.
+
+        Returns
+        -------
+        Embedding
+            To be the first of a Sequential, before another layer.
+
+        Examples
+        --------
+        >>> import numpy as np, fastrnn
+        >>> rnn = fastrnn.RNN(np.array([[5.0, 6.0, 7.0]]), np.array([[2.0]]), nonlinearity="identity")
+        >>> fastrnn.Sequential(fastrnn.Embedding.one_hot(3), rnn).predict([2, 0])  # 7, then 2 * 7 + 5
+        array([[ 7.],
+               [19.]])
+        """
+        size, embedding = check_vocabulary_size(V), cls.__new__(cls)
+        embedding._set(weight=None, input_size=size, output_size=size, dtype=None, _network=None)
+        return embedding
+
+    def __call__(self, x: ArrayLike, *, out: Array | None = None) -> Array:
+        """Look tokens up.
+
+        Parameters
+        ----------
+        x : array_like of integers of shape (..., T)
+            Tokens, from 0 to input_size - 1.
+        out : ndarray of shape (..., T, output_size), optional
+            Receives the vectors: C-contiguous, of the table's dtype, sharing no memory with x.
+
+        Returns
+        -------
+        ndarray of shape (..., T, output_size)
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape, tokens beyond the vocabulary, and one-hot vectors, which are not made.
+        """
+        network = self._packed()
+        return call(network, check_data("x", x, self.input_size, tokens=True), [], out)[0]
+
+    def _parts(self) -> list[Part]:
+        check_not_alone(self, self.input_size, alone=self.weight is None)
+        assert self.weight is not None
+        return [Part("dense", self.weight.T, None, None, None, feed="look_up")]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.weight is None:
+            return type(self).one_hot, (self.input_size,)
+        return rebuild, (type(self), (self.weight,), {})
+
+    def __repr__(self) -> str:
+        if self.weight is None:
+            return f"Embedding.one_hot({self.input_size})"
+        return f"Embedding(input_size={self.input_size}, output_size={self.output_size}, dtype={self.dtype})"
+
+
 class Sequential(Frozen):
     """Run layers one after the other in one pass over the data: the same bits as the layers one by one, sooner.
 
     Parameters
     ----------
-    *layers : RNN or Dense
-        Each takes what the one before gives; all of one dtype.
+    *layers : Embedding, RNN or Dense
+        Each takes what the one before gives; all of one dtype. An Embedding comes first and only there: the model reads tokens.
 
     Attributes
     ----------
@@ -331,7 +450,7 @@ class Sequential(Frozen):
     TypeError
         For something that is not a layer, or layers of different dtypes.
     ValueError
-        For no layer at all, or sizes that disagree.
+        For no layer at all, sizes that disagree, or an Embedding that is not the first layer.
 
     Examples
     --------
@@ -343,20 +462,16 @@ class Sequential(Frozen):
     ((5, 10, 4), [(5, 3)])
     """
 
-    layers: tuple[RNN | Dense, ...]
+    layers: tuple[Embedding | RNN | Dense, ...]
     input_size: int
     output_size: int
     dtype: np.dtype[Any]
 
-    def __init__(self, *layers: RNN | Dense) -> None:
-        check_layers(layers, (Recurrent, Dense))
-        self._set(
-            layers=layers,
-            input_size=layers[0].input_size,
-            output_size=layers[-1].output_size,
-            dtype=layers[0].dtype,
-            _network=None,
-        )
+    def __init__(self, *layers: Embedding | RNN | Dense) -> None:
+        check_layers(layers, (Recurrent, Dense), Embedding)
+        first, last = layers[0], layers[-1]
+        check_not_alone(first, first.input_size, alone=last.dtype is None)
+        self._set(layers=layers, input_size=first.input_size, output_size=last.output_size, dtype=last.dtype, _network=None)
 
     def __call__(
         self,
@@ -371,8 +486,8 @@ class Sequential(Frozen):
 
         Parameters
         ----------
-        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
-            Floating or boolean; converted to the layers' dtype. Integers are tokens: each stands for its one-hot vector.
+        x : array_like of shape (..., T, input_size), with an Embedding of integers of shape (..., T)
+            Numbers of any real dtype, converted to the layers' dtype; with an Embedding tokens, from 0 to input_size - 1.
         state : tuple or list of array_like of shape (..., hidden_size), optional
             The state before the first step, one entry for each recurrent layer; None, whole or as an entry, means zeros.
             Where there is one recurrent layer, its state alone will do.
@@ -394,16 +509,19 @@ class Sequential(Frozen):
         Raises
         ------
         TypeError, ValueError
-            For arguments of another dtype or shape, tokens that are no column of the first weights, and lengths beyond T.
+            For arguments of another dtype or shape, tokens beyond the vocabulary, and lengths beyond T.
         """
         network, only = self._network or self._packed(), state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
         if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
             return done[0], done[1:]
-        data, tokens = check_data("x", x, self.input_size, lengths)
-        states = self._named(state)
-        return call(network, data, states, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
+        data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
+        return call(network, data, self._named(state), out, lengths=lengths, return_sequences=return_sequences)
 
     def _parts(self) -> list[Part]:
+        first, *others = self.layers
+        if isinstance(first, Embedding) and first.weight is None:
+            selected, *parts = [part for layer in others for part in layer._parts()]
+            return [selected._replace(feed="embed"), *parts]
         return [part for layer in self.layers for part in layer._parts()]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -34,6 +34,7 @@ class Part(NamedTuple):
     activation: str | None
     recurrent_activation: str | None = None
     bias_hh: Array | None = None
+    feed: str = "project"  # of tokens "embed", or "look_up": then weight_ih is a table (V, E), transposed, read in place
 
     @property
     def cell(self) -> Cell:
@@ -45,7 +46,8 @@ class Part(NamedTuple):
 
     def operations(self) -> list[str]:
         """Name what a call of this layer needs."""
-        names = "product", "project", self.kind if self.kind in CELLS else None, self.activation, self.recurrent_activation
+        product = None if self.feed == "look_up" else "product"
+        names = self.feed, product, self.kind if self.kind in CELLS else None, self.activation, self.recurrent_activation
         return [name for name in names if name and name != "identity"]
 
 
@@ -56,7 +58,9 @@ class Network:
     layers: Array  # a record each
     matrices: Array  # a record each of what is to be packed: of every layer weight_ih, weight_hh, bias and bias_hh
     weights: Array | None
+    table: Array | None  # that the first layer looks tokens up in
     dtype: np.dtype[Any]
+    tokens: bool  # whether x holds them
     input_size: int
     output_size: int
     hidden_sizes: tuple[int, ...]  # of the recurrent layers
@@ -79,7 +83,8 @@ class Network:
         """Give some of the layers."""
         key = first, last
         if key not in self.variants:
-            self.variants[key] = dataclasses.replace(self, layers=self.layers[first:last], plans={}, jobs={}, variants={})
+            tokens = self.tokens and first == 0
+            self.variants[key] = dataclasses.replace(self, layers=self.layers[first:last], tokens=tokens, plans={}, jobs={}, variants={})
         return self.variants[key]
 
     def finished_by(self, activation: str) -> "Network":
@@ -124,6 +129,8 @@ def pack_network(parts: Sequence[Part]) -> Network:
         pack(record, array, weights)
     layers = network.layers.copy()
     layers[:, FIRST_ADDRESS:] += weights.ctypes.data
+    if network.table is not None:
+        LAYER.fill(layers[0], weight=network.table.ctypes.data)
     return dataclasses.replace(network, layers=layers, weights=weights)
 
 
@@ -143,11 +150,14 @@ def network_of(parts: Sequence[Part]) -> Network:
         work += sum(sizes)
         unshared += sizes[1] if sizes[1] < WORTH_SHARING else 0
     widest = int(layers[:, LAYER.offsets["stride"]].max())
+    work = work or widest  # of a table alone, whose rows are copied
     return Network(
         layers=layers,
         matrices=matrices,
         weights=None,
+        table=parts[0].weight_ih.T if parts[0].feed == "look_up" else None,
         dtype=dtype,
+        tokens=parts[0].feed != "project",
         input_size=parts[0].weight_ih.shape[1],
         output_size=parts[-1].output_size,
         hidden_sizes=tuple([part.output_size for part in parts if part.weight_hh is not None]),
@@ -162,11 +172,11 @@ def network_of(parts: Sequence[Part]) -> Network:
 
 def describe_matrices(part: Part, columns: int, start: int, records: Array) -> list[int]:
     """Fill in the records of a layer's matrices, packed one after the other from `start` on; give their packed sizes."""
-    gates, outputs, sizes = part.cell.gates, part.output_size, []
+    gates, outputs, sizes, packed = part.cell.gates, part.output_size, [], part.feed != "look_up"
     given = (
-        (part.weight_ih, True),
+        (part.weight_ih, packed),
         (part.weight_hh, part.weight_hh is not None),
-        (part.bias, True),
+        (part.bias, packed),
         (part.bias_hh, part.bias_hh is not None),
     )
     for record, (matrix, wanted) in zip(records, given, strict=True):
@@ -190,8 +200,8 @@ def describe(part: Part, columns: int, addresses: dict[str | None, int], record:
     cell, width, by_rows = part.cell, part.cell.parts * columns, part.activation in ROW_ACTIVATIONS
     LAYER.fill(
         record,
-        feed=addresses["project"],
-        product=addresses["product"],
+        feed=addresses[part.feed],
+        product=addresses.get("product", 0),
         recur=addresses[part.kind] if part.kind in CELLS else 0,
         finish=addresses[part.activation] if by_rows else 0,
         activation=0 if by_rows else addresses[part.activation],

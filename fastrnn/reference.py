@@ -39,9 +39,10 @@ FUNCTIONS: dict[str | None, Callable[[Array], Array]] = {
 }
 
 
-def one_hot(x: Array, size: int) -> Array:
-    """Make tokens (..., T) vectors (..., T, size); floating x is vectors already."""
-    return x[..., None] == np.arange(size) if x.dtype.kind in "iu" else x
+def one_hot(tokens: Array, size: int) -> Array:
+    """Make tokens (..., T) vectors (..., T, size)."""
+    vectors: Array = tokens[..., None] == np.arange(size)
+    return vectors
 
 
 def cut(output: Array, lengths: Array | None, return_sequences: bool) -> Array:
@@ -65,7 +66,6 @@ class RNN:
     ) -> tuple[Array, Array]:
         f = FUNCTIONS[self.nonlinearity]
         hidden_size, dtype = len(self.weight_hh), self.weight_hh.dtype
-        x = one_hot(x, self.weight_ih.shape[1])
         h = np.zeros((*x.shape[:-2], hidden_size), dtype) if h0 is None else h0.astype(dtype)
         output = np.empty((*x.shape[:-1], hidden_size), dtype)
         for t in range(x.shape[-2]):
@@ -83,15 +83,29 @@ class Dense:
         self.bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
 
     def __call__(self, x: Array) -> Array:
-        x = one_hot(x, self.weight.shape[1])
         output: Array = FUNCTIONS[self.activation](x.astype(self.weight.dtype) @ self.weight.T + self.bias)
         return output
+
+
+class Embedding:
+    """y_t = weight[token], the first layer of a model of tokens."""
+
+    def __init__(self, weight: Array) -> None:
+        self.weight = weight
+
+    @classmethod
+    def one_hot(cls, V: int) -> "Embedding":
+        return cls(np.eye(V))
+
+    def __call__(self, x: Array) -> Array:
+        vectors: Array = self.weight[x]
+        return vectors
 
 
 class Sequential:
     """Layers one after the other."""
 
-    def __init__(self, *layers: RNN | Dense) -> None:
+    def __init__(self, *layers: Embedding | RNN | Dense) -> None:
         self.layers = layers
 
     def __call__(

@@ -1,6 +1,6 @@
 """The one table of models with their references and sizes, the one table of tolerances, and random weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,13 +18,22 @@ TOLERANCES = {
 
 @dataclass(frozen=True)
 class Case:
-    """A chain of layers: each is an RNN with a nonlinearity or a Dense with an activation; sizes has one more entry, the input's."""
+    """A chain of layers: an RNN with a nonlinearity, a Dense with an activation, an Embedding of a table; sizes begins with the input's."""
 
     name: str
     layers: tuple
     sizes: tuple
     sequential: bool = False
     bias: bool = True
+    one_hot: bool = False  # an Embedding of one-hot vectors comes first
+
+    @property
+    def chained(self):
+        return self.sequential or self.one_hot or len(self.layers) > 1
+
+    @property
+    def tokens(self):
+        return self.one_hot or self.layers[0][0] == "Embedding"
 
     def layer(self, dtype, *, sizes=None, seed=0):
         """The model in fastrnn."""
@@ -37,25 +46,29 @@ class Case:
     def _build(self, library, dtype, sizes, seed):
         rng = np.random.default_rng(seed)
         computed = np.float64 if library is reference else dtype
-        layers = []
+        layers = [library.Embedding.one_hot(sizes[0])] if self.one_hot else []
         for (kind, function), inputs, outputs in zip(self.layers, sizes[:-1], sizes[1:], strict=True):
-            hidden = outputs if kind == "RNN" else inputs
+            hidden = {"RNN": outputs, "Dense": inputs, "Embedding": 1}[kind]
 
             def draw(*shape, hidden=hidden):
                 return uniform(rng, shape, dtype, hidden**-0.5).astype(computed)
 
+            if kind == "Embedding":
+                layers.append(library.Embedding(draw(inputs, outputs)))
+                continue
             bias = draw(outputs) if self.bias else None
             if kind == "RNN":
                 layers.append(library.RNN(draw(outputs, inputs), draw(outputs, outputs), bias, nonlinearity=function))
             else:
                 layers.append(library.Dense(draw(outputs, inputs), bias, activation=function))
-        return library.Sequential(*layers) if self.sequential or len(layers) > 1 else layers[0]
+        return library.Sequential(*layers) if self.chained else layers[0]
 
     def data(self, dtype, leading, steps, *, sizes=None, seed=1):
-        """Input (..., T, I) and a non-zero state for each recurrent layer."""
+        """Input (..., T, I), or tokens (..., T), and a non-zero state for each recurrent layer."""
         rng = np.random.default_rng(seed)
         sizes = sizes or self.sizes
-        x = uniform(rng, (*leading, steps, sizes[0]), dtype, 1.0)
+        shape = (*leading, steps)
+        x = rng.integers(0, sizes[0], shape) if self.tokens else uniform(rng, (*shape, sizes[0]), dtype, 1.0)
         hidden = [size for (kind, _), size in zip(self.layers, sizes[1:], strict=True) if kind == "RNN"]
         return x, tuple(uniform(rng, (*leading, size), dtype, 0.9) for size in hidden)
 
@@ -79,6 +92,16 @@ CASES = [
     Case("rnn-rnn-log-softmax", (("RNN", "relu"), ("RNN", "tanh"), ("Dense", "log_softmax")), (11, 66, 37, 101)),
     Case("dense-rnn-dense", (("Dense", "sigmoid"), ("RNN", "sigmoid"), ("Dense", None)), (6, 14, 90, 2)),
 ]
+# Models of tokens: of one-hot vectors, before each of these, and of a table's rows.
+READERS = [
+    *(replace(case, name=f"one-hot-{case.name}", one_hot=True) for case in CASES),
+    Case("table-rnn", (("Embedding", None), ("RNN", "tanh")), (19, 7, 45)),
+    Case("table-dense", (("Embedding", None), ("Dense", "softmax")), (5, 70, 33)),
+    Case("table-of-one", (("Embedding", None), ("RNN", "sigmoid")), (1, 1, 5), bias=False),
+    Case("table-alone", (("Embedding", None),), (23, 90), sequential=True),
+    Case("table-rnn-rnn-softmax", (("Embedding", None), ("RNN", "tanh"), ("RNN", "relu"), ("Dense", "softmax")), (131, 130, 66, 9, 21)),
+    Case("table-dense-rnn", (("Embedding", None), ("Dense", "tanh"), ("RNN", "tanh")), (50, 200, 3, 17)),
+]
 MODEL = CASES[-2]  # two states and a softmax: where one model is enough
 
 
@@ -89,7 +112,7 @@ def uniform(rng, shape, dtype, bound):
 def run(model, x, states=(), **options):
     """Output and a tuple of last states, of any model in either library."""
     kind = type(model).__name__
-    if kind == "Dense":
+    if kind in ("Dense", "Embedding"):
         return model(x, **options), ()
     if kind == "RNN":
         output, h_n = model(x, states[0] if states else None, **options)

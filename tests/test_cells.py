@@ -93,13 +93,16 @@ def test_what_comes_with_the_engine(cell):
     lengths = [12, 0, 7, 3, 12]
     assert_close(layer(x, h0, lengths=lengths)[1], gru(layer, x, h0, lengths)[1], np.float32)
     tokens = np.arange(60).reshape(5, 12) % 11
-    assert_same_bits(model(tokens, h0)[0], model(np.eye(11, dtype=np.float32)[tokens], h0)[0])
+    vectors, table = np.eye(11, dtype=np.float32)[tokens], uniform(np.random.default_rng(0), (11, 11), np.float32, 1.0)
+    reader = fastrnn.Sequential(fastrnn.Embedding.one_hot(11), *model.layers)
+    assert_same_bits(reader(tokens, h0)[0], model(vectors, h0)[0])
+    assert_same_bits(fastrnn.Sequential(fastrnn.Embedding(table), *model.layers)(tokens, h0)[0], model(table[tokens], h0)[0])
     first, between = model(x[:, :5], h0)
     stream = model.stream(between)
     assert_same_bits(np.concatenate([first, stream(x[:, 5:11]), stream.step(x[:, 11])[:, None]], axis=1), output)
     assert_same_bits(stream.state[0], h_n)
     assert_same_bits(model(x[3], h0[3])[0], output[3])
-    assert_same_bits(fastrnn.generate(model, tokens[:, 0], 6, h0, feedback="argmax")[0][:, 0], model(tokens, h0)[0][:, 0].argmax(axis=-1))
+    assert_same_bits(fastrnn.generate(reader, tokens[:, 0], 6, h0, feedback="argmax")[0][:, 0], model(vectors, h0)[0][:, 0].argmax(axis=-1))
 
 
 @every_cell

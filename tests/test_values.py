@@ -153,6 +153,23 @@ def test_input_of_other_dtypes(dtype, kind):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [np.bool_, np.int8, np.uint16, np.int64, np.uint64, list])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_integers_are_numbers(case, dtype, kind):
+    """Integers given to a layer or a model without an Embedding are the numbers they are, with lengths and in streams too."""
+    model, (x, states) = case.layer(dtype), case.data(dtype, (3,), 5)
+    numbers = np.rint(np.abs(x) * (1 if kind is np.bool_ else 9))
+    given_x = numbers.astype(int).tolist() if kind is list else numbers.astype(kind)
+    expected = run(model, numbers.astype(dtype), states)
+    assert_same_results(run(model, given_x, states), expected)
+    if states:
+        last = run(model, numbers.astype(dtype), states, lengths=[5, 0, 2], return_sequences=False)
+        assert_same_results(run(model, given_x, states, lengths=[5, 0, 2], return_sequences=False), last)
+    stream = model.stream(states if case.chained or not states else states[0])
+    assert_same_bits(stream(given_x), expected[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble])
 @pytest.mark.parametrize("case", [CASES[0], CASES[-3]], ids=lambda case: case.name)
 def test_states_of_other_dtypes(case, dtype, kind):
