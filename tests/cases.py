@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 
 import fastrnn
 from fastrnn import reference
@@ -26,6 +27,7 @@ class Case:
     sequential: bool = False
     bias: bool = True
     one_hot: bool = False  # an Embedding of one-hot vectors comes first
+    looked_up: bool = False  # a table's rows are looked up although it is small enough to be multiplied with the next weights
 
     @property
     def chained(self):
@@ -37,7 +39,12 @@ class Case:
 
     def layer(self, dtype, *, sizes=None, seed=0):
         """The model in fastrnn."""
-        return self._build(fastrnn, dtype, sizes or self.sizes, seed)
+        model = self._build(fastrnn, dtype, sizes or self.sizes, seed)
+        if self.looked_up:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(fastrnn.layers, "FOLDED", 0)
+                model._packed()
+        return model
 
     def reference(self, dtype, *, sizes=None, seed=0):
         """The same weights, rounded to dtype, in the float64 reference."""
@@ -92,15 +99,19 @@ CASES = [
     Case("rnn-rnn-log-softmax", (("RNN", "relu"), ("RNN", "tanh"), ("Dense", "log_softmax")), (11, 66, 37, 101)),
     Case("dense-rnn-dense", (("Dense", "sigmoid"), ("RNN", "sigmoid"), ("Dense", None)), (6, 14, 90, 2)),
 ]
-# Models of tokens: of one-hot vectors, before each of these, and of a table's rows.
-READERS = [
-    *(replace(case, name=f"one-hot-{case.name}", one_hot=True) for case in CASES),
+TABLES = [
     Case("table-rnn", (("Embedding", None), ("RNN", "tanh")), (19, 7, 45)),
     Case("table-dense", (("Embedding", None), ("Dense", "softmax")), (5, 70, 33)),
     Case("table-of-one", (("Embedding", None), ("RNN", "sigmoid")), (1, 1, 5), bias=False),
-    Case("table-alone", (("Embedding", None),), (23, 90), sequential=True),
     Case("table-rnn-rnn-softmax", (("Embedding", None), ("RNN", "tanh"), ("RNN", "relu"), ("Dense", "softmax")), (131, 130, 66, 9, 21)),
     Case("table-dense-rnn", (("Embedding", None), ("Dense", "tanh"), ("RNN", "tanh")), (50, 200, 3, 17)),
+]
+# Models of tokens: of one-hot vectors, before each of these layers, and of a table's rows.
+READERS = [
+    *(replace(case, name=f"one-hot-{case.name}", one_hot=True) for case in CASES),
+    *TABLES,
+    *(replace(case, name=f"looked-up-{case.name}", looked_up=True) for case in TABLES),
+    Case("table-alone", (("Embedding", None),), (23, 90), sequential=True),
 ]
 MODEL = CASES[-2]  # two states and a softmax: where one model is enough
 

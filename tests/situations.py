@@ -26,7 +26,8 @@ HEADS = [
 TELLERS = [
     *(replace(case, one_hot=True) for case in HEADS),
     Case("table-rnn-softmax", (("Embedding", None), ("RNN", "tanh"), ("Dense", "softmax")), (12, 9, 70, 12)),
-    Case("table-log-softmax", (("Embedding", None), ("Dense", "log_softmax")), (7, 33, 7)),
+    Case("looked-up-softmax", (("Embedding", None), ("RNN", "tanh"), ("Dense", "softmax")), (7, 33, 9, 7), looked_up=True),
+    Case("looked-up-log-softmax", (("Embedding", None), ("Dense", "log_softmax")), (7, 33, 7), looked_up=True),
 ]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import fastrnn
 
-from .cases import DTYPES, MODEL, READERS, Case, assert_same_bits, assert_same_results, run
+from .cases import DTYPES, MODEL, READERS, TABLES, Case, assert_same_bits, assert_same_results, run
 from .process import PACKAGE, python
 from .situations import ALL, TELLERS, TIMED, assert_equals_reference, exact, often, situations
 
@@ -21,7 +21,7 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 # 20,000 steps are many chunks of workspace, of converted input and of work
 LONG = Case("", (("RNN", "tanh"), ("Dense", "softmax")), (40, 60, 40))
 ONE_HOT = replace(LONG, one_hot=True)
-TABLE = Case("", (("Embedding", None), ("RNN", "tanh"), ("Dense", "softmax")), (40, 70, 60, 40))
+TABLE = Case("", (("Embedding", None), ("RNN", "tanh"), ("Dense", "softmax")), (40, 70, 60, 40), looked_up=True)
 every_long = pytest.mark.parametrize("case", [ONE_HOT, TABLE], ids=["one-hot", "table"])
 
 
@@ -74,6 +74,24 @@ def test_tokens_are_their_vectors_in_batches(case, dtype, count):
 
 
 @every_dtype
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, -0.0, 0.0])
+def test_special_numbers_in_a_table(dtype, special):
+    """Infinities, NaN and zeros of either sign come out of a table as from vectors, be it multiplied with the next weights or not."""
+    table, weight = np.full((3, 2), special, dtype), np.array([[1, -2], [0, 0], [-1, 1]], dtype)
+    for bias in (None, np.zeros(3, dtype), np.full(3, -0.0, dtype)):
+        dense = fastrnn.Dense(weight, bias)
+        expected = dense(table[[2, 0]])
+        models = [fastrnn.Sequential(fastrnn.Embedding(table), dense) for _ in range(2)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fastrnn.layers, "FOLDED", 0)
+            models[0].predict([0])
+        for model, layers in zip(models, (2, 1), strict=True):
+            assert_same_bits(np.signbit(model.predict([2, 0])), np.signbit(expected))
+            assert_same_bits(model.predict([2, 0]), expected)
+            assert len(model._packed().layers) == layers
+
+
+@every_dtype
 @every_long
 @pytest.mark.parametrize("cut", [1, 777, 19_999])
 def test_long_tokens(dtype, case, cut):
@@ -105,7 +123,7 @@ TOKEN_LAYOUTS = {
 @pytest.mark.parametrize("change", TOKEN_LAYOUTS.values(), ids=TOKEN_LAYOUTS)
 def test_tokens_of_any_layout(dtype, change):
     """Tokens of any integer dtype and any layout, or in lists, have the same bits."""
-    for case in (replace(MODEL, one_hot=True), READERS[-2]):
+    for case in (replace(MODEL, one_hot=True), TABLES[-2], replace(TABLES[-2], looked_up=True)):
         model, (tokens, states) = case.layer(dtype), case.data(dtype, (2, 3), 5)
         assert_same_results(model(change(tokens), states), model(tokens, states))
         assert_same_bits(fastrnn.Embedding(model.layers[1].weight_ih.T)(change(tokens)), model.layers[1].weight_ih.T[tokens])
