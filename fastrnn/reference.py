@@ -64,9 +64,10 @@ def apply(activation: "DenseActivation", z: Array) -> Array:
     return FUNCTIONS[name](z, *parameters)
 
 
-def one_hot(x: Array, size: int) -> Array:
-    """Make tokens (..., T) vectors (..., T, size); floating x is vectors already."""
-    return x[..., None] == np.arange(size) if x.dtype.kind in "iu" else x
+def one_hot(tokens: Array, size: int) -> Array:
+    """Make tokens (..., T) vectors (..., T, size)."""
+    vectors: Array = tokens[..., None] == np.arange(size)
+    return vectors
 
 
 def cut(output: Array, lengths: Array | None, return_sequences: bool) -> Array:
@@ -96,7 +97,6 @@ class Recurrent:
     ) -> tuple[Array, tuple[Array, ...]]:
         """Take all steps; what is None of the state is zero, and a sequence that has ended keeps its state."""
         dtype = self.weight_hh.dtype
-        x = one_hot(x, self.weight_ih.shape[1])
         after = tuple(
             np.zeros((*x.shape[:-2], size), dtype) if array is None else array.astype(dtype)
             for array, size in zip(state, self.state_sizes, strict=True)
@@ -223,14 +223,28 @@ class Dense:
         self.bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
 
     def __call__(self, x: Array) -> Array:
-        x = one_hot(x, self.weight.shape[1])
         return apply(self.activation, x.astype(self.weight.dtype) @ self.weight.T + self.bias)
+
+
+class Embedding:
+    """y_t = weight[token], the first layer of a model of tokens."""
+
+    def __init__(self, weight: Array) -> None:
+        self.weight = weight
+
+    @classmethod
+    def one_hot(cls, V: int) -> "Embedding":
+        return cls(np.eye(V))
+
+    def __call__(self, x: Array) -> Array:
+        vectors: Array = self.weight[x]
+        return vectors
 
 
 class Sequential:
     """Layers one after the other."""
 
-    def __init__(self, *layers: Recurrent | Dense) -> None:
+    def __init__(self, *layers: Embedding | Recurrent | Dense) -> None:
         self.layers = layers
 
     def __call__(
@@ -282,7 +296,7 @@ class RowByRow(Dense):
     """The same with each sum in one order: equal rows of the weight give equal outputs, which BLAS does not promise."""
 
     def __call__(self, x: Array) -> Array:
-        x = one_hot(x, self.weight.shape[1]).astype(self.weight.dtype)
+        x = x.astype(self.weight.dtype)
         output: Array = apply(self.activation, (x[..., None, :] * self.weight).sum(axis=-1) + self.bias)
         return output
 

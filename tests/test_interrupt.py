@@ -37,7 +37,8 @@ np.testing.assert_array_equal(x, before)
 np.testing.assert_array_equal(model(some)[0], few[0])
 """
 MODEL = "model = fastrnn.Sequential(fastrnn.RNN(*weights[:2]), fastrnn.Dense(weights[2], activation='softmax'))\n"
-SQUARE = "square = fastrnn.Sequential(fastrnn.RNN(weights[1], weights[1]), fastrnn.Dense(weights[1], activation='softmax'))\n"
+SQUARE = "rnn, head = fastrnn.RNN(weights[1], weights[1]), fastrnn.Dense(weights[1], activation='softmax')\n"
+SQUARE += "square = fastrnn.Sequential(fastrnn.Embedding.one_hot(300), rnn, head)\n"
 DEFINITIONS = {
     "one long sequence": MODEL + "x = np.ones((4_000_000, 4))",
     "a converted one": MODEL + "x = np.ones((4_000_000, 4), np.float32)",

@@ -35,8 +35,8 @@ class Fields:
         return np.array(words, np.int64)
 
 
-# A layer. Addresses: of its operations (0 where it has none) and their parameters, of its packed weights and biases. Lengths and strides
-# count elements.
+# A layer. Addresses: of its operations (0 where it has none) and their parameters, of its packed weights (of a table of embeddings the
+# rows, as they are) and biases. Lengths and strides count elements.
 LAYER = Fields(
     "Layer",
     "feed enter recur finish product activation recurrent_activation "  # operations
@@ -64,7 +64,7 @@ JOB = Fields(
     "out out_sequence out_size states "  # the same of out, its elements a step (0 for no output), and the states
     "rows buffer "  # the workspace of two layers' rows, and elements of each
     "table generation "  # where sequences are, if they differ in length; how tokens are chosen
-    "feed trim leave sink claim meet share "  # operations in place of a layer's feed, of storing states or output, and of a team
+    "feed trim leave sink claim meet share "  # operations in place of the first layer's feed, of storing states or output, and of a team
     "team number "  # the team that works on the piece, and the piece's number
     "matrices packed",  # of `once`: how many matrices follow the layers, and bytes of their panels
 )
@@ -149,6 +149,7 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "product": (f"{KERNELS}.product", True),
     "project": (f"{KERNELS}.feeds", True),
     "embed": (f"{KERNELS}.feeds", True),
+    "look_up": (f"{KERNELS}.feeds", False),
     "trim": (f"{KERNELS}.ragged", False),
     "gather": (f"{KERNELS}.ragged", False),
     **{name: (cell.module, True) for cell_name, cell in CELLS.items() for name in (cell_name, cell.enter) if name},
