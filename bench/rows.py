@@ -70,7 +70,7 @@ def task(row: Row) -> Task:
 def expect(changed: Problem) -> Task:
     """Run the reference over another x."""
     exact = changed.exact()
-    x = changed.x if changed.x.dtype.kind == "i" else exact.x
+    x = reference.one_hot(changed.x, exact.U.shape[1]) if changed.x.dtype.kind == "i" else exact.x
     expected, _ = reference.RNN(exact.U, exact.W, exact.b)(x, exact.h0)
     if exact.V is not None:
         expected = reference.Dense(exact.V, activation="softmax")(expected)

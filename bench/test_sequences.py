@@ -12,9 +12,14 @@ from fastrnn import reference
 SURE = 100  # generated tokens that are compared; a later draw may be so near an edge that rounding decides
 
 
-def make_model(p, library=fastrnn):
+def make_layers(p, library=fastrnn):
     rnn = library.RNN(p.U, p.W, p.b)
-    return library.Sequential(*([rnn] if p.V is None else [rnn, library.Dense(p.V, activation="softmax")]))
+    return [rnn] if p.V is None else [rnn, library.Dense(p.V, activation="softmax")]
+
+
+def make_reader(p, library=fastrnn):
+    """The model of tokens."""
+    return library.Sequential(library.Embedding.one_hot(p.U.shape[1]), *make_layers(p, library))
 
 
 def head(p, state_t):
@@ -81,14 +86,14 @@ def test_tokens(benchmark, shape, dtype, way):
     """The one-hot vectors are made before the timer starts."""
     p, tokens = problem(shape, dtype), draw_tokens(shape)
     one_hot = reference.one_hot(tokens, shape.inputs).astype(dtype)
-    model = make_model(p)
+    model, reader = fastrnn.Sequential(*make_layers(p)), make_reader(p)
     calls = {
         "NumPy loop, one-hot": lambda: one_hot_loop(p, one_hot),
         "NumPy loop, tokens": lambda: token_loop(p, tokens),
         "model(one_hot)": lambda: model(one_hot, p.h0)[0],
-        "model(tokens)": lambda: model(tokens, p.h0)[0],
+        "model(tokens)": lambda: reader(tokens, p.h0)[0],
     }
-    expected, _ = make_model(p.exact(), reference)(tokens, p.exact().h0)
+    expected, _ = make_reader(p.exact(), reference)(tokens, p.exact().h0)
     compare_and_time(benchmark, f"tokens, {shape}, {dtype}", way, calls[way], expected)
 
 
@@ -99,12 +104,12 @@ def test_tokens(benchmark, shape, dtype, way):
 def test_generate(benchmark, shape, dtype, way, feedback):
     """Each way generates one token for each of the shape's steps, starting after token 0."""
     p = problem(shape, dtype)
-    model, loop = make_model(p), {"argmax": argmax_loop, "sample": sample_loop}[feedback]
+    model, loop = make_reader(p), {"argmax": argmax_loop, "sample": sample_loop}[feedback]
     calls = {
         "NumPy loop": lambda: loop(p, shape.steps),
         "generate": lambda: fastrnn.generate(model, 0, shape.steps, p.h0, feedback=feedback, rng=0)[0],
     }
-    expected, _ = reference.generate(make_model(p.exact(), reference), 0, SURE, p.exact().h0, feedback=feedback, rng=0)
+    expected, _ = reference.generate(make_reader(p.exact(), reference), 0, SURE, p.exact().h0, feedback=feedback, rng=0)
     compare_and_time(benchmark, f"generate by {feedback}, {shape}, {dtype}", way, calls[way], expected)
 
 

@@ -3,7 +3,7 @@
 from . import reference
 from .functional import rnn_forward
 from .gated import GRU, LSTM
-from .layers import RNN, Dense, Sequential
+from .layers import RNN, Dense, Embedding, Sequential
 from .native import compile
 from .sequences import generate, log_likelihood, pad, unpad
 from .streaming import Stream
@@ -15,6 +15,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Dense",
+    "Embedding",
     "Sequential",
     "Stream",
     "compile",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import RNN, Dense, Sequential, __version__, generate, log_likelihood, native, reference, rnn_forward
+from . import RNN, Dense, Embedding, Sequential, __version__, generate, log_likelihood, native, reference, rnn_forward
 from . import compile as fastrnn_compile
 from .arguments import Array
 
@@ -59,8 +59,10 @@ def load_example() -> Example:
         U, W, b, V, c = (arrays[name] for name in "UWbVc")
         vocabulary = "".join(arrays["vocab"].tolist())
     example = Example(
-        Sequential(RNN(U, W, b), Dense(V, c, activation="softmax")),
-        reference.Sequential(reference.RNN(U, W, b), reference.Dense(V, c, activation="softmax")),
+        Sequential(Embedding.one_hot(len(vocabulary)), RNN(U, W, b), Dense(V, c, activation="softmax")),
+        reference.Sequential(
+            reference.Embedding.one_hot(len(vocabulary)), reference.RNN(U, W, b), reference.Dense(V, c, activation="softmax")
+        ),
         vocabulary,
         np.empty(0, np.int64),
     )
@@ -118,7 +120,7 @@ def run_chapter(example: Example) -> bool:
     good = all(abs(bits - EXPECTED_BITS) <= BITS_TOLERANCE for bits in (fast_bits, scored_bits, loop_bits))
 
     print(f"The last chapter of Moby-Dick, {len(characters):,} characters, through a model trained on the others:")
-    print(f"I {model.input_size} (tokens), H {model.layers[0].output_size}, O {model.output_size}, {model.dtype}, model(tokens)")
+    print(f"I {model.input_size} (tokens), H {model.layers[1].output_size}, O {model.output_size}, {model.dtype}, model(tokens)")
     show("", "fastrnn", "NumPy loop")
     show("bits per character", f"{fast_bits:.9f}", f"{loop_bits:.9f}", f"{EXPECTED_BITS} in float64" + ("" if good else ", WRONG"))
     show("from log_likelihood", f"{scored_bits:.9f}")

@@ -129,6 +129,21 @@ def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
     return [array if array.dtype == common and array.flags.c_contiguous else convert(array, common) for _, array, _ in arrays]
 
 
+def check_leak(value: ArrayLike, units: int, dtype: np.dtype[Any]) -> float | Array:
+    """Check a leak, and give it as layers keep it: a Python float, or a read-only array of one for each unit."""
+    leak = as_array("leak", value)
+    if leak.dtype.kind == "b" or leak.shape not in ((), (units,)):
+        raise ValueError(f"leak must be a number or have shape ({units},), got {leak.dtype} of shape {leak.shape}")
+    leak = convert(leak, dtype)
+    if not (leak > 0).all() or not (leak <= 1).all():
+        position, at = place(~((leak > 0) & (leak <= 1)))
+        raise ValueError(f"leak must be above 0 and at most 1, got {leak[position]}{at}")
+    if not leak.ndim:
+        return float(leak)
+    leak.flags.writeable = False
+    return leak.view()
+
+
 def check_projection(outputs: int, units: int) -> None:
     if outputs > units:
         raise ValueError(f"projection must have at most as many rows as units, hidden_size={units}, got {outputs}")
@@ -178,15 +193,17 @@ def form_text(form: tuple[str, ...]) -> str:
     return f"({', '.join([repr(name), *parameters])})" if parameters else repr(name)
 
 
-def check_layers(layers: Sequence[Any], kinds: tuple[type, ...]) -> None:
+def check_layers(layers: Sequence[Any], kinds: tuple[type, ...], embedding: type) -> None:
     """Check that layers can follow one another."""
     if not layers:
         raise ValueError("layers must be at least one, got none")
     for i, layer in enumerate(layers):
-        if not isinstance(layer, kinds):
+        if not isinstance(layer, (*kinds, embedding)):
             raise TypeError(f"layers[{i}] must be a layer, got {type(layer).__name__}")
+        if i and isinstance(layer, embedding):
+            raise ValueError(f"layers[{i}] must be no Embedding: it reads tokens, so it comes first and only there; got {layer!r}")
     for i, (below, above) in enumerate(itertools.pairwise(layers)):
-        if above.dtype != below.dtype:
+        if below.dtype is not None and above.dtype != below.dtype:  # one-hot vectors have none; None equals float64 to NumPy
             raise TypeError(f"layers[{i}] and layers[{i + 1}] must have the same dtype, got {below.dtype} and {above.dtype}")
         if above.input_size != below.output_size:
             raise ValueError(
@@ -194,11 +211,29 @@ def check_layers(layers: Sequence[Any], kinds: tuple[type, ...]) -> None:
             )
 
 
+def check_vocabulary_size(value: object) -> int:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"V must be an integer from 1 up, got {value!r}")
+    return int(value)
+
+
+def check_not_alone(layer: object, size: int, *, alone: bool) -> None:
+    if alone:
+        remedy = f"make it the first of others: Sequential({layer!r}, ...)"
+        raise ValueError(f"{layer!r} must have a layer after it, of input_size={size}, whose weights it selects from; {remedy}")
+
+
+def for_tokens(x: Array, input_size: int) -> str:
+    """Say what to do with tokens where numbers are expected."""
+    return f"; for tokens make a Sequential(Embedding.one_hot({input_size}), ...)" if x.dtype.kind in "iu" else ""
+
+
 def check_numbers(name: str, x: Array, input_size: int) -> Array:
     if x.ndim < 2:
-        raise ValueError(f"{name} must have shape (..., T, {input_size}), got {x.shape}")
+        raise ValueError(f"{name} must have shape (..., T, {input_size}), got {x.shape}{for_tokens(x, input_size)}")
     if x.shape[-1] != input_size:
-        raise ValueError(f"{name} must have shape (..., T, {input_size}) for input_size={input_size}, got {x.shape}")
+        given = f"{x.shape}{for_tokens(x, input_size)}"
+        raise ValueError(f"{name} must have shape (..., T, {input_size}) for input_size={input_size}, got {given}")
     return x
 
 
@@ -208,12 +243,10 @@ def place(wrong: Array) -> tuple[tuple[int, ...], str]:
     return position, f" at position {position}" if position else ""
 
 
-def check_tokens(
-    name: str, tokens: Array, size: int, *, axes: int = 1, added: int = 1, remedy: str = "", lengths: ArrayLike | None = None
-) -> Array:
+def check_tokens(name: str, tokens: Array, size: int, *, axes: int = 1, added: int = 1, lengths: ArrayLike | None = None) -> Array:
     """Check integers (..., T), as far as lengths say, and return them as (..., T, 1); the call adds so many axes."""
     if tokens.dtype.kind not in "iu" and tokens.size:
-        raise TypeError(f"{name} must be integers, got dtype {tokens.dtype}")
+        raise TypeError(f"{name} must be integers, the tokens of an Embedding, got dtype {tokens.dtype}")
     if tokens.ndim < axes:
         raise ValueError(f"{name} must have shape (..., T) where it holds tokens, got {tokens.shape}")
     check_axes(name, tokens, added)
@@ -225,29 +258,26 @@ def check_tokens(
             wrong &= np.arange(tokens.shape[-1]) < ends[..., np.newaxis]
         if np.logical_or.reduce(wrong, axis=None):
             position, at = place(wrong)
-            raise ValueError(
-                f"{name} must hold integers from 0 to {size - 1} for a vocabulary of {size}, got {tokens[position]}{at}{remedy}"
-            )
+            raise ValueError(f"{name} must hold integers from 0 to {size - 1} for a vocabulary of {size}, got {tokens[position]}{at}")
     return tokens[..., np.newaxis]
 
 
-def check_data(name: str, value: ArrayLike, input_size: int, lengths: ArrayLike | None = None) -> tuple[Array, bool]:
-    """Check a layer's input, and tell whether it is tokens."""
+def check_data(name: str, value: ArrayLike, input_size: int, *, tokens: bool, lengths: ArrayLike | None = None) -> Array:
+    """Check a model's input: numbers, or tokens, which are returned as (..., T, 1)."""
     x = as_array(name, value)
-    if x.dtype.kind in "iu":
-        return check_tokens(name, x, input_size, remedy=f"; for numbers pass {name}.astype(float)", lengths=lengths), True
-    return check_numbers(name, x, input_size), False
+    return check_tokens(name, x, input_size, lengths=lengths) if tokens else check_numbers(name, x, input_size)
 
 
-def check_step(name: str, value: ArrayLike, input_size: int) -> tuple[Array, bool]:
-    """Check the input of a single step, and return it as a sequence of one, and whether it is tokens."""
+def check_step(name: str, value: ArrayLike, input_size: int, *, tokens: bool) -> Array:
+    """Check the input of a single step, and return it as a sequence of one."""
     x = as_array(name, value)
-    if x.dtype.kind in "iu":
-        return check_tokens(name, x, input_size, axes=0, added=2)[..., np.newaxis], True
+    if tokens:
+        return check_tokens(name, x, input_size, axes=0, added=2)[..., np.newaxis]
     if x.shape[-1:] != (input_size,):
-        raise ValueError(f"{name} must have shape (..., {input_size}) for input_size={input_size}, got {x.shape}")
+        given = f"{x.shape}{for_tokens(x, input_size)}"
+        raise ValueError(f"{name} must have shape (..., {input_size}) for input_size={input_size}, got {given}")
     check_axes(name, x, 1)
-    return x[..., np.newaxis, :], False
+    return x[..., np.newaxis, :]
 
 
 def check_batch(name: str, leading: tuple[int, ...], fixed: tuple[int, ...]) -> None:
@@ -349,6 +379,17 @@ def check_padding(arrays: Sequence[Array]) -> tuple[int, ...]:
 def check_unpad(output: Array, axes: int) -> None:
     if output.ndim <= axes:
         raise ValueError(f"output must have more axes than lengths, got {output.ndim} and {axes}")
+
+
+def check_reads_tokens(purpose: str, reads: bool, model: object, input_size: int) -> None:
+    if not reads:
+        remedy = f"make it Sequential(Embedding.one_hot({input_size}), ...)"
+        raise ValueError(f"model must begin with an Embedding for {purpose}, got {model!r}; {remedy}")
+
+
+def check_reads_numbers(purpose: str, reads: bool, model: object) -> None:
+    if not reads:
+        raise ValueError(f"model must have no Embedding for {purpose}, which makes vectors the next input, got {model!r}")
 
 
 def check_probabilities(purpose: str, given: bool, model: object) -> None:

@@ -82,14 +82,13 @@ def call(
     states: list[tuple[str, Any]],
     out: Array | None,
     *,
-    tokens: bool = False,
     lengths: ArrayLike | None = None,
     return_sequences: bool = True,
 ) -> tuple[Array, tuple[Array, ...]]:
     """Check what is left to check, and run."""
     *_, steps, _ = given = x.shape
     dtype, leading = network.dtype, given[:-2]
-    flat, final, inputs = start_states(network, states, leading, given="x", shape=given[:-1] if tokens else given)
+    flat, final, inputs = start_states(network, states, leading, given="x", shape=given[:-1] if network.tokens else given)
     valid = None if lengths is None else check_lengths(lengths, leading, steps)
     shape = (*leading, steps, network.output_size) if return_sequences else (*leading, network.output_size)
     if out is not None:
@@ -101,15 +100,13 @@ def call(
     else:
         output = np.empty(shape, dtype) if valid is None else np.zeros(shape, dtype)
     if return_sequences:
-        run_network(network, Task(x, flat, output, tokens=tokens, lengths=valid))
+        run_network(network, Task(x, flat, output, lengths=valid))
     else:
-        run_last(network, x, flat, output, final, tokens=tokens, lengths=valid)
+        run_last(network, x, flat, output, final, lengths=valid)
     return output, final
 
 
-def run_last(
-    network: Network, x: Array, flat: Array, output: Array, final: tuple[Array, ...], *, tokens: bool, lengths: Array | None
-) -> None:
+def run_last(network: Network, x: Array, flat: Array, output: Array, final: tuple[Array, ...], *, lengths: Array | None) -> None:
     """Run to the last recurrent layer without keeping its output, and what follows it on the last state alone."""
     leading, steps, depth = x.shape[:-2], x.shape[-2], len(network.kept)
     if not steps:
@@ -117,13 +114,13 @@ def run_last(
         return
     recurrent = max((i for i, arrays in enumerate(network.kept, 1) if arrays), default=0)
     if recurrent:
-        run_network(network.cut(0, recurrent), Task(x, flat, None, tokens=tokens, lengths=lengths))
-        last, tokens = final[-network.kept[recurrent - 1]][..., np.newaxis, :], False
+        run_network(network.cut(0, recurrent), Task(x, flat, None, lengths=lengths))
+        last = final[-network.kept[recurrent - 1]][..., np.newaxis, :]
     else:
         at = steps - 1 if lengths is None else np.maximum(lengths - 1, 0).reshape(leading)
         last = x[(*np.indices(leading, sparse=True), at)][..., np.newaxis, :]
     if recurrent < depth:
-        run_network(network.cut(recurrent, depth), Task(last, flat[:0], output[..., np.newaxis, :], tokens=tokens))
+        run_network(network.cut(recurrent, depth), Task(last, flat[:0], output[..., np.newaxis, :]))
     else:
         output[...] = last[..., 0, :]
     if lengths is not None:

@@ -40,7 +40,8 @@ def give_back(space: Array) -> None:
 class Task(NamedTuple):
     """What a call computes.
 
-    x is (..., T + further, I), tokens (..., T + further, 1): `further` steps are no input, but read as targets or written by a sink.
+    x is (..., T + further, I), for a network of tokens (..., T + further, 1): `further` steps are no input, but read as targets or written
+    by a sink.
     out is (..., T, O), for scores (..., T), None where no output is wanted; past a sequence's end it is left as it is. Where states are
     None, those of a single recurrent layer start from h0 (..., H), or zeros, and are not kept.
     """
@@ -49,7 +50,6 @@ class Task(NamedTuple):
     states: Array | None  # each array of the layers' states (N, H), one after the other: advanced
     out: Array | None
     h0: Array | None = None
-    tokens: bool = False
     lengths: Array | None = None
     further: int = 0
     sink: str = ""  # the operation that takes the last layer's output; "" stores it
@@ -77,7 +77,8 @@ class AtOnce(NamedTuple):
 def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
     """Prepare the kernel call for data of a shape, and keep it for the next such call; None where one call won't do."""
     small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
-    if len(shape) < 2 or shape[-1] != network.input_size or not network.states or not small or not fits_at_once(network, shape):
+    right = not network.tokens and network.states and not network.enters and len(shape) >= 2 and shape[-1] == network.input_size
+    if not right or not small or not fits_at_once(network, shape):
         return None
     plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
     states = tuple([(*shape[:-2], size) for size in network.states])
@@ -135,8 +136,8 @@ def run_network(network: Network, task: Task) -> None:
     """Fill the task's out from its x, and advance its states."""
     if not task.sequences or task.steps <= 0:
         return
-    source = Source(task, INT64 if task.tokens else network.dtype)
-    kind = (task.x.shape, task.tokens, task.sink, task.further, task.out is None)
+    source = Source(task, INT64 if network.tokens else network.dtype)
+    kind = (task.x.shape, task.sink, task.further, task.out is None)
     simple = source.direct and task.lengths is None and task.generation is None and task.states is not None
     ready = network.jobs.get(kind) if simple else None
     if ready is not None:
@@ -144,7 +145,7 @@ def run_network(network: Network, task: Task) -> None:
         native.kept.call(ready, space, task.x, NOTHING if task.out is None else task.out, task.states)
         give_back(space)
         return
-    gathered = task.lengths is not None and not task.tokens
+    gathered = task.lengths is not None and not network.tokens
     plan = plan_call(network, Demand(task.sequences, task.steps, task.sink in FEEDBACKS, task.lengths, gathered, source.conversion))
     source.allocate(plan.together)
     states, table = task.states, np.empty(3 * plan.at_once if plan.order is not None else 0, np.int64)
@@ -183,10 +184,8 @@ def run_network(network: Network, task: Task) -> None:
 def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) -> dict[str, int]:
     """Give what all pieces of a call have in common: the operations that not every call needs, and sizes."""
     operations = {"function": "lead" if shared else "begin"}
-    if task.tokens:
-        operations["feed"] = "embed"
     if task.lengths is not None:
-        operations |= {"trim": "trim"} if task.tokens else {"trim": "trim", "feed": "gather"}
+        operations |= {"trim": "trim"} if network.tokens else {"trim": "trim", "feed": "gather"}
     if task.sink:
         operations["sink"] = task.sink
     if task.generation is not None:

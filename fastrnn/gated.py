@@ -1,4 +1,35 @@
-"""The gated layers, GRU and LSTM."""
+"""The gated layers, GRU and LSTM.
+
+Weights are stacked gate by gate as in PyTorch. PyTorch has two biases, of which the layers take the sum; a GRU's candidate has both,
+for the reset gate comes between them.
+
+>>> import numpy as np
+>>> import fastrnn
+>>> rng = np.random.default_rng(0)
+>>> T, I, H, P = 100, 32, 64, 16
+>>> x, W_gru, U_gru, b_ih, b_hh = (rng.uniform(-0.1, 0.1, s) for s in [(T, I), (3 * H, I), (3 * H, H), (3 * H,), (3 * H,)])
+>>> bias = b_ih + np.append(b_hh[: 2 * H], np.zeros(H))
+>>> gru = fastrnn.GRU(W_gru, U_gru, bias, b_hh[2 * H :])
+>>> output, h_n = gru(x)                                         # (T, H) and (H,)
+
+An LSTM's state is the pair (h, c). With a projection it has fewer outputs than units.
+
+>>> W, U, b = (rng.uniform(-0.1, 0.1, s) for s in [(4 * H, I), (4 * H, H), (4 * H,)])
+>>> lstm = fastrnn.LSTM(W, U, b)
+>>> output, (h_n, c_n) = lstm(x)                                 # (T, H), (H,) and (H,)
+>>> more, (h_n, c_n) = lstm(x, (h_n, c_n))                       # continues from there
+>>> projected = fastrnn.LSTM(W, U[:, :P], b, projection=rng.uniform(-0.1, 0.1, (P, H)))
+>>> output, (h_n, c_n) = projected(x)
+>>> output.shape, h_n.shape, c_n.shape
+((100, 16), (16,), (64,))
+
+In a model each recurrent layer has one entry of the state.
+
+>>> model = fastrnn.Sequential(gru, fastrnn.LSTM(np.ones((4 * P, H)), np.ones((4 * P, P))), fastrnn.Dense(np.ones((5, P))))
+>>> y, (h_n, (h2_n, c2_n)) = model(x)
+>>> y.shape, h_n.shape, h2_n.shape
+((100, 5), (64,), (16,))
+"""
 
 from collections.abc import Iterator
 from typing import Any

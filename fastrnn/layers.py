@@ -1,7 +1,7 @@
 """The layers: weights copied once, frozen, and called on arrays."""
 
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,9 +13,13 @@ from .arguments import (
     DenseActivation,
     NamedWeight,
     check_activation,
+    check_choice,
     check_data,
     check_layers,
+    check_leak,
+    check_not_alone,
     check_states,
+    check_vocabulary_size,
     check_weights,
     frozen_error,
 )
@@ -23,11 +27,24 @@ from .calls import call, call_at_once
 from .packing import Network, Part, pack_network
 from .streaming import Stream
 
+# Bytes of a small table's products with the next weights, which are made when packing, not at every step: a step of V 29, E 256, H 256
+# takes 3.6 us, not 6.4. More would take too long to make: 1 MB of V 1000, E 128 takes some ms.
+FOLDED = 1 << 20
+
 
 class Frozen:
     """What every layer is: attributes set once, and copied or pickled as the arguments it was made from."""
 
     _network: Network | None
+
+    def __call__(self, x: ArrayLike, *state: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
+    def predict(self, x: ArrayLike, *state: Any, **options: Any) -> Array:
+        """Take what the call takes, and give its first result alone: the output, without the state."""
+        result = self(x, *state, **options)
+        output: Array = result[0] if isinstance(result, tuple) else result
+        return output
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise frozen_error(self, name, "set")
@@ -84,9 +101,9 @@ class Recurrent(Frozen):
     dtype: np.dtype[Any]
 
     def _run(self, x: ArrayLike, name: str, state: Any, *, lengths: Any, return_sequences: bool, out: Array | None) -> tuple[Array, Any]:
-        data, tokens = check_data("x", x, self.input_size, lengths)
+        data = check_data("x", x, self.input_size, tokens=False)
         given = self._split(name, state)
-        output, arrays = call(self._packed(), data, given, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
+        output, arrays = call(self._packed(), data, given, out, lengths=lengths, return_sequences=return_sequences)
         return output, self._joined(iter(arrays))
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
@@ -112,8 +129,8 @@ class Hidden(Recurrent):
 
         Parameters
         ----------
-        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
-            Floating or boolean; converted to the layer's dtype. Integers are tokens: each stands for its one-hot vector.
+        x : array_like of shape (..., T, input_size)
+            Numbers of any real dtype; converted to the layer's dtype.
         h0 : array_like of shape (..., hidden_size), optional
             The state before the first step; zeros where not given. Not broadcast.
         lengths : array_like of int of shape (...), optional
@@ -134,7 +151,7 @@ class Hidden(Recurrent):
         Raises
         ------
         TypeError, ValueError
-            For arguments of another dtype or shape, tokens that are no column of weight_ih, and lengths beyond T.
+            For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
         if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
@@ -157,14 +174,23 @@ class RNN(Hidden):
         The function f. One with parameters is a tuple: ("leaky_relu", alpha) is alpha x below zero, ("elu", alpha) is
         alpha (e^x - 1) below zero, ("hard_sigmoid", alpha, beta) is max(0, min(1, alpha x + beta)). Without parameters
         hard_sigmoid is relu6(x + 3) / 6. softplus is log(1 + e^x), softsign x / (1 + abs(x)).
+    leak : float, or array_like of shape (hidden_size,)
+        How much of its new value a unit takes at a step, above 0; with 1, all of it, it is a plain unit.
+    leak_at : {"output", "input"}
+        With z = weight_ih x_t + bias: "output" is h_t = (1 - leak) h_{t-1} + leak f(z + weight_hh h_{t-1}), the reservoir
+        computer's form; "input" is v_t = (1 - leak) v_{t-1} + leak (z + weight_hh f(v_{t-1})), the rate network's, whose
+        output is f(v_t) and whose state is v_t. A leak inside f, f((1 - leak) h_{t-1} + leak (z + weight_hh h_{t-1})), is a
+        plain RNN of other weights: leak * weight_ih, (1 - leak) I + leak * weight_hh and leak * bias.
 
     Attributes
     ----------
     weight_ih, weight_hh, bias : ndarray
         The weights, read only; bias may be None.
     nonlinearity : str or tuple
+    leak : float or ndarray
+    leak_at : str
     input_size, hidden_size, output_size : int
-        output_size is hidden_size: the output is the state after each step.
+        output_size is hidden_size: the output is the state after each step, or f of it where the leak is at the input.
     dtype : numpy.dtype
 
     Raises
@@ -172,11 +198,13 @@ class RNN(Hidden):
     TypeError
         For weights that are neither float32 nor float64, or of different dtypes, and parameters of a nonlinearity that are no real numbers.
     ValueError
-        For sizes that disagree or are zero, or an unknown nonlinearity.
+        For sizes that disagree or are zero, an unknown nonlinearity, or a leak that isn't in (0, 1].
 
     References
     ----------
-    J. L. Elman, "Finding structure in time", Cognitive Science 14 (1990), 179-211.
+    J. L. Elman, "Finding structure in time", Cognitive Science 14 (1990), 179-211;
+    H. Jaeger et al., "Optimization and applications of echo state networks with leaky-integrator neurons", Neural Networks 20
+    (2007), 335-352 (the leak at the output).
 
     Examples
     --------
@@ -193,15 +221,25 @@ class RNN(Hidden):
     weight_hh: Array
     bias: Array | None
     nonlinearity: Activation
+    leak: float | Array
+    leak_at: Literal["output", "input"]
     input_size: int
     hidden_size: int
     output_size: int
     dtype: np.dtype[Any]
 
     def __init__(
-        self, weight_ih: ArrayLike, weight_hh: ArrayLike, bias: ArrayLike | None = None, *, nonlinearity: Activation = "tanh"
+        self,
+        weight_ih: ArrayLike,
+        weight_hh: ArrayLike,
+        bias: ArrayLike | None = None,
+        *,
+        nonlinearity: Activation = "tanh",
+        leak: float | ArrayLike = 1.0,
+        leak_at: Literal["output", "input"] = "output",
     ) -> None:
         nonlinearity = check_activation("nonlinearity", nonlinearity)
+        check_choice("leak_at", leak_at, ("output", "input"))
         named: list[NamedWeight] = [
             ("weight_ih", weight_ih, ("hidden_size", "input_size")),
             ("weight_hh", weight_hh, ("hidden_size", "hidden_size")),
@@ -214,6 +252,8 @@ class RNN(Hidden):
             weight_hh=weights[1],
             bias=weights[2] if bias is not None else None,
             nonlinearity=nonlinearity,
+            leak=check_leak(leak, len(weights[0]), weights[0].dtype),
+            leak_at=leak_at,
             input_size=weights[0].shape[1],
             hidden_size=weights[0].shape[0],
             output_size=weights[0].shape[0],
@@ -222,16 +262,33 @@ class RNN(Hidden):
         )
 
     def _parts(self) -> list[Part]:
-        return [Part("elman", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity)]
+        if self._plain:
+            return [Part("elman", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity)]
+        leaks = np.full(self.hidden_size, self.leak, self.dtype)
+        return [Part(f"leaky_{self.leak_at}", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity, vector_hh=leaks)]
+
+    @property
+    def _plain(self) -> bool:
+        return isinstance(self.leak, float) and self.leak == 1 and self.leak_at == "output"
+
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        return [(name, state)] if self.leak_at == "output" else [(name, None), (name, state)]
+
+    def _joined(self, states: Iterator[Array]) -> Any:
+        first = next(states)
+        return first if self.leak_at == "output" else next(states)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, (type(self), (self.weight_ih, self.weight_hh, self.bias), {"nonlinearity": self.nonlinearity})
+        options = {"nonlinearity": self.nonlinearity, "leak": self.leak, "leak_at": self.leak_at}
+        return rebuild, (type(self), (self.weight_ih, self.weight_hh, self.bias), options)
 
     def __repr__(self) -> str:
         bias = "" if self.bias is not None else ", bias=None"
+        leak = self.leak if isinstance(self.leak, float) else f"array of shape {self.leak.shape}"
+        leaky = "" if self._plain else f", leak={leak}, leak_at={self.leak_at!r}"
         return (
             f"RNN(input_size={self.input_size}, hidden_size={self.hidden_size}{bias}, "
-            f"nonlinearity={self.nonlinearity!r}, dtype={self.dtype})"
+            f"nonlinearity={self.nonlinearity!r}{leaky}, dtype={self.dtype})"
         )
 
 
@@ -298,8 +355,8 @@ class Dense(Frozen):
 
         Parameters
         ----------
-        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
-            Floating or boolean; converted to the layer's dtype. Integers are tokens: each stands for its one-hot vector.
+        x : array_like of shape (..., T, input_size)
+            Numbers of any real dtype; converted to the layer's dtype.
         out : ndarray of shape (..., T, output_size), optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x.
 
@@ -310,10 +367,9 @@ class Dense(Frozen):
         Raises
         ------
         TypeError, ValueError
-            For arguments of another dtype or shape, and tokens that are no column of weight.
+            For arguments of another dtype or shape.
         """
-        data, tokens = check_data("x", x, self.input_size)
-        return call(self._packed(), data, [], out, tokens=tokens)[0]
+        return call(self._packed(), check_data("x", x, self.input_size, tokens=False), [], out)[0]
 
     def _parts(self) -> list[Part]:
         return [Part("dense", self.weight, None, self.bias, self.activation)]
@@ -334,13 +390,134 @@ class Dense(Frozen):
         )
 
 
+class Embedding(Frozen):
+    """Make tokens vectors: each integer stands for its row of a table. The first layer of a `Sequential`, which then reads tokens.
+
+    Parameters
+    ----------
+    weight : array_like of shape (input_size, output_size)
+        The table, a row for each token of the vocabulary; float32 or float64. Copied.
+
+    Attributes
+    ----------
+    weight : ndarray or None
+        The table, read only; None where it is one-hot.
+    input_size, output_size : int
+        How many tokens there are, and how long their vectors are.
+    dtype : numpy.dtype or None
+        The table's; None where it is one-hot: the layer after it decides.
+
+    Raises
+    ------
+    TypeError
+        For a table that is neither float32 nor float64.
+    ValueError
+        For a table of another shape than two axes, or an empty one.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> embedding = fastrnn.Embedding(np.array([[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]]))
+    >>> embedding([2, 0])
+    array([[2. , 2.5],
+           [0. , 0.5]])
+    >>> rnn = fastrnn.RNN(np.eye(4, 2), 0.5 * np.eye(4))
+    >>> fastrnn.Sequential(embedding, rnn).predict([2, 0, 1]).shape
+    (3, 4)
+    """
+
+    weight: Array | None
+    input_size: int
+    output_size: int
+    dtype: np.dtype[Any] | None
+
+    def __init__(self, weight: ArrayLike) -> None:
+        table = read_only(check_weights([("weight", weight, ("input_size", "output_size"))])[0])
+        self._set(weight=table, input_size=len(table), output_size=table.shape[1], dtype=table.dtype, _network=None)
+
+    @classmethod
+    def one_hot(cls, V: int) -> "Embedding":
+        """Stand for the V x V identity: a token's vector is one-hot. It is never made: the token selects a column of the next weights.
+
+        Parameters
+        ----------
+        V : int
+            How many tokens there are.
+
+        Returns
+        -------
+        Embedding
+            To be the first of a Sequential, before another layer.
+
+        Examples
+        --------
+        >>> import numpy as np, fastrnn
+        >>> rnn = fastrnn.RNN(np.array([[5.0, 6.0, 7.0]]), np.array([[2.0]]), nonlinearity="identity")
+        >>> fastrnn.Sequential(fastrnn.Embedding.one_hot(3), rnn).predict([2, 0])  # 7, then 2 * 7 + 5
+        array([[ 7.],
+               [19.]])
+        """
+        size, embedding = check_vocabulary_size(V), cls.__new__(cls)
+        embedding._set(weight=None, input_size=size, output_size=size, dtype=None, _network=None)
+        return embedding
+
+    def __call__(self, x: ArrayLike, *, out: Array | None = None) -> Array:
+        """Look tokens up.
+
+        Parameters
+        ----------
+        x : array_like of integers of shape (..., T)
+            Tokens, from 0 to input_size - 1.
+        out : ndarray of shape (..., T, output_size), optional
+            Receives the vectors: C-contiguous, of the table's dtype, sharing no memory with x.
+
+        Returns
+        -------
+        ndarray of shape (..., T, output_size)
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape, tokens beyond the vocabulary, and one-hot vectors, which are not made.
+        """
+        network = self._packed()
+        return call(network, check_data("x", x, self.input_size, tokens=True), [], out)[0]
+
+    def _parts(self) -> list[Part]:
+        check_not_alone(self, self.input_size, alone=self.weight is None)
+        assert self.weight is not None
+        return [Part("dense", self.weight.T, None, None, "identity", feed="look_up")]
+
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        return check_states(state, 0)
+
+    def _joined(self, states: Iterator[Array]) -> Any:
+        return ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.weight is None:
+            return type(self).one_hot, (self.input_size,)
+        return rebuild, (type(self), (self.weight,), {})
+
+    def __repr__(self) -> str:
+        if self.weight is None:
+            return f"Embedding.one_hot({self.input_size})"
+        return f"Embedding(input_size={self.input_size}, output_size={self.output_size}, dtype={self.dtype})"
+
+
+def fold(table: Array, part: Part) -> Part:
+    """Give the layer that selects, for each token, what it would compute from the table's row: the same bits, for x + -0.0 is x."""
+    products = Dense(part.weight_ih, part.bias)(table)
+    return part._replace(weight_ih=products.T, bias=np.full(products.shape[1], -0.0, table.dtype), feed="embed")
+
+
 class Sequential(Frozen):
     """Run layers one after the other in one pass over the data: the same bits as the layers one by one, sooner.
 
     Parameters
     ----------
-    *layers : RNN or Dense
-        Each takes what the one before gives; all of one dtype.
+    *layers : Embedding, RNN or Dense
+        Each takes what the one before gives; all of one dtype. An Embedding comes first and only there: the model reads tokens.
 
     Attributes
     ----------
@@ -353,7 +530,7 @@ class Sequential(Frozen):
     TypeError
         For something that is not a layer, or layers of different dtypes.
     ValueError
-        For no layer at all, or sizes that disagree.
+        For no layer at all, sizes that disagree, or an Embedding that is not the first layer.
 
     Examples
     --------
@@ -365,20 +542,16 @@ class Sequential(Frozen):
     ((5, 10, 4), [(5, 3)])
     """
 
-    layers: tuple[Recurrent | Dense, ...]
+    layers: tuple[Embedding | Recurrent | Dense, ...]
     input_size: int
     output_size: int
     dtype: np.dtype[Any]
 
-    def __init__(self, *layers: Recurrent | Dense) -> None:
-        check_layers(layers, (Recurrent, Dense))
-        self._set(
-            layers=layers,
-            input_size=layers[0].input_size,
-            output_size=layers[-1].output_size,
-            dtype=layers[0].dtype,
-            _network=None,
-        )
+    def __init__(self, *layers: Embedding | Recurrent | Dense) -> None:
+        check_layers(layers, (Recurrent, Dense), Embedding)
+        first, last = layers[0], layers[-1]
+        check_not_alone(first, first.input_size, alone=last.dtype is None)
+        self._set(layers=layers, input_size=first.input_size, output_size=last.output_size, dtype=last.dtype, _network=None)
 
     def __call__(
         self,
@@ -393,8 +566,8 @@ class Sequential(Frozen):
 
         Parameters
         ----------
-        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
-            Floating or boolean; converted to the layers' dtype. Integers are tokens: each stands for its one-hot vector.
+        x : array_like of shape (..., T, input_size), with an Embedding of integers of shape (..., T)
+            Numbers of any real dtype, converted to the layers' dtype; with an Embedding tokens, from 0 to input_size - 1.
         state : tuple or list of array_like of shape (..., hidden_size), optional
             The state before the first step, one entry for each recurrent layer; None, whole or as an entry, means zeros.
             Where there is one recurrent layer, its state alone will do.
@@ -416,14 +589,14 @@ class Sequential(Frozen):
         Raises
         ------
         TypeError, ValueError
-            For arguments of another dtype or shape, tokens that are no column of the first weights, and lengths beyond T.
+            For arguments of another dtype or shape, tokens beyond the vocabulary, and lengths beyond T.
         """
         network, only = self._network or self._packed(), state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
         if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
             return done if len(done[1]) == 1 else (done[0], self._joined(iter(done[1])))
-        data, tokens = check_data("x", x, self.input_size, lengths)
+        data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
         states = self._named(state)
-        output, arrays = call(network, data, states, out, tokens=tokens, lengths=lengths, return_sequences=return_sequences)
+        output, arrays = call(network, data, states, out, lengths=lengths, return_sequences=return_sequences)
         return output, self._joined(iter(arrays))
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
@@ -435,7 +608,15 @@ class Sequential(Frozen):
         return tuple([layer._joined(states) for layer in self.layers if isinstance(layer, Recurrent)])
 
     def _parts(self) -> list[Part]:
-        return [part for layer in self.layers for part in layer._parts()]
+        first, *others = self.layers
+        parts = [part for layer in others for part in layer._parts()]
+        if not isinstance(first, Embedding):
+            return first._parts() + parts
+        if first.weight is None:
+            return [parts[0]._replace(feed="embed"), *parts[1:]]
+        if parts and first.input_size * len(parts[0].weight_ih) * parts[0].weight_ih.itemsize <= FOLDED:
+            return [fold(first.weight, parts[0]), *parts[1:]]
+        return first._parts() + parts
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), self.layers, {})

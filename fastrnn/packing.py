@@ -35,6 +35,7 @@ class Part(NamedTuple):
     vector_hh: Array | None = None
     weight_hr: Array | None = None  # makes fewer outputs of the units
     peephole: bool = False  # whether vector_hh is one
+    feed: str = "project"  # of tokens "embed", or "look_up": then weight_ih is a table (V, E), transposed, read in place
 
     @property
     def cell(self) -> Cell:
@@ -55,19 +56,20 @@ class Part(NamedTuple):
 
     def matrices(self) -> dict[str, tuple[Array | None, int]]:
         """Give what is packed: by the record's field the array, None for zeros, and its gates, 0 for nothing."""
-        gates = self.cell.gates
+        gates, of_input = self.cell.gates, 0 if self.feed == "look_up" else self.cell.gates
         return {
-            "weight": (self.weight_ih, gates),
+            "weight": (self.weight_ih, of_input),
             "weight_hh": (self.weight_hh, 0 if self.weight_hh is None else gates),
             "weight_hr": (self.weight_hr, 0 if self.weight_hr is None else 1),
-            "bias": (self.bias, gates),
+            "bias": (self.bias, of_input),
             "vector_hh": (self.vector_hh, 0 if self.vector_hh is None else gates),
         }
 
     def operations(self) -> list[str]:
         """Name what a call of this layer needs."""
         functions = [operation_of(activation) for activation in (self.activation, self.recurrent_activation)]
-        return [name for name in ("product", "project", self.kind if self.kind in CELLS else "", *functions) if name]
+        product, cell = "" if self.feed == "look_up" else "product", self.kind if self.kind in CELLS else ""
+        return [name for name in (product, self.feed, cell, self.cell.enter, *functions) if name]
 
 
 def operation_of(activation: DenseActivation | None) -> str:
@@ -85,11 +87,14 @@ class Network:
     matrices: Array  # a record each of what is to be packed, of every layer in the order of Part.matrices
     weights: Array | None
     parameters: Array  # of every layer's activation and recurrent_activation; records hold their addresses
+    table: Array | None  # that the first layer looks tokens up in
     dtype: np.dtype[Any]
+    tokens: bool  # whether x holds them
     input_size: int
     output_size: int
     states: tuple[int, ...]  # the size of each array of the layers' states
     kept: tuple[int, ...]  # by layer: how many arrays its state has
+    enters: bool  # whether some array of a state is computed from the others
     activation: DenseActivation  # of the last layer
     widest: int  # elements of a row
     rows: int  # of a layer in a workspace
@@ -109,7 +114,8 @@ class Network:
         """Give some of the layers."""
         key = first, last
         if key not in self.variants:
-            self.variants[key] = dataclasses.replace(self, layers=self.layers[first:last], plans={}, jobs={}, variants={})
+            tokens = self.tokens and first == 0
+            self.variants[key] = dataclasses.replace(self, layers=self.layers[first:last], tokens=tokens, plans={}, jobs={}, variants={})
         return self.variants[key]
 
     def finished_by(self, activation: str) -> "Network":
@@ -154,6 +160,8 @@ def pack_network(parts: Sequence[Part]) -> Network:
         pack(record, array, weights)
     layers = network.layers.copy()
     layers[:, FIRST_ADDRESS:] += native.address_of(weights)
+    if network.table is not None:
+        LAYER.fill(layers[0], weight=native.address_of(network.table))
     return dataclasses.replace(network, layers=layers, weights=weights)
 
 
@@ -174,16 +182,20 @@ def network_of(parts: Sequence[Part]) -> Network:
             work += size
             unshared += size if field == "weight_hh" and size < WORTH_SHARING else 0
     widest = max(layers[:, LAYER.offsets["stride"]].tolist())
+    work = work or widest  # of a table alone, whose rows are copied
     return Network(
         layers=layers,
         matrices=np.array(matrices),
         weights=None,
         parameters=parameters,
+        table=parts[0].weight_ih.T if parts[0].feed == "look_up" else None,
         dtype=dtype,
+        tokens=parts[0].feed != "project",
         input_size=parts[0].weight_ih.shape[1],
         output_size=parts[-1].output_size,
         states=tuple([size for part in parts for size in part.states]),
         kept=tuple([part.cell.kept for part in parts]),
+        enters=any(part.cell.enter for part in parts),
         activation=parts[-1].activation,
         widest=widest,
         rows=rows_that_fit(widest, dtype.itemsize),
@@ -226,8 +238,9 @@ def describe(part: Part, addresses: dict[str, int], record: Array) -> None:
     activation = addresses[operation_of(part.activation)]
     LAYER.fill(
         record,
-        feed=addresses["project"],
-        product=addresses["product"],
+        feed=addresses[part.feed],
+        product=addresses.get("product", 0),
+        enter=addresses[cell.enter],
         recur=addresses[part.kind] if part.kind in CELLS else 0,
         finish=activation if by_rows else 0,
         activation=0 if by_rows else activation,

@@ -64,9 +64,10 @@ def apply(activation: "DenseActivation", z: Array) -> Array:
     return FUNCTIONS[name](z, *parameters)
 
 
-def one_hot(x: Array, size: int) -> Array:
-    """Make tokens (..., T) vectors (..., T, size); floating x is vectors already."""
-    return x[..., None] == np.arange(size) if x.dtype.kind in "iu" else x
+def one_hot(tokens: Array, size: int) -> Array:
+    """Make tokens (..., T) vectors (..., T, size)."""
+    vectors: Array = tokens[..., None] == np.arange(size)
+    return vectors
 
 
 def cut(output: Array, lengths: Array | None, return_sequences: bool) -> Array:
@@ -78,45 +79,76 @@ def cut(output: Array, lengths: Array | None, return_sequences: bool) -> Array:
     return np.where(steps < ends, output, 0) if return_sequences else np.where(steps + 1 == ends, output, 0).sum(axis=-2)
 
 
-def run_steps(
-    layer: "RNN | GRU | LSTM", x: Array, state: tuple[Array | None, ...], lengths: Array | None, return_sequences: bool
-) -> tuple[Array, tuple[Array, ...]]:
-    """Take a recurrent layer through all steps; what is None of its state is zero, and a sequence that has ended keeps its state."""
-    dtype = layer.weight_hh.dtype
-    x = one_hot(x, layer.weight_ih.shape[1])
-    after = tuple(
-        np.zeros((*x.shape[:-2], size), dtype) if array is None else array.astype(dtype)
-        for array, size in zip(state, layer.state_sizes, strict=True)
-    )
-    output = np.empty((*x.shape[:-1], layer.state_sizes[0]), dtype)
-    for t in range(x.shape[-2]):
-        new = layer.step(x[..., t, :].astype(dtype), *after)
+class Recurrent:
+    """A recurrent layer, step by step; step() makes the state after a step, whose first array is the output."""
+
+    weight_ih: Array
+    weight_hh: Array
+    state_sizes: tuple[int, ...]
+
+    def step(self, x: Array, *state: Array) -> tuple[Array, ...]:
+        raise NotImplementedError
+
+    def output(self, *state: Array) -> Array:
+        return state[0]
+
+    def run(
+        self, x: Array, state: tuple[Array | None, ...], lengths: Array | None, return_sequences: bool
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Take all steps; what is None of the state is zero, and a sequence that has ended keeps its state."""
+        dtype = self.weight_hh.dtype
         after = tuple(
-            s if lengths is None else np.where(t < np.asarray(lengths)[..., None], s, old) for s, old in zip(new, after, strict=True)
+            np.zeros((*x.shape[:-2], size), dtype) if array is None else array.astype(dtype)
+            for array, size in zip(state, self.state_sizes, strict=True)
         )
-        output[..., t, :] = after[0]
-    return cut(output, lengths, return_sequences), after
-
-
-class RNN:
-    """s_t = f(weight_ih x_t + weight_hh s_{t-1} + bias), step by step."""
-
-    def __init__(self, weight_ih: Array, weight_hh: Array, bias: Array | None = None, *, nonlinearity: "Activation" = "tanh") -> None:
-        self.weight_ih, self.weight_hh, self.nonlinearity = weight_ih, weight_hh, nonlinearity
-        self.bias = np.zeros(len(weight_hh), weight_hh.dtype) if bias is None else bias
-        self.state_sizes = (len(weight_hh),)
-
-    def step(self, x: Array, h: Array) -> tuple[Array, ...]:
-        return (apply(self.nonlinearity, x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias),)
+        outputs = np.empty((*x.shape[:-1], self.state_sizes[0]), dtype)
+        for t in range(x.shape[-2]):
+            goes_on = np.ones(()) if lengths is None else t < np.asarray(lengths)[..., None]
+            new = self.step(x[..., t, :].astype(dtype), *after)
+            after = tuple(np.where(goes_on, s, old) for s, old in zip(new, after, strict=True))
+            outputs[..., t, :] = self.output(*after)
+        return cut(outputs, lengths, return_sequences), after
 
     def __call__(
         self, x: Array, h0: Array | None = None, *, lengths: Array | None = None, return_sequences: bool = True
-    ) -> tuple[Array, Array]:
-        output, (h_n,) = run_steps(self, x, (h0,), lengths, return_sequences)
+    ) -> tuple[Array, Any]:
+        output, (h_n,) = self.run(x, (h0,), lengths, return_sequences)
         return output, h_n
 
 
-class GRU:
+class RNN(Recurrent):
+    """s_t = f(weight_ih x_t + weight_hh s_{t-1} + bias), step by step; with a leak a at the output or the input:
+
+    h_t = (1 - a) h_{t-1} + a f(weight_ih x_t + weight_hh h_{t-1} + bias)
+    v_t = (1 - a) v_{t-1} + a (weight_ih x_t + weight_hh f(v_{t-1}) + bias), and the output is f(v_t)
+    """
+
+    def __init__(
+        self,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias: Array | None = None,
+        *,
+        nonlinearity: "Activation" = "tanh",
+        leak: float | Array = 1.0,
+        leak_at: str = "output",
+    ) -> None:
+        self.weight_ih, self.weight_hh, self.nonlinearity, self.leak, self.leak_at = weight_ih, weight_hh, nonlinearity, leak, leak_at
+        self.bias = np.zeros(len(weight_hh), weight_hh.dtype) if bias is None else bias
+        self.state_sizes = (len(weight_hh),)
+
+    def step(self, x: Array, *state: Array) -> tuple[Array, ...]:
+        (before,) = state
+        z = x @ self.weight_ih.T + self.output(before) @ self.weight_hh.T + self.bias
+        new = apply(self.nonlinearity, z) if self.leak_at == "output" else z
+        with np.errstate(invalid="ignore"):
+            return (np.where(np.equal(self.leak, 1), new, (1 - self.leak) * before + self.leak * new),)
+
+    def output(self, *state: Array) -> Array:
+        return apply(self.nonlinearity, state[0]) if self.leak_at == "input" else state[0]
+
+
+class GRU(Recurrent):
     """r, z = sigmoid(...), n = tanh(...), h_t = (1 - z) n + z h_{t-1}, step by step."""
 
     def __init__(
@@ -136,7 +168,8 @@ class GRU:
         self.bias_hn = np.zeros(weight_hh.shape[1], weight_hh.dtype) if bias_hn is None else bias_hn
         self.state_sizes = (weight_hh.shape[1],)
 
-    def step(self, x: Array, h: Array) -> tuple[Array, ...]:
+    def step(self, x: Array, *state: Array) -> tuple[Array, ...]:
+        (h,) = state
         gate, f = (functools.partial(apply, function) for function in (self.recurrent_activation, self.activation))
         x_r, x_z, x_n = np.split(x @ self.weight_ih.T + self.bias, 3, axis=-1)
         u_r, u_z, u_n = np.split(self.weight_hh, 3)
@@ -144,14 +177,8 @@ class GRU:
         n = f(x_n + (r * (h @ u_n.T + self.bias_hn) if self.reset_after else (r * h) @ u_n.T))
         return ((1 - z) * n + z * h,)
 
-    def __call__(
-        self, x: Array, h0: Array | None = None, *, lengths: Array | None = None, return_sequences: bool = True
-    ) -> tuple[Array, Array]:
-        output, (h_n,) = run_steps(self, x, (h0,), lengths, return_sequences)
-        return output, h_n
 
-
-class LSTM:
+class LSTM(Recurrent):
     """i, f, o = sigmoid(...), g = tanh(...), c_t = f c_{t-1} + i g, h_t = o tanh(c_t), step by step."""
 
     def __init__(
@@ -171,7 +198,8 @@ class LSTM:
         self.state_sizes = weight_hh.shape[1], len(weight_hh) // 4
         self.peephole = peephole
 
-    def step(self, x: Array, h: Array, c: Array) -> tuple[Array, ...]:
+    def step(self, x: Array, *state: Array) -> tuple[Array, ...]:
+        h, c = state
         gate, activation = (functools.partial(apply, function) for function in (self.recurrent_activation, self.activation))
         p = self.peephole
         i, f, g, o = np.split(x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias, 4, axis=-1)
@@ -181,13 +209,10 @@ class LSTM:
         h = gate(o if p is None else o + p[2] * c) * activation(c)
         return h if self.projection is None else h @ self.projection.T, c
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self, x: Array, state: tuple[Array | None, ...] | None = None, *, lengths: Array | None = None, return_sequences: bool = True
     ) -> tuple[Array, tuple[Array, ...]]:
-        return run_steps(self, x, state or (None, None), lengths, return_sequences)
-
-
-Recurrent = RNN | GRU | LSTM
+        return self.run(x, state or (None, None), lengths, return_sequences)
 
 
 class Dense:
@@ -198,14 +223,28 @@ class Dense:
         self.bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
 
     def __call__(self, x: Array) -> Array:
-        x = one_hot(x, self.weight.shape[1])
         return apply(self.activation, x.astype(self.weight.dtype) @ self.weight.T + self.bias)
+
+
+class Embedding:
+    """y_t = weight[token], the first layer of a model of tokens."""
+
+    def __init__(self, weight: Array) -> None:
+        self.weight = weight
+
+    @classmethod
+    def one_hot(cls, V: int) -> "Embedding":
+        return cls(np.eye(V))
+
+    def __call__(self, x: Array) -> Array:
+        vectors: Array = self.weight[x]
+        return vectors
 
 
 class Sequential:
     """Layers one after the other."""
 
-    def __init__(self, *layers: "Recurrent | Dense") -> None:
+    def __init__(self, *layers: Embedding | Recurrent | Dense) -> None:
         self.layers = layers
 
     def __call__(
@@ -257,7 +296,7 @@ class RowByRow(Dense):
     """The same with each sum in one order: equal rows of the weight give equal outputs, which BLAS does not promise."""
 
     def __call__(self, x: Array) -> Array:
-        x = one_hot(x, self.weight.shape[1]).astype(self.weight.dtype)
+        x = x.astype(self.weight.dtype)
         output: Array = apply(self.activation, (x[..., None, :] * self.weight).sum(axis=-1) + self.bias)
         return output
 

@@ -1,6 +1,6 @@
 """Sequences: variable length, tokens, many-to-one, generation, encoder and decoder, likelihood.
 
-The examples use one model of vectors and one model of tokens:
+The examples use one model of vectors and one model of tokens, which begins with an `Embedding`:
 
 >>> import numpy as np
 >>> import fastrnn
@@ -9,7 +9,7 @@ The examples use one model of vectors and one model of tokens:
 >>> U, W, V, b = (rng.uniform(-0.1, 0.1, shape) for shape in [(H, I), (H, H), (O, H), (H,)])
 >>> head = fastrnn.Dense(V, activation="softmax")
 >>> model = fastrnn.Sequential(fastrnn.RNN(U, W, b), head)
->>> language = fastrnn.Sequential(fastrnn.RNN(U[:, :O], W, b), head)  # a vocabulary of O = 10 tokens
+>>> language = fastrnn.Sequential(fastrnn.Embedding.one_hot(O), fastrnn.RNN(U[:, :O], W, b), head)  # a vocabulary of O = 10 tokens
 
 **Variable length.** `pad` puts sequences of different lengths into one batch, in any order. Steps past a sequence's end are not computed.
 
@@ -20,11 +20,18 @@ The examples use one model of vectors and one model of tokens:
 >>> bool((first == model(sequences[0])[0]).all())           # the same bits as alone
 True
 
-**Tokens.** An integer stands for its one-hot vector. The vector is never made: the token selects a column of `weight_ih`.
+**Tokens.** With `Embedding.one_hot(V)` an integer stands for its one-hot vector. The vector is never made: the token selects a column of
+`weight_ih`. With `Embedding(table)` it stands for a row of the table. Without an `Embedding` integers are numbers.
 
 >>> tokens = rng.integers(O, size=(8, T))                   # or fastrnn.pad(lists of tokens)
 >>> probs, state = language(tokens)                         # (8, T) -> (8, T, O): probabilities of each next token
->>> bool((probs == language(np.eye(O)[tokens])[0]).all())   # the same bits
+>>> _, *layers = language.layers
+>>> bool((probs == fastrnn.Sequential(*layers)(np.eye(O)[tokens])[0]).all())  # the same bits
+True
+>>> table = rng.uniform(-0.1, 0.1, (1000, I))               # rows of I numbers for 1,000 words
+>>> words = rng.integers(1000, size=(8, T))
+>>> probs, state = fastrnn.Sequential(fastrnn.Embedding(table), *model.layers)(words)
+>>> bool((probs == model(table[words])[0]).all())           # the same bits
 True
 
 **Many-to-one.** With `return_sequences=False` only the last output of each sequence is computed and kept.
@@ -48,10 +55,11 @@ A letter that is written clears it. The head prefers the first letter whose latc
 
 >>> letters, end = "abcdefghijklmnopqrstuvwxyz", 26
 >>> keep, threshold, put = 40 * np.eye(26), np.full(26, -20.0), 40 * np.eye(26, 27)         # token 26, the end, is no letter
->>> encoder = fastrnn.RNN(put, keep, threshold, nonlinearity="sigmoid")                     # s_t = sigmoid(40 (s_t-1 + x_t) - 20)
+>>> latch = fastrnn.RNN(put, keep, threshold, nonlinearity="sigmoid")                       # s_t = sigmoid(40 (s_t-1 + x_t) - 20)
 >>> clear = fastrnn.RNN(-put, keep, threshold, nonlinearity="sigmoid")                      # s_t = sigmoid(40 (s_t-1 - x_t) - 20)
 >>> choose = fastrnn.Dense(np.diag(np.arange(27.0)[::-1])[:, :26], 0.5 * np.eye(27)[end])   # 26 for a, 1 for z, 0.5 for the end
->>> decoder = fastrnn.Sequential(clear, choose)
+>>> one_hot = fastrnn.Embedding.one_hot(27)
+>>> encoder, decoder = fastrnn.Sequential(one_hot, latch), fastrnn.Sequential(one_hot, clear, choose)
 >>> words = [[letters.index(letter) for letter in word] for word in ("mississippi", "queequeg", "moby")]
 >>> x, lengths = fastrnn.pad(words)                                                         # (3, 11)
 >>> _, s = encoder(x, lengths=lengths, return_sequences=False)                              # (3, 26)
@@ -86,6 +94,8 @@ from .arguments import (
     check_model,
     check_padding,
     check_probabilities,
+    check_reads_numbers,
+    check_reads_tokens,
     check_rng,
     check_sampling,
     check_start,
@@ -181,7 +191,7 @@ def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, length
     Parameters
     ----------
     model : Sequential
-        Ends in a Dense with softmax or log_softmax over as many tokens as it reads.
+        Begins with an Embedding, and ends in a Dense with softmax or log_softmax over as many tokens as it reads.
     tokens : array_like of int of shape (..., T)
     state : as the model takes it, optional
         The state before the first step.
@@ -205,11 +215,12 @@ def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, length
     --------
     >>> import numpy as np, fastrnn
     >>> head = fastrnn.Dense(np.zeros((4, 3)), activation="softmax")
-    >>> model = fastrnn.Sequential(fastrnn.RNN(np.zeros((3, 4)), np.zeros((3, 3))), head)
+    >>> model = fastrnn.Sequential(fastrnn.Embedding.one_hot(4), fastrnn.RNN(np.zeros((3, 4)), np.zeros((3, 3))), head)
     >>> bool(fastrnn.log_likelihood(model, [0, 3, 2]) == 2 * np.log(1 / 4))
     True
     """
     network = check_model(model)._packed()
+    check_reads_tokens("log_likelihood", network.tokens, model, network.input_size)
     check_probabilities("log_likelihood", network.activation in ROW_ACTIVATIONS, model)
     check_vocabulary("log_likelihood", network.input_size, network.output_size)
     data = check_tokens("tokens", as_array("tokens", tokens), network.input_size, lengths=lengths)
@@ -217,7 +228,7 @@ def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, length
     flat, _, _ = start_states(network, model._named(state), leading, given="tokens", shape=data.shape[:-1])
     valid = None if lengths is None else np.maximum(check_lengths(lengths, leading, steps) - 1, 0)
     terms = np.zeros((*leading, max(steps - 1, 0)), network.dtype)
-    task = Task(data, flat, terms, tokens=True, lengths=valid, further=1, sink="score")
+    task = Task(data, flat, terms, lengths=valid, further=1, sink="score")
     run_network(network.finished_by("log_softmax"), task)
     if per_step:
         return terms
@@ -248,7 +259,8 @@ def generate(
 
     Parameters
     ----------
-    model : RNN or Sequential
+    model : Sequential, or for feedback="output" a recurrent layer too
+        Begins with an Embedding where tokens are fed back, and has none where the output is.
     start : array_like of int of shape (...), or with feedback="output" array_like of shape (..., input_size)
         The first input of each sequence; not repeated in the result.
     steps : int
@@ -289,12 +301,17 @@ def generate(
     --------
     >>> import numpy as np, fastrnn
     >>> count = np.roll(np.eye(4), 1, axis=0)  # after token k comes k + 1, and after 3 again 0
-    >>> model = fastrnn.Sequential(fastrnn.RNN(count, np.zeros((4, 4))), fastrnn.Dense(np.eye(4), activation="softmax"))
+    >>> rnn, head = fastrnn.RNN(count, np.zeros((4, 4))), fastrnn.Dense(np.eye(4), activation="softmax")
+    >>> model = fastrnn.Sequential(fastrnn.Embedding.one_hot(4), rnn, head)
     >>> fastrnn.generate(model, 1, 6, feedback="argmax")[0]
     array([2, 3, 0, 1, 2, 3])
     """
     network = check_model(model)._packed()
     check_choice("feedback", feedback, tuple(SINKS))
+    if feedback == "output":
+        check_reads_numbers("generate with feedback='output'", not network.tokens, model)
+    else:
+        check_reads_tokens(f"generate with feedback={feedback!r}", network.tokens, model, network.input_size)
     if feedback == "sample":
         check_probabilities("generate with feedback='sample'", network.activation in ROW_ACTIVATIONS, model)
     check_vocabulary(f"generate with feedback={feedback!r}", network.input_size, network.output_size)
@@ -319,7 +336,7 @@ def generate(
         per_sequence=steps,
     )
     generation = settings if tokens else None
-    run_network(network, Task(data, flat, None, tokens=tokens, further=1, sink=SINKS[feedback], generation=generation))
+    run_network(network, Task(data, flat, None, further=1, sink=SINKS[feedback], generation=generation))
     generated = data[..., 1:, :].copy()
     if tokens:
         generated = generated[..., 0]

@@ -10,7 +10,7 @@ A stream keeps the state and its buffers from call to call. It gives the same bi
 >>> model = fastrnn.Sequential(fastrnn.RNN(U, W, b), fastrnn.Dense(V, activation="softmax"))
 >>> whole, (h_n,) = model(inputs)
 >>> stream = model.stream()
->>> y = stream.step(inputs[0])                              # (I,) -> (O,); a model of tokens takes an integer
+>>> y = stream.step(inputs[0])                              # (I,) -> (O,); a model with an Embedding takes an integer
 >>> rest = stream(inputs[1:])                               # (T - 1, I) -> (T - 1, O)
 >>> bool((y == whole[0]).all() and (rest == whole[1:]).all())
 True
@@ -43,7 +43,7 @@ from . import native
 from .arguments import Array, as_array, check_batch, check_data, check_out, check_step, no_lengths
 from .calls import start_states
 from .forward import Task, run_network
-from .kernels.layout import HEAD_BYTES, JOB
+from .kernels.layout import HEAD_BYTES
 from .packing import FEWEST_ROWS, Network, empty_aligned
 from .plan import WORK
 
@@ -59,7 +59,7 @@ class Model(Protocol):
 class Stream:
     """Run a model over a sequence as it comes, one step or several at a time, with the bits of a run over the whole.
 
-    Made by `RNN.stream`, `Dense.stream` and `Sequential.stream`. The first call, or a state, fixes the batch shape. A stream belongs to
+    Made by the method `stream` of a layer or a model. The first call, or a state, fixes the batch shape. A stream belongs to
     one thread at a time: two that use it together mix up its state.
 
     Attributes
@@ -122,31 +122,22 @@ class Stream:
             block=min(max(sequences, 1), FEWEST_ROWS // 2),
             chunk=1,
             total=sequences,
-            x_sequence=network.input_size,
+            x_sequence=1 if network.tokens else network.input_size,
             out_sequence=network.output_size,
             out_size=network.output_size,
             buffer=self._buffer,
         )
         small = 0 < sequences * network.work <= WORK
         self._flat, self._views, self._plan, self._call = flat, views, plan, native.kept.call
-        self._of_tokens: Array | None = None
-        self._token_fits, self._result = not leading and small, (*leading, network.output_size)
-        self._leading, self._vector = leading, (*leading, network.input_size) if small else None
-
-    def _plan_of_tokens(self) -> Array:
-        """Give the kernel call of a step whose input is a token."""
-        if self._of_tokens is None:
-            plan = self._plan.copy()
-            JOB.fill(plan, feed=native.address("embed", native.name_of(self._dtype)), x_sequence=1)
-            self._of_tokens = plan
-        return self._of_tokens
+        self._token_fits, self._result = not leading and small and network.tokens, (*leading, network.output_size)
+        self._leading, self._vector = leading, (*leading, network.input_size) if small and not network.tokens else None
 
     def step(self, x_t: ArrayLike, *, out: Array | None = None) -> Array:
         """Advance by one time step.
 
         Parameters
         ----------
-        x_t : array_like of shape (..., input_size), or of integers of shape (...)
+        x_t : array_like of shape (..., input_size), with an Embedding of integers of shape (...)
             A vector, or a token, for each sequence.
         out : ndarray of shape (..., output_size), optional
             Receives the output: C-contiguous, of the model's dtype, sharing no memory with x_t.
@@ -163,17 +154,17 @@ class Stream:
         read: Array | None = None
         if isinstance(x_t, np.ndarray):
             if type(x_t) is np.ndarray and x_t.shape == self._vector and x_t.dtype == self._dtype and x_t.flags.carray:
-                read, plan = x_t, self._plan
+                read = x_t
         elif type(x_t) is int and self._token_fits and 0 <= x_t < self._network.input_size:
-            read, plan = self._token, self._plan_of_tokens()
+            read = self._token
             read[0] = x_t
         if read is not None and (out is None or self._fits(out, x_t)):
             output = np.empty(self._result, self._dtype) if out is None else out
-            self._call(plan, self._space, read, output, self._flat)
+            self._call(self._plan, self._space, read, output, self._flat)
             return output
-        data, is_tokens = check_step("x_t", x_t, self._network.input_size)
+        data = check_step("x_t", x_t, self._network.input_size, tokens=self._network.tokens)
         output = self._output("x_t", data, (*data.shape[:-2], self._network.output_size), out)
-        self._advance(data, is_tokens, output[..., np.newaxis, :])
+        self._advance(data, output[..., np.newaxis, :])
         return output
 
     def _fits(self, out: Array, x_t: ArrayLike) -> bool:
@@ -186,7 +177,7 @@ class Stream:
 
         Parameters
         ----------
-        x : array_like of shape (..., T, input_size), or of integers of shape (..., T)
+        x : array_like of shape (..., T, input_size), with an Embedding of integers of shape (..., T)
         lengths : None
             A stream's sequences advance together.
         out : ndarray of shape (..., T, output_size), optional
@@ -202,9 +193,9 @@ class Stream:
             For arguments of another dtype or shape, tokens out of range, and lengths.
         """
         no_lengths(lengths)
-        data, tokens = check_data("x", x, self._network.input_size)
+        data = check_data("x", x, self._network.input_size, tokens=self._network.tokens)
         output = self._output("x", data, (*data.shape[:-1], self._network.output_size), out)
-        self._advance(data, tokens, output)
+        self._advance(data, output)
         return output
 
     def _output(self, name: str, data: Array, shape: tuple[int, ...], out: Array | None) -> Array:
@@ -216,8 +207,8 @@ class Stream:
             self._begin(leading, self._model._named(None))
         return output
 
-    def _advance(self, data: Array, tokens: bool, output: Array) -> None:
+    def _advance(self, data: Array, output: Array) -> None:
         """Advance a copy of the state: a call that is interrupted leaves the stream where it was."""
         flat = self._flat.copy()
-        run_network(self._network, Task(data, flat, output, tokens=tokens))
+        run_network(self._network, Task(data, flat, output))
         self._flat[...] = flat

@@ -1,8 +1,9 @@
 """The one table of models with their references and sizes, the one table of tolerances, and random weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 
 import fastrnn
 from fastrnn import reference
@@ -18,7 +19,16 @@ TOLERANCES = {
 
 # What a kind of layer is called and made of: gates, arrays of its state, and its forms with their options.
 CELLS = {
-    "RNN": (1, 1, {}),
+    "RNN": (
+        1,
+        1,
+        {
+            "leaky": {"leak": 0.3},
+            "leaky units": {"leak": True, "nonlinearity": "relu"},
+            "leaky at the input": {"leak": 0.6, "leak_at": "input"},
+            "leaky units at the input": {"leak": True, "leak_at": "input", "nonlinearity": ("elu", 0.6)},
+        },
+    ),
     "GRU": (
         3,
         1,
@@ -45,17 +55,32 @@ CELLS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A chain of layers, each a kind and its function or form; sizes has one more entry, the input's."""
+    """A chain of layers, each a kind and its function or form, an Embedding of a table among them; sizes begins with the input's."""
 
     name: str
     layers: tuple
     sizes: tuple
     sequential: bool = False
     bias: bool = True
+    one_hot: bool = False  # an Embedding of one-hot vectors comes first
+    looked_up: bool = False  # a table's rows are looked up although it is small enough to be multiplied with the next weights
+
+    @property
+    def chained(self):
+        return self.sequential or self.one_hot or len(self.layers) > 1
+
+    @property
+    def tokens(self):
+        return self.one_hot or self.layers[0][0] == "Embedding"
 
     def layer(self, dtype, *, sizes=None, seed=0):
         """The model in fastrnn."""
-        return self._build(fastrnn, dtype, sizes or self.sizes, seed)
+        model = self._build(fastrnn, dtype, sizes or self.sizes, seed)
+        if self.looked_up:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(fastrnn.layers, "FOLDED", 0)
+                model._packed()
+        return model
 
     def reference(self, dtype, *, sizes=None, seed=0):
         """The same weights, rounded to dtype, in the float64 reference."""
@@ -64,19 +89,21 @@ class Case:
     def _build(self, library, dtype, sizes, seed):
         rng = np.random.default_rng(seed)
         computed = np.float64 if library is reference else dtype
-        layers = []
+        layers = [library.Embedding.one_hot(sizes[0])] if self.one_hot else []
         for (kind, form), inputs, outputs in zip(self.layers, sizes[:-1], sizes[1:], strict=True):
-            scale = inputs if kind == "Dense" else outputs
+            scale = {"Dense": inputs, "Embedding": 1}.get(kind, outputs)
 
             def draw(*shape, scale=scale):
                 return uniform(rng, shape, dtype, scale**-0.5).astype(computed)
 
-            if kind == "Dense":
+            if kind == "Embedding":
+                layers.append(library.Embedding(draw(inputs, outputs)))
+            elif kind == "Dense":
                 bias = draw(outputs) if self.bias else None
                 layers.append(library.Dense(draw(outputs, inputs), bias, activation=form))
             else:
                 layers.append(self._recurrent(library, kind, form, draw, inputs, outputs))
-        return library.Sequential(*layers) if self.sequential or len(layers) > 1 else layers[0]
+        return library.Sequential(*layers) if self.chained else layers[0]
 
     def _recurrent(self, library, kind, form, draw, inputs, outputs):
         gates, _, forms = CELLS[kind]
@@ -87,18 +114,21 @@ class Case:
             weights.append(draw(units))
         if options.get("peephole"):
             options["peephole"] = draw(3, units)
+        if options.get("leak") is True:  # from below 1 to 1
+            options["leak"] = np.minimum(1, np.abs(draw(units)) * units**0.5 + 0.25)
         if options.get("projection"):
             options["projection"] = draw(outputs, units)
         return getattr(library, kind)(*weights, **options)
 
     def data(self, dtype, leading, steps, *, sizes=None, seed=1):
-        """Input (..., T, I) and the arrays of every recurrent layer's state, one after the other, none zero."""
+        """Input (..., T, I), or tokens (..., T), and the arrays of every recurrent layer's state, one after the other, none zero."""
         rng = np.random.default_rng(seed)
         sizes = sizes or self.sizes
-        x = uniform(rng, (*leading, steps, sizes[0]), dtype, 1.0)
+        shape = (*leading, steps)
+        x = rng.integers(0, sizes[0], shape) if self.tokens else uniform(rng, (*shape, sizes[0]), dtype, 1.0)
         of_states = []
         for (kind, form), size in zip(self.layers, sizes[1:], strict=True):
-            of_states += [] if kind == "Dense" else [size, units_of(kind, form, size)][: CELLS[kind][1]]
+            of_states += [size, units_of(kind, form, size)][: CELLS[kind][1]] if kind in CELLS else []
         return x, tuple(uniform(rng, (*leading, size), dtype, 0.9) for size in of_states)
 
 
@@ -123,6 +153,10 @@ CASES = [
     Case("dense-relu", (("Dense", "relu"),), (1, 9)),
     Case("dense-no-bias", (("Dense", "softmax"),), (6, 40), bias=False),
     Case("sequential-of-one", (("RNN", "tanh"),), (5, 36), sequential=True),
+    Case("leaky", (("RNN", "leaky"),), (7, 45)),
+    Case("leaky-units", (("RNN", "leaky units"),), (3, 70)),
+    Case("leaky-input", (("RNN", "leaky at the input"),), (5, 33)),
+    Case("leaky-input-units", (("RNN", "leaky units at the input"), ("Dense", "softmax")), (4, 130, 9)),
     Case("gru", (("GRU", "after"),), (7, 45)),
     Case("gru-before", (("GRU", "before"),), (9, 70)),
     Case("gru-unusual", (("GRU", "after, unusual"),), (5, 33)),
@@ -145,6 +179,27 @@ CASES = [
     Case("rnn-rnn-log-softmax", (("RNN", "relu"), ("RNN", "tanh"), ("Dense", "log_softmax")), (11, 66, 37, 101)),
     Case("dense-rnn-dense", (("Dense", "sigmoid"), ("RNN", "sigmoid"), ("Dense", "identity")), (6, 14, 90, 2)),
 ]
+TABLES = [
+    Case("table-rnn", (("Embedding", None), ("RNN", "tanh")), (19, 7, 45)),
+    Case("table-dense", (("Embedding", None), ("Dense", "softmax")), (5, 70, 33)),
+    Case("table-of-one", (("Embedding", None), ("RNN", "sigmoid")), (1, 1, 5), bias=False),
+    Case("table-rnn-rnn-softmax", (("Embedding", None), ("RNN", "tanh"), ("RNN", "relu"), ("Dense", "softmax")), (131, 130, 66, 9, 21)),
+    Case("table-gru", (("Embedding", None), ("GRU", "after"), ("Dense", "softmax")), (12, 9, 70, 5)),
+    Case("table-lstm", (("Embedding", None), ("LSTM", "peephole, projected")), (7, 33, 21)),
+    Case("table-leaky", (("Embedding", None), ("RNN", "leaky at the input")), (7, 5, 40)),
+    Case("table-dense-rnn", (("Embedding", None), ("Dense", "tanh"), ("RNN", "tanh")), (50, 200, 3, 17)),
+]
+BEHIND_ONE_HOT = (
+    "rnn-tanh", "rnn-no-bias", "dense", "dense-softmax", "leaky-units", "leaky-input-units", "gru-no-bias", "gru-before", "lstm",
+    "lstm-peephole-projected", "lstm-unusual", "rnn-rnn-log-softmax", "dense-rnn-dense",
+)  # fmt: skip
+# Models of tokens: of one-hot vectors before other layers, and of a table's rows.
+READERS = [
+    *(replace(case, name=f"one-hot-{case.name}", one_hot=True) for case in CASES if case.name in BEHIND_ONE_HOT),
+    *TABLES,
+    *(replace(case, name=f"looked-up-{case.name}", looked_up=True) for case in TABLES),
+    Case("table-alone", (("Embedding", None),), (23, 90), sequential=True),
+]
 MODEL = CASES[-2]  # two states and a softmax: where one model is enough
 
 
@@ -154,7 +209,7 @@ def uniform(rng, shape, dtype, bound):
 
 def run(model, x, states=(), **options):
     """Output and last states of any model in either library; states are the arrays of all layers' states, one after the other."""
-    if type(model).__name__ == "Dense":
+    if type(model).__name__ in ("Dense", "Embedding"):
         return model(x, **options), ()
     output, last = model(x, nested(model, states) if states else None, **options)
     return output, flat(last)
@@ -166,7 +221,7 @@ def nested(model, states):
     counts = [count for layer in getattr(model, "layers", [model]) if (count := arrays_of(layer))]
     entries = tuple(next(rest) if count == 1 else tuple(next(rest) for _ in range(count)) for count in counts)
     assert not list(rest)
-    return entries if hasattr(model, "layers") else entries[0]
+    return entries[0] if entries and not hasattr(model, "layers") else entries
 
 
 def arrays_of(layer):

@@ -6,20 +6,30 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from .cases import CASES, DTYPES, Case, assert_close, run
+from .cases import CASES, DTYPES, READERS, Case, assert_close, run
 
 often = settings(max_examples=200)  # 0.4 s: a situation has many sides
 
 # What takes lengths: a Dense layer alone has no time.
 TIMED = [replace(case, sequential=True) if [kind for kind, _ in case.layers] == ["Dense"] else case for case in CASES]
+# What takes lengths, of tokens too.
+ALL = [*TIMED, *READERS]
 # What gives a distribution over tokens, of one layer or of three.
-TELLERS = [
+HEADS = [
     Case("dense-softmax", (("Dense", "softmax"),), (4, 4)),
     Case("sequential-of-one", (("Dense", "log_softmax"),), (5, 5), sequential=True),
     Case("rnn-softmax", (("RNN", "tanh"), ("Dense", "softmax")), (9, 70, 9)),
     Case("rnn-log-softmax", (("RNN", "relu"), ("Dense", "log_softmax")), (23, 5, 23), bias=False),
     Case("rnn-rnn-softmax", (("RNN", "sigmoid"), ("RNN", "tanh"), ("Dense", "softmax")), (17, 33, 6, 17)),
     Case("dense-rnn-log-softmax", (("Dense", "tanh"), ("RNN", "tanh"), ("Dense", "log_softmax")), (6, 14, 40, 6)),
+    Case("gru-lstm-softmax", (("GRU", "after"), ("LSTM", "projected"), ("Dense", "softmax")), (6, 14, 20, 6)),
+    Case("leaky-softmax", (("RNN", "leaky at the input"), ("Dense", "softmax")), (6, 40, 6)),
+]
+TELLERS = [
+    *(replace(case, one_hot=True) for case in HEADS),
+    Case("table-rnn-softmax", (("Embedding", None), ("RNN", "tanh"), ("Dense", "softmax")), (12, 9, 70, 12)),
+    Case("looked-up-softmax", (("Embedding", None), ("RNN", "tanh"), ("Dense", "softmax")), (7, 33, 9, 7), looked_up=True),
+    Case("looked-up-log-softmax", (("Embedding", None), ("Dense", "log_softmax")), (7, 33, 7), looked_up=True),
 ]
 
 
@@ -51,10 +61,6 @@ class Situation:
         return self.case.data(self.dtype, self.leading, self.steps, sizes=self.sizes, seed=self.seed + 1)[1]
 
     @property
-    def tokens(self):
-        return np.random.default_rng(self.seed + 2).integers(0, self.sizes[0], (*self.leading, self.steps))
-
-    @property
     def start(self):
         """One token for each sequence."""
         return np.random.default_rng(self.seed + 3).integers(0, self.sizes[0], self.leading)
@@ -78,10 +84,6 @@ def situations(draw, cases=CASES, *, steps=9, width=150, batches=True, closed=Fa
     leading = tuple(draw(st.lists(st.integers(1, 4), max_size=3))) if batches else ()
     sizes = (*sizes[:-1], sizes[0]) if closed else sizes
     return Situation(case, draw(st.sampled_from(DTYPES)), sizes, leading, draw(st.integers(0, steps)), draw(st.integers(0, 99)))
-
-
-def one_hot(tokens, size, dtype):
-    return np.eye(size, dtype=dtype)[tokens]
 
 
 def exact(value):

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import GRU, LSTM, RNN, Dense, Sequential, generate, log_likelihood, pad, rnn_forward, set_num_threads, unpad
+from fastrnn import GRU, LSTM, RNN, Dense, Embedding, Sequential, generate, log_likelihood, pad, rnn_forward, set_num_threads, unpad
 
-from .cases import CASES, DTYPES, assert_same_bits, assert_same_results, run
+from .cases import CASES, DTYPES, READERS, assert_same_bits, assert_same_results, nested, run
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_case = pytest.mark.parametrize("case", [*CASES, *READERS], ids=lambda case: case.name)
 
 
 def ones(*shape, dtype=np.float64):
@@ -53,7 +53,10 @@ GRU_2_3, LSTM_2_3, LSTM_3 = GRU(ones(9, 2), ones(9, 3)), LSTM(ones(12, 2), ones(
 RNN_3 = RNN(ones(3, 3), ones(3, 3))
 MODEL = Sequential(RNN_2_3, Dense(ones(4, 3)))
 TWO = Sequential(RNN_2_3, RNN(ones(5, 3), ones(5, 5)))
-TELLER = Sequential(RNN(ones(3, 4), ones(3, 3)), Dense(ones(4, 3), activation="softmax"))
+VECTORS = Sequential(RNN(ones(3, 4), ones(3, 3)), Dense(ones(4, 3), activation="softmax"))
+TELLER = Sequential(Embedding.one_hot(4), *VECTORS.layers)
+READER = Sequential(Embedding.one_hot(2), *MODEL.layers)
+TABLE = Embedding(ones(5, 2))
 X, H0 = ones(3, 7, 2), ones(3, 3)
 SHARED, ZEROS = np.ones(100), np.zeros(8)
 MASKED = np.ma.masked_less(np.ones((3, 7, 3)), 0)
@@ -75,31 +78,136 @@ ERRORS = {
         "x must be an array or a rectangular nested list, got rows of different lengths",
     ),
     "token beyond the vocabulary": (
-        lambda: RNN_2_3([[0, 1, 0], [1, 1, 2]]),
+        lambda: READER([[0, 1, 0], [1, 1, 2]]),
         ValueError,
-        "x must hold integers from 0 to 1 for a vocabulary of 2, got 2 at position (1, 2); for numbers pass x.astype(float)",
+        "x must hold integers from 0 to 1 for a vocabulary of 2, got 2 at position (1, 2)",
     ),
     "negative token": (
-        lambda: MODEL(np.array([0, 1, -1, 2], np.int8)),
+        lambda: READER(np.array([0, 1, -1, 2], np.int8)),
         ValueError,
-        "x must hold integers from 0 to 1 for a vocabulary of 2, got -1 at position (2,); for numbers pass x.astype(float)",
+        "x must hold integers from 0 to 1 for a vocabulary of 2, got -1 at position (2,)",
     ),
     "token beyond any int64": (
-        lambda: MODEL(np.array([0, 2**64 - 1], np.uint64)),
+        lambda: READER(np.array([0, 2**64 - 1], np.uint64)),
         ValueError,
-        "x must hold integers from 0 to 1 for a vocabulary of 2, got 18446744073709551615 at position (1,)"
-        "; for numbers pass x.astype(float)",
+        "x must hold integers from 0 to 1 for a vocabulary of 2, got 18446744073709551615 at position (1,)",
     ),
-    "token beyond Dense": (
-        lambda: Dense(ones(4, 3))(np.array([[[3]]])),
+    "token beyond a table": (
+        lambda: TABLE(np.array([[[5]]])),
         ValueError,
-        "x must hold integers from 0 to 2 for a vocabulary of 3, got 3 at position (0, 0, 0); for numbers pass x.astype(float)",
+        "x must hold integers from 0 to 4 for a vocabulary of 5, got 5 at position (0, 0, 0)",
     ),
-    "scalar token": (lambda: MODEL(1), ValueError, "x must have shape (..., T) where it holds tokens, got ()"),
+    "token beyond a table before others": (
+        lambda: Sequential(TABLE, RNN_2_3)([0, 5]),
+        ValueError,
+        "x must hold integers from 0 to 4 for a vocabulary of 5, got 5 at position (1,)",
+    ),
+    "scalar token": (lambda: READER(1), ValueError, "x must have shape (..., T) where it holds tokens, got ()"),
+    "numbers for tokens": (
+        lambda: READER(X),
+        TypeError,
+        "x must be integers, the tokens of an Embedding, got dtype float64",
+    ),
+    "booleans for tokens": (
+        lambda: TABLE([True, False]),
+        TypeError,
+        "x must be integers, the tokens of an Embedding, got dtype bool",
+    ),
+    "tokens for numbers": (
+        lambda: RNN_2_3([0, 1, 1]),
+        ValueError,
+        "x must have shape (..., T, 2), got (3,); for tokens make a Sequential(Embedding.one_hot(2), ...)",
+    ),
+    "a batch of tokens for numbers": (
+        lambda: MODEL(np.zeros((4, 7), np.uint8)),
+        ValueError,
+        "x must have shape (..., T, 2) for input_size=2, got (4, 7); for tokens make a Sequential(Embedding.one_hot(2), ...)",
+    ),
     "h0 of another batch of tokens": (
-        lambda: RNN_2_3(np.zeros((4, 7), int), H0),
+        lambda: READER(np.zeros((4, 7), int), H0),
         ValueError,
-        "h0 must have shape (4, 3) for x of shape (4, 7) and hidden_size=3, got (3, 3)",
+        "state must have shape (4, 3) for x of shape (4, 7) and hidden_size=3, got (3, 3)",
+    ),
+    "out of a table": (lambda: TABLE([0, 1], out=ones(2, 5)), ValueError, "out must have shape (2, 2), got (2, 5)"),
+    "table of three axes": (
+        lambda: Embedding([ones(2, 2), ones(2, 2)]),
+        ValueError,
+        "weight must have 2 axes (input_size, output_size), got shape (2, 2, 2)",
+    ),
+    "integer table": (
+        lambda: Embedding(ones(5, 2, dtype=np.int64)),
+        TypeError,
+        "weight must be float32 or float64, got int64; convert it with .astype(numpy.float32)",
+    ),
+    "empty table": (
+        lambda: Embedding(ones(0, 2)),
+        ValueError,
+        "weight must have no empty axis, got shape (0, 2) for (input_size, output_size)",
+    ),
+    "no vocabulary": (lambda: Embedding.one_hot(0), ValueError, "V must be an integer from 1 up, got 0"),
+    "half a vocabulary": (lambda: Embedding.one_hot(2.5), ValueError, "V must be an integer from 1 up, got 2.5"),
+    "a boolean vocabulary": (lambda: Embedding.one_hot(True), ValueError, "V must be an integer from 1 up, got True"),
+    **{
+        f"one-hot vectors alone, {name}": (
+            call,
+            ValueError,
+            "Embedding.one_hot(4) must have a layer after it, of input_size=4, whose weights it selects from; "
+            "make it the first of others: Sequential(Embedding.one_hot(4), ...)",
+        )
+        for name, call in {
+            "called": lambda: Embedding.one_hot(4)([0, 1]),
+            "in a Sequential": lambda: Sequential(Embedding.one_hot(4)),
+            "streamed": lambda: Embedding.one_hot(4).stream(),
+            "generating": lambda: generate(Embedding.one_hot(4), 0, 5, feedback="argmax"),
+        }.items()
+    },
+    "an Embedding after another layer": (
+        lambda: Sequential(RNN_2_3, Embedding.one_hot(3)),
+        ValueError,
+        "layers[1] must be no Embedding: it reads tokens, so it comes first and only there; got Embedding.one_hot(3)",
+    ),
+    "two Embeddings": (
+        lambda: Sequential(Embedding.one_hot(5), TABLE, RNN_2_3),
+        ValueError,
+        "layers[1] must be no Embedding: it reads tokens, so it comes first and only there; "
+        "got Embedding(input_size=5, output_size=2, dtype=float64)",
+    ),
+    "an Embedding of another size": (
+        lambda: Sequential(Embedding.one_hot(3), RNN_2_3),
+        ValueError,
+        "layers[1] must have input_size=3, the output_size of layers[0], got 2",
+    ),
+    "a table of another dtype": (
+        lambda: Sequential(Embedding(ones(5, 2, dtype=SINGLE)), RNN_2_3),
+        TypeError,
+        "layers[0] and layers[1] must have the same dtype, got float32 and float64",
+    ),
+    "mixed layers after one-hot vectors": (
+        lambda: Sequential(Embedding.one_hot(2), RNN_2_3, Dense(ones(4, 3, dtype=SINGLE))),
+        TypeError,
+        "layers[1] and layers[2] must have the same dtype, got float64 and float32",
+    ),
+    "numbers to score": (
+        lambda: log_likelihood(VECTORS, [0, 1]),
+        ValueError,
+        f"model must begin with an Embedding for log_likelihood, got {VECTORS!r}; make it Sequential(Embedding.one_hot(4), ...)",
+    ),
+    "tokens fed back to a model of numbers": (
+        lambda: generate(VECTORS, 0, 5),
+        ValueError,
+        f"model must begin with an Embedding for generate with feedback='sample', got {VECTORS!r}; "
+        "make it Sequential(Embedding.one_hot(4), ...)",
+    ),
+    "the likeliest token fed back to a model of numbers": (
+        lambda: generate(RNN_2_3, 0, 5, feedback="argmax"),
+        ValueError,
+        f"model must begin with an Embedding for generate with feedback='argmax', got {RNN_2_3!r}; "
+        "make it Sequential(Embedding.one_hot(2), ...)",
+    ),
+    "vectors fed back to a model of tokens": (
+        lambda: generate(TELLER, ones(4), 5, feedback="output"),
+        ValueError,
+        f"model must have no Embedding for generate with feedback='output', which makes vectors the next input, got {TELLER!r}",
     ),
     "lengths without the batch": (
         lambda: MODEL(X, lengths=7),
@@ -134,7 +242,7 @@ ERRORS = {
         "lengths must be from 0 to T=7, got 8 at position (0, 1)",
     ),
     "length beyond T of tokens": (
-        lambda: MODEL(np.zeros((2, 4), int), lengths=np.array([2**63, 0], np.uint64), return_sequences=False),
+        lambda: READER(np.zeros((2, 4), int), lengths=np.array([2**63, 0], np.uint64), return_sequences=False),
         ValueError,
         "lengths must be from 0 to T=4, got 9223372036854775808 at position (0,)",
     ),
@@ -144,7 +252,7 @@ ERRORS = {
         "out must have shape (3, 4), got (3, 7, 4)",
     ),
     "out overlaps tokens": (
-        lambda: MODEL(ZEROS[:2].view(np.int64), out=ZEROS.reshape(2, 4)),
+        lambda: READER(ZEROS[:2].view(np.int64), out=ZEROS.reshape(2, 4)),
         ValueError,
         "out must share no memory with x, got an overlapping array; pass x.copy()",
     ),
@@ -489,7 +597,7 @@ ERRORS = {
         "start must have at most 62 axes, since NumPy allows 64 and the call adds 2, got 63",
     ),
     "too many axes of a start of vectors": (
-        lambda: generate(TELLER, np.zeros((*(1,) * 63, 4)), 5, feedback="output"),
+        lambda: generate(VECTORS, np.zeros((*(1,) * 63, 4)), 5, feedback="output"),
         ValueError,
         "start must have at most 63 axes, since NumPy allows 64 and the call adds 1, got 64",
     ),
@@ -499,12 +607,12 @@ ERRORS = {
         "x_t must have at most 63 axes, since NumPy allows 64 and the call adds 1, got 64",
     ),
     "too many axes of tokens of a step": (
-        lambda: RNN_2_3.stream().step(np.zeros((1,) * 63, int)),
+        lambda: TELLER.stream().step(np.zeros((1,) * 63, int)),
         ValueError,
         "x_t must have at most 62 axes, since NumPy allows 64 and the call adds 2, got 63",
     ),
     "too many axes of a chunk of tokens": (
-        lambda: RNN_2_3.stream()(np.zeros((1,) * 64, int)),
+        lambda: TELLER.stream()(np.zeros((1,) * 64, int)),
         ValueError,
         "x must have at most 63 axes, since NumPy allows 64 and the call adds 1, got 64",
     ),
@@ -611,6 +719,28 @@ ERRORS = {
         lambda: LSTM(ones(12, 2), ones(12, 3), peephole=ones(4, 3)),
         ValueError,
         "peephole must have shape (3, hidden_size), got (4, 3)",
+    ),
+    "a leak of 0": (lambda: RNN(ones(3, 2), ones(3, 3), leak=0), ValueError, "leak must be above 0 and at most 1, got 0.0"),
+    "a leak above 1 of one unit": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=[1, 0.5, 1.5]),
+        ValueError,
+        "leak must be above 0 and at most 1, got 1.5 at position (2,)",
+    ),
+    "a leak that is NaN": (lambda: RNN(ones(3, 2), ones(3, 3), leak=np.nan), ValueError, "leak must be above 0 and at most 1, got nan"),
+    "a leak for other units": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=[0.5, 0.5]),
+        ValueError,
+        "leak must be a number or have shape (3,), got float64 of shape (2,)",
+    ),
+    "a leak that is True": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=True),
+        ValueError,
+        "leak must be a number or have shape (3,), got bool of shape ()",
+    ),
+    "a leak elsewhere": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=0.5, leak_at="state"),
+        ValueError,
+        "leak_at must be one of 'output', 'input', got 'state'",
     ),
     "projection to more": (
         lambda: LSTM(ones(8, 2), ones(8, 3), projection=ones(3, 2)),
@@ -740,8 +870,16 @@ ERRORS = {
         ValueError,
         "out must share no memory with lengths, got an overlapping array; pass lengths.copy()",
     ),
-    "floating tokens": (lambda: log_likelihood(TELLER, ones(4)), TypeError, "tokens must be integers, got dtype float64"),
-    "boolean tokens": (lambda: log_likelihood(TELLER, [True, False]), TypeError, "tokens must be integers, got dtype bool"),
+    "floating tokens": (
+        lambda: log_likelihood(TELLER, ones(4)),
+        TypeError,
+        "tokens must be integers, the tokens of an Embedding, got dtype float64",
+    ),
+    "boolean tokens": (
+        lambda: log_likelihood(TELLER, [True, False]),
+        TypeError,
+        "tokens must be integers, the tokens of an Embedding, got dtype bool",
+    ),
     "tokens of no sequence": (
         lambda: log_likelihood(TELLER, 3),
         ValueError,
@@ -763,17 +901,17 @@ ERRORS = {
         "state must have shape (2, 3) for tokens of shape (2, 2) and hidden_size=3, got (3,)",
     ),
     "no probabilities to score by": (
-        lambda: log_likelihood(MODEL, [0, 1]),
+        lambda: log_likelihood(READER, [0, 1]),
         ValueError,
-        f"model must end in a Dense layer with activation 'softmax' or 'log_softmax' for log_likelihood, got {MODEL!r}",
+        f"model must end in a Dense layer with activation 'softmax' or 'log_softmax' for log_likelihood, got {READER!r}",
     ),
     "no probabilities to draw from": (
-        lambda: generate(RNN_2_3, 0, 5),
+        lambda: generate(TABLE, 0, 5),
         ValueError,
-        f"model must end in a Dense layer with activation 'softmax' or 'log_softmax' for generate with feedback='sample', got {RNN_2_3!r}",
+        f"model must end in a Dense layer with activation 'softmax' or 'log_softmax' for generate with feedback='sample', got {TABLE!r}",
     ),
     "another vocabulary": (
-        lambda: log_likelihood(Dense(ones(4, 3), activation="softmax"), [0, 1]),
+        lambda: log_likelihood(Sequential(Embedding.one_hot(3), Dense(ones(4, 3), activation="softmax")), [0, 1]),
         ValueError,
         "model must have as many outputs as inputs for log_likelihood, got input_size=3 and output_size=4",
     ),
@@ -783,9 +921,9 @@ ERRORS = {
         "feedback must be one of 'argmax', 'sample', 'output', got 'beam'",
     ),
     "argmax that doesn't fit": (
-        lambda: generate(RNN_2_3, 0, 5, feedback="argmax"),
+        lambda: generate(Sequential(TABLE, RNN_2_3), 0, 5, feedback="argmax"),
         ValueError,
-        "model must have as many outputs as inputs for generate with feedback='argmax', got input_size=2 and output_size=3",
+        "model must have as many outputs as inputs for generate with feedback='argmax', got input_size=5 and output_size=3",
     ),
     "output that doesn't fit": (
         lambda: generate(MODEL, ones(2), 5, feedback="output"),
@@ -797,19 +935,23 @@ ERRORS = {
         ValueError,
         "start must hold integers from 0 to 3 for a vocabulary of 4, got -2 at position (1, 0)",
     ),
-    "floating start": (lambda: generate(TELLER, 1.0, 5), TypeError, "start must be integers, got dtype float64"),
+    "floating start": (
+        lambda: generate(TELLER, 1.0, 5),
+        TypeError,
+        "start must be integers, the tokens of an Embedding, got dtype float64",
+    ),
     "start of a vector for tokens": (
         lambda: generate(TELLER, ones(4), 5, feedback="argmax"),
         TypeError,
-        "start must be integers, got dtype float64",
+        "start must be integers, the tokens of an Embedding, got dtype float64",
     ),
     "start of another size": (
-        lambda: generate(TELLER, ones(2, 3), 5, feedback="output"),
+        lambda: generate(VECTORS, ones(2, 3), 5, feedback="output"),
         ValueError,
         "start must have shape (..., 4) for feedback='output', got (2, 3)",
     ),
     "start of a token for vectors": (
-        lambda: generate(TELLER, 1, 5, feedback="output"),
+        lambda: generate(VECTORS, 1, 5, feedback="output"),
         ValueError,
         "start must have shape (..., 4) for feedback='output', got ()",
     ),
@@ -848,7 +990,7 @@ ERRORS = {
     ),
     "true top_k": (lambda: generate(TELLER, 0, 5, top_k=True), ValueError, "top_k must be an integer from 1 to 4, got True"),
     "true stop": (lambda: generate(TELLER, 0, 5, stop=True), ValueError, "stop must be a token from 0 to 3, got True"),
-    "true start": (lambda: generate(TELLER, True, 5), TypeError, "start must be integers, got dtype bool"),
+    "true start": (lambda: generate(TELLER, True, 5), TypeError, "start must be integers, the tokens of an Embedding, got dtype bool"),
     "true seed": (lambda: generate(TELLER, 0, 5, rng=True), TypeError, f"{RNG}, got True"),
     "floating seed": (lambda: generate(TELLER, 0, 5, rng=1.5), TypeError, f"{RNG}, got 1.5"),
     "negative seed": (lambda: generate(TELLER, 0, 5, rng=-1), ValueError, f"{RNG}, got -1"),
@@ -891,7 +1033,7 @@ ERRORS = {
         "stop must be a token from 0 to 3, got 4",
     ),
     "stop of vectors": (
-        lambda: generate(TELLER, ones(4), 5, feedback="output", stop=1),
+        lambda: generate(VECTORS, ones(4), 5, feedback="output", stop=1),
         ValueError,
         "stop must be None for feedback='output', which generates no tokens, got 1",
     ),
@@ -921,24 +1063,39 @@ ERRORS = {
         "x_t must have shape (..., 2) for input_size=2, got (3, 4)",
     ),
     "token of a step": (
-        lambda: RNN_2_3.stream().step([0, 1, 2]),
+        lambda: READER.stream().step([0, 1, 2]),
         ValueError,
         "x_t must hold integers from 0 to 1 for a vocabulary of 2, got 2 at position (2,)",
     ),
     "token of a first step": (
-        lambda: RNN_2_3.stream().step(2),
+        lambda: READER.stream().step(2),
         ValueError,
         "x_t must hold integers from 0 to 1 for a vocabulary of 2, got 2",
     ),
     "token of a later step": (
-        lambda: RNN_2_3.stream(ones(3)).step(2),
+        lambda: READER.stream(ones(3)).step(2),
         ValueError,
         "x_t must hold integers from 0 to 1 for a vocabulary of 2, got 2",
     ),
     "negative token of a later step": (
-        lambda: RNN_2_3.stream(ones(3)).step(-1),
+        lambda: READER.stream(ones(3)).step(-1),
         ValueError,
         "x_t must hold integers from 0 to 1 for a vocabulary of 2, got -1",
+    ),
+    "a vector for a step of tokens": (
+        lambda: READER.stream(ones(3)).step(ones(2)),
+        TypeError,
+        "x_t must be integers, the tokens of an Embedding, got dtype float64",
+    ),
+    "a boolean for a step of tokens": (
+        lambda: READER.stream(ones(3)).step(True),
+        TypeError,
+        "x_t must be integers, the tokens of an Embedding, got dtype bool",
+    ),
+    "a token for a step of numbers": (
+        lambda: RNN_2_3.stream(ones(3)).step(1),
+        ValueError,
+        "x_t must have shape (..., 2) for input_size=2, got (); for tokens make a Sequential(Embedding.one_hot(2), ...)",
     ),
     "chunk of another size": (
         lambda: MODEL.stream()(ones(3, 5, 4)),
@@ -1062,6 +1219,7 @@ def test_an_error_leaves_out_untouched():
     [
         lambda: RNN_2_3(X, H0, ones(3, 7, 3)),
         lambda: Dense(ones(4, 2))(X, ones(3, 7, 4)),
+        lambda: TABLE([0, 1], ones(2, 2)),
         lambda: MODEL(X, None, ones(3, 7, 4)),
         lambda: MODEL(X, None, [7, 7, 7]),
         lambda: RNN_2_3.stream().step(X[:, 0], ones(3, 3)),
@@ -1103,10 +1261,18 @@ REPRS = {
     "RNN(input_size=2, hidden_size=3, bias=None, nonlinearity=('elu', 2.0), dtype=float64)": lambda: RNN(
         ones(3, 2), ones(3, 3), nonlinearity=("elu", 2)
     ),
+    "RNN(input_size=2, hidden_size=3, bias=None, nonlinearity='tanh', leak=0.5, leak_at='output', dtype=float64)": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=0.5)
+    ),
+    "RNN(input_size=2, hidden_size=3, bias=None, nonlinearity='tanh', leak=array of shape (3,), leak_at='input', dtype=float64)": (
+        lambda: RNN(ones(3, 2), ones(3, 3), leak=[1, 1, 0.5], leak_at="input")
+    ),
     "Dense(input_size=3, output_size=4, activation='softmax', dtype=float32)": lambda: Dense(
         ones(4, 3, dtype=SINGLE), ones(4, dtype=SINGLE), activation="softmax"
     ),
     "Dense(input_size=3, output_size=4, bias=None, activation='identity', dtype=float64)": lambda: MODEL.layers[1],
+    "Embedding(input_size=5, output_size=2, dtype=float64)": lambda: TABLE,
+    "Embedding.one_hot(80)": lambda: Embedding.one_hot(np.int64(80)),
     "Sequential(RNN(input_size=2, hidden_size=3, bias=None, nonlinearity='tanh', dtype=float64), "
     "Dense(input_size=3, output_size=4, bias=None, activation='identity', dtype=float64))": lambda: MODEL,
 }
@@ -1140,20 +1306,21 @@ def test_copies(case, dtype, duplicate):
 def test_weights_are_copied():
     """A change of the arrays a layer was made from changes nothing, before the first call or after it."""
     arrays = [ones(3, 2), ones(3, 3), ones(3)]
-    rnn, dense = RNN(*arrays), Dense(arrays[0], arrays[2])
+    rnn, dense, embedding = RNN(*arrays), Dense(arrays[0], arrays[2]), Embedding(arrays[0])
     expected = RNN(ones(3, 2), ones(3, 3), ones(3))(X)[0], Dense(ones(3, 2), ones(3))(X)
     for _ in range(2):
         for array in arrays:
             array += 1
         assert_same_bits(rnn(X)[0], expected[0])
         assert_same_bits(dense(X), expected[1])
+        assert_same_bits(embedding([2, 0]), ones(2, 2))
 
 
 def test_weights_are_read_only():
     """A layer's weights, those of its copies too, can be read and not written, nor made writable."""
-    rnn, dense = RNN(ones(3, 2), ones(3, 3), ones(3)), Dense(ones(3, 2), ones(3))
-    for layer in (rnn, dense, *(duplicate(layer) for duplicate in DUPLICATES.values() for layer in (rnn, dense))):
-        for weight in (layer.weight_ih, layer.weight_hh, layer.bias) if isinstance(layer, RNN) else (layer.weight, layer.bias):
+    layers = RNN(ones(3, 2), ones(3, 3), ones(3)), Dense(ones(3, 2), ones(3)), Embedding(ones(3, 2))
+    for layer in (*layers, *(duplicate(layer) for duplicate in DUPLICATES.values() for layer in layers)):
+        for weight in (value for value in vars(layer).values() if isinstance(value, np.ndarray)):
             with pytest.raises(ValueError, match="read-only"):
                 weight[...] = 0
             with pytest.raises(ValueError, match="cannot set WRITEABLE flag to True"):
@@ -1171,6 +1338,13 @@ def test_attributes(dtype):
     dense = Dense(weight_ih, activation="tanh")
     assert_same_bits(dense.weight, weight_ih)
     assert (dense.bias, dense.input_size, dense.output_size, dense.activation, dense.dtype) == (None, 2, 3, "tanh", dtype)
+    embedding = Embedding(weight_ih)
+    assert_same_bits(embedding.weight, weight_ih)
+    assert (embedding.input_size, embedding.output_size, embedding.dtype) == (3, 2, dtype)
+    one_hot = Embedding.one_hot(2)
+    assert (one_hot.weight, one_hot.input_size, one_hot.output_size, one_hot.dtype) == (None, 2, 2, None)
+    reader = Sequential(one_hot, rnn)
+    assert (reader.layers[0], reader.input_size, reader.output_size, reader.dtype) == (one_hot, 2, 3, dtype)
     model = Sequential(dense, rnn.__class__(weight_hh, weight_hh))
     assert (model.layers[0], model.input_size, model.output_size, model.dtype) == (dense, 2, 3, dtype)
 
@@ -1191,3 +1365,38 @@ def test_state_without_a_recurrent_layer():
         output, last = model(X, state)
         assert last == ()
         assert_same_bits(output, np.full((3, 7, 1), 8.0))
+
+
+@pytest.mark.parametrize("duplicate", DUPLICATES.values(), ids=DUPLICATES)
+def test_copies_of_an_embedding(duplicate):
+    """An Embedding alone is copied with its table; one of one-hot vectors stays one."""
+    table = np.arange(10.0).reshape(5, 2)
+    embedding = Embedding(table)
+    assert_same_bits(embedding([3, 0]), table[[3, 0]])
+    assert_same_bits(duplicate(embedding)([3, 0]), table[[3, 0]])
+    one_hot = duplicate(Embedding.one_hot(5))
+    assert (one_hot.weight, one_hot.input_size, one_hot.dtype) == (None, 5, None)
+
+
+def test_no_tokens_in_a_list():
+    """An empty list holds no tokens, whatever dtype NumPy gives it."""
+    output, (h_n,) = READER([])
+    assert (output.shape, h_n.tolist()) == ((0, 4), [0, 0, 0])
+    assert TABLE([]).shape == (0, 2)
+
+
+@every_case
+def test_predict(case):
+    """predict takes what the call takes and gives its first result alone."""
+    model, (x, states) = case.layer(np.float32), case.data(np.float32, (3,), 5)
+    given = (x, nested(model, states)) if states else (x,)
+    output = run(model, x, states)[0]
+    assert_same_bits(model.predict(*given), output)
+    out = np.empty_like(output)
+    assert model.predict(*given, out=out) is out
+    assert_same_bits(out, output)
+    if case.chained or states:
+        options = {"lengths": [2, 0, 5], "return_sequences": False}
+        assert_same_bits(model.predict(*given, **options), run(model, x, states, **options)[0])
+    with pytest.raises(TypeError, match="positional argument"):
+        model.predict(x, None, None)

@@ -42,8 +42,40 @@ def test_the_state_is_kept_where_the_update_gate_is_1(dtype):
         np.testing.assert_array_equal(h_n, h0)
 
 
+@every_dtype
+@pytest.mark.parametrize("leading", [(), (6,)])
+def test_units_without_a_leak_are_plain(dtype, leading):
+    """A unit with a leak of 1 beside leaky ones, or all with 1, has a plain layer's bits, infinities and signed zeros included."""
+    rng, hidden = np.random.default_rng(0), 70
+    weight_ih, weight_hh = (rng.uniform(-0.3, 0.3, shape).astype(dtype) for shape in ((hidden, 4), (hidden, hidden)))
+    weight_hh[:, 10:] = 0  # no plain unit reads a leaky one
+    weight_ih[3] = 0, 0, 0, 1
+    x, h0 = rng.uniform(-1, 1, (*leading, 30, 4)).astype(dtype), rng.uniform(-1, 1, (*leading, hidden)).astype(dtype)
+    x[..., 5, 3], x[..., 6, 3], h0[..., 2] = np.inf, -np.inf, -np.inf
+    x[..., 20:, :] = -0.0
+    for nonlinearity in ("relu", "identity", "tanh"):
+        plain, _ = fastrnn.RNN(weight_ih, weight_hh, nonlinearity=nonlinearity)(x, h0)
+        leak = np.where(np.arange(hidden) < 10, 1, 0.5)
+        leaky, _ = fastrnn.RNN(weight_ih, weight_hh, nonlinearity=nonlinearity, leak=leak)(x, h0)
+        all_plain, _ = fastrnn.RNN(weight_ih, weight_hh, nonlinearity=nonlinearity, leak=np.ones(hidden))(x, h0)
+        np.testing.assert_array_equal(leaky[..., :10].view(f"u{x.itemsize}"), plain[..., :10].view(f"u{x.itemsize}"))
+        np.testing.assert_array_equal(all_plain.view(f"u{x.itemsize}"), plain.view(f"u{x.itemsize}"))
+
+
+@every_dtype
+def test_units_without_a_leak_at_the_input_are_plain(dtype):
+    """So at the input, where the state is what f is applied to."""
+    rng = np.random.default_rng(1)
+    weight_ih, weight_hh = (rng.uniform(-0.3, 0.3, shape).astype(dtype) for shape in ((70, 4), (70, 70)))
+    x, v0 = rng.uniform(-1, 1, (30, 4)).astype(dtype), rng.uniform(-1, 1, 70).astype(dtype)
+    plain, _ = fastrnn.RNN(weight_ih, weight_hh, nonlinearity="relu")(x, np.maximum(v0, 0))
+    leaky, v_n = fastrnn.RNN(weight_ih, weight_hh, nonlinearity="relu", leak=np.ones(70), leak_at="input")(x, v0)
+    np.testing.assert_array_equal(leaky, plain)
+    np.testing.assert_array_equal(np.maximum(v_n, 0), plain[-1])
+
+
 @every_cell
-def test_what_lies_past_the_units_slows_nothing(case):
+def test_what_lies_past_the_units(case):
     """What the workspace held before past the last unit, such as NaN, is in no result, nor in the next call's."""
     model, (x, states) = case.layer(np.float32, sizes=(3, 17)), case.data(np.float32, (5,), 20, sizes=(3, 17))
     expected = run(model, x, states)

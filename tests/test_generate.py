@@ -1,6 +1,7 @@
 """The model's own output as its next input."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ import fastrnn
 from fastrnn import generate
 
 from .cases import DTYPES, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
-from .situations import TELLERS, TIMED, exact, often, situations
+from .situations import HEADS, TELLERS, TIMED, exact, often, situations
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_teller = pytest.mark.parametrize("case", TELLERS, ids=lambda case: case.name)
-LONG = Case("", (("RNN", "tanh"), ("Dense", "softmax")), (40, 60, 40))
+LONG = Case("", (("RNN", "tanh"), ("Dense", "softmax")), (40, 60, 40), one_hot=True)
 temperatures = st.sampled_from([0.3, 1.0, 2.5])
 
 
@@ -72,7 +73,11 @@ def test_output_equals_the_reference(s):
 
 
 @often
-@given(situations([case for case in TIMED if case.layers[-1][1] not in ("relu", "sigmoid", "hard_sigmoid")], closed=True))
+@given(
+    situations(
+        [replace(case, one_hot=True) for case in TIMED if case.layers[-1][1] not in ("relu", "sigmoid", "hard_sigmoid")], closed=True
+    )
+)
 def test_argmax_of_any_output_equals_the_reference(s):
     """The highest output need not be a probability."""
     compare(s, s.start, s.steps, feedback="argmax")
@@ -133,17 +138,19 @@ def test_stop(s, feedback, stop):
 def test_a_start_that_is_the_stop_token_stops_nothing():
     """Only what is generated ends a sequence."""
     head = fastrnn.Dense(np.array([[0.0, 1], [1, 0]]), activation="softmax")
-    assert_same_bits(generate(head, [1, 0], 4, feedback="argmax", stop=1)[0], np.array([[0, 1, 1, 1], [1, 1, 1, 1]]))
+    model = fastrnn.Sequential(fastrnn.Embedding.one_hot(2), head)
+    assert_same_bits(generate(model, [1, 0], 4, feedback="argmax", stop=1)[0], np.array([[0, 1, 1, 1], [1, 1, 1, 1]]))
 
 
 @often
-@given(tellers(steps=12), st.sampled_from(["argmax", "output"]))
-def test_alone_or_in_a_batch(s, feedback):
+@given(situations([*TELLERS, *HEADS], steps=12, closed=True))
+def test_alone_or_in_a_batch(s):
     """Without chance each sequence has the bits it has alone."""
-    start = s.start if feedback == "argmax" else s.case.data(s.dtype, s.leading, 1, sizes=s.sizes)[0][..., 0, :]
+    feedback = "argmax" if s.case.tokens else "output"
+    start = s.start if s.case.tokens else s.case.data(s.dtype, s.leading, 1, sizes=s.sizes)[0][..., 0, :]
     generated, last = taken_apart(generate(s.model, start, s.steps, state_of(s), feedback=feedback))
     for i in s.members():
-        alone = taken_apart(generate(s.model, start[i], s.steps, tuple(state[i] for state in s.states) or None, feedback=feedback))
+        alone = taken_apart(generate(s.model, start[i], s.steps, nested(s.model, tuple(state[i] for state in s.states)), feedback=feedback))
         assert_same_results((generated[i], tuple(state[i] for state in last)), alone)
 
 
@@ -153,14 +160,14 @@ def test_neighbours_do_not_matter(s, temperature):
     """A sampled sequence depends on the seed, its place, its start and its state, not on its neighbours nor on how many follow."""
     options = {"temperature": temperature, "rng": s.seed}
     start, states = s.start.reshape(-1), tuple(state.reshape(start_size(s), -1) for state in s.states)
-    whole = generate(s.model, start, s.steps, states or None, **options)
+    whole = generate(s.model, start, s.steps, nested(s.model, states), **options)
     for place in range(len(start)):
         others, until = (start + 1) % s.sizes[0], slice(place + 1)
         others[place] = start[place]
         changed = tuple(np.where(np.arange(len(start))[:, None] == place, state, -state) for state in states)
-        part = generate(s.model, others[until], s.steps, tuple(state[until] for state in changed) or None, **options)
+        part = generate(s.model, others[until], s.steps, nested(s.model, tuple(state[until] for state in changed)), **options)
         assert_same_bits(part[0][place], whole[0][place])
-        for one, other in zip(part[1], whole[1], strict=True):
+        for one, other in zip(flat(part[1]), flat(whole[1]), strict=True):
             assert_same_bits(one[place], other[place])
 
 
@@ -170,7 +177,9 @@ def test_leading_axes(s):
     """Places are counted in C order over the leading axes."""
     flat_states = tuple(state.reshape(start_size(s), -1) for state in s.states)
     shaped = generate(s.model, s.start, s.steps, state_of(s), rng=3)[0]
-    assert_same_bits(shaped.reshape(start_size(s), s.steps), generate(s.model, s.start.reshape(-1), s.steps, flat_states or None, rng=3)[0])
+    assert_same_bits(
+        shaped.reshape(start_size(s), s.steps), generate(s.model, s.start.reshape(-1), s.steps, nested(s.model, flat_states), rng=3)[0]
+    )
 
 
 @every_dtype
@@ -233,7 +242,8 @@ def test_all_of_them_is_the_same_as_no_top_k(case, dtype):
 
 def bigram(logits, dtype, activation="softmax"):
     """A model whose logits are the same after every token."""
-    return fastrnn.Dense(np.repeat(np.array(logits, dtype)[:, None], len(logits), axis=1), activation=activation)
+    head = fastrnn.Dense(np.repeat(np.array(logits, dtype)[:, None], len(logits), axis=1), activation=activation)
+    return fastrnn.Sequential(fastrnn.Embedding.one_hot(len(logits)), head)
 
 
 @every_dtype
@@ -291,20 +301,21 @@ def test_seeds():
         assert not np.array_equal(other[0], expected)
 
 
-@every_teller
+@pytest.mark.parametrize("case", [*TELLERS, *HEADS], ids=lambda case: f"{case.name}-{'tokens' if case.tokens else 'output'}")
 @every_dtype
-@pytest.mark.parametrize("feedback", ["argmax", "sample", "output"])
+@pytest.mark.parametrize("feedback", ["argmax", "sample"])
 @pytest.mark.parametrize("leading", [(), (3,), (0,), (2, 0)])
 def test_no_steps(case, dtype, feedback, leading):
     """No step generates nothing and gives the states as they came, in memory of their own; no sequence likewise."""
     model, (x, states) = case.layer(dtype), case.data(dtype, leading, 1)
-    start = x[..., 0, :] if feedback == "output" else np.zeros(leading, np.int64)
+    feedback = feedback if case.tokens else "output"
+    start = x[..., 0] if case.tokens else x[..., 0, :]
     steps = 4 if 0 in leading else 0
-    generated, last = generate(model, start, steps, states or None, feedback=feedback, rng=0)
+    generated, last = generate(model, start, steps, nested(model, states), feedback=feedback, rng=0)
     assert generated.shape == ((*leading, steps, case.sizes[-1]) if feedback == "output" else (*leading, steps))
     assert generated.dtype == (dtype if feedback == "output" else np.int64)
-    assert_same_results((generated, last), (generated, states))
-    assert not any(np.shares_memory(one, other) for one, other in zip(last, states, strict=True))
+    assert_same_results((generated, flat(last)), (generated, states))
+    assert not any(np.shares_memory(one, other) for one, other in zip(flat(last), states, strict=True))
 
 
 @every_dtype
@@ -319,8 +330,9 @@ def test_start_of_any_integer_dtype(dtype, kind):
 
 def test_the_callers_arrays_do_not_change():
     """start and the states hold after a call what they held before, and those returned are new."""
-    model, (x, states) = TELLERS[4].layer(np.float64), TELLERS[4].data(np.float64, (3,), 1)
+    x, states = HEADS[4].data(np.float64, (3,), 1)
     for start, feedback in ((np.array([0, 16, 5]), "argmax"), (np.array([0, 16, 5]), "sample"), (x[:, 0], "output")):
+        model = (HEADS if feedback == "output" else TELLERS)[4].layer(np.float64)
         before = [array.copy() for array in (start, *states)]
         generate(model, start, 9, states, feedback=feedback)
         for one, other in zip((start, *states), before, strict=True):
@@ -330,10 +342,10 @@ def test_the_callers_arrays_do_not_change():
 @every_dtype
 def test_encoder_and_decoder(dtype):
     """An encoder's state, bare or in a tuple, starts a decoder: sequences of unequal lengths, in and out."""
-    encoder = Case("", (("RNN", "tanh"),), (12, 30)).layer(dtype)
-    case = Case("", (("RNN", "tanh"), ("Dense", "softmax")), (8, 30, 8))
+    encoder = Case("", (("RNN", "tanh"),), (12, 30), one_hot=True).layer(dtype)
+    case = Case("", (("RNN", "tanh"), ("Dense", "softmax")), (8, 30, 8), one_hot=True)
     tokens, lengths = fastrnn.pad([[1, 2, 3], [4], [5, 6, 7, 8, 11]])
-    _, state = encoder(tokens, lengths=lengths)
+    _, (state,) = encoder(tokens, lengths=lengths)
     generated, _ = generate(case.layer(dtype), [0, 0, 0], 7, state, feedback="argmax")
     assert_same_bits(generated, generate(case.layer(dtype), [0, 0, 0], 7, (state,), feedback="argmax")[0])
     expected, _ = fastrnn.reference.generate(case.reference(dtype), np.zeros(3, np.int64), 7, exact(state), feedback="argmax")

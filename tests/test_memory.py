@@ -59,7 +59,9 @@ CALLS = {
 }
 TOKENS = """
 I = O = 12
-network, tokens = model(np.float32), np.full(1_000_000, 3, np.int64)
+plain, tokens = model(np.float32), np.full(1_000_000, 3, np.int64)
+network = fastrnn.Sequential(fastrnn.Embedding.one_hot(I), *plain.layers)
+looked_up = fastrnn.Sequential(fastrnn.Embedding(touched((I, I), np.float32)), *plain.layers)
 small = tokens.astype(np.uint8)
 def rise_after_compiling(call):
     call(2)
@@ -71,18 +73,23 @@ SEQUENCES = {
     "tokens, strided": """
 out, spread = touched((3, 300_000, O), np.float32), np.full((300_000, 6), 3).T[::2]
 rise_after_compiling(lambda T: network(spread[:, : min(T, 300_000)], out=out if T > 2 else None))""",
+    "tokens of a table": "out = touched((1_000_000, O), np.float32); rise_after_compiling(lambda T: looked_up(tokens[:T], out=out[:T]))",
+    "a table alone": """
+embedding, out = looked_up.layers[0], touched((1_000_000, I), np.float32)
+rise_after_compiling(lambda T: embedding(small[:T], out=out[:T]))""",
+    "last of tokens of a table": "rise_after_compiling(lambda T: looked_up(tokens[:T], return_sequences=False))",
     "last of tokens": "rise_after_compiling(lambda T: network(tokens[:T], return_sequences=False))",
-    "last": "x = touched((1_000_000, I), np.float32); rise_after_compiling(lambda T: network(x[:T], return_sequences=False))",
-    "last, converted": "x = touched((1_000_000, I), np.float64); rise_after_compiling(lambda T: network(x[:T], return_sequences=False))",
+    "last": "x = touched((1_000_000, I), np.float32); rise_after_compiling(lambda T: plain(x[:T], return_sequences=False))",
+    "last, converted": "x = touched((1_000_000, I), np.float64); rise_after_compiling(lambda T: plain(x[:T], return_sequences=False))",
     "last of each": """
 x = touched((4, 250_000, I), np.float64)
-rise_after_compiling(lambda T: network(x[:, :T], lengths=np.minimum([250_000, 0, 3, 70_000], T), return_sequences=False))""",
+rise_after_compiling(lambda T: plain(x[:, :T], lengths=np.minimum([250_000, 0, 3, 70_000], T), return_sequences=False))""",
     "last of a recurrent layer": """
-rnn = network.layers[0]
+rnn = fastrnn.Sequential(*network.layers[:2])
 rise_after_compiling(lambda T: rnn(tokens[:T], return_sequences=False))""",
     "lengths": """
 x, out = touched((4, 250_000, I), np.float64), touched((4, 250_000, O), np.float32)
-rise_after_compiling(lambda T: network(x, lengths=np.minimum([250_000, 0, 3, 70_000], T), out=out))""",
+rise_after_compiling(lambda T: plain(x, lengths=np.minimum([250_000, 0, 3, 70_000], T), out=out))""",
     "log-likelihood": "rise_after_compiling(lambda T: fastrnn.log_likelihood(network, tokens[:T]))",
     "log-likelihood, per step": "rise_after_compiling(lambda T: fastrnn.log_likelihood(network, tokens[:T], per_step=True))",
     "log-likelihood of another dtype": "rise_after_compiling(lambda T: fastrnn.log_likelihood(network, small[:T]))",
@@ -140,6 +147,19 @@ def test_large_batches(call):
 def test_states_that_are_not_returned(call):
     """rnn_forward returns no states, and keeps none for the whole batch."""
     assert float(python(PEAK + FUNCTIONAL + call)) < LIMIT
+
+
+def test_a_table_is_copied_once():
+    """A table of 128 MB is copied when its layer is made, and never again: it is neither packed nor multiplied with the next weights."""
+    call = """
+table, rest = touched((2_000_000, 16), np.float32), [fastrnn.RNN(touched((H, 16), np.float32), touched((H, H), np.float32) / 100)]
+fastrnn.Sequential(fastrnn.Embedding(table[:3]), *rest).predict([0, 1])
+layers = []
+print(rise(lambda: layers.append(fastrnn.Embedding(table))), rise(lambda: fastrnn.Sequential(*layers, *rest).predict([1_999_999, 3])))
+"""
+    made, called = map(float, python(PEAK + call).split())
+    assert 122 - LIMIT < made < 122 + LIMIT
+    assert called < LIMIT
 
 
 def test_the_measurement_sees_a_copy():

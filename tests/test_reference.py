@@ -85,8 +85,22 @@ def test_notebook_cell():
 def test_tokens_by_hand():
     """Tokens 2, 0 select columns 2 and 0 of weight_ih: states 7, then 2 * 7 + 5."""
     rnn = reference.RNN(np.array([[5.0, 6.0, 7.0]]), np.array([[2.0]]), nonlinearity="identity")
-    np.testing.assert_array_equal(rnn(np.array([2, 0]))[0], [[7.0], [19.0]])
-    np.testing.assert_array_equal(reference.Dense(np.array([[5.0, 6.0, 7.0]]), np.array([0.5]))(np.array([2, 0])), [[7.5], [5.5]])
+    model = reference.Sequential(reference.Embedding.one_hot(3), rnn)
+    np.testing.assert_array_equal(model(np.array([2, 0]))[0], [[7.0], [19.0]])
+
+
+def test_table_by_hand():
+    """Tokens 1, 0, 1 are the rows (3, 4), (1, 2) and (3, 4): as 10 a + b they are 34, 12 and 34."""
+    embedding = reference.Embedding(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    np.testing.assert_array_equal(embedding(np.array([1, 0, 1])), [[3, 4], [1, 2], [3, 4]])
+    model = reference.Sequential(embedding, reference.Dense(np.array([[10.0, 1.0]])))
+    np.testing.assert_array_equal(model(np.array([[1, 0, 1]]))[0], [[[34], [12], [34]]])
+
+
+def test_integers_by_hand():
+    """Integers given to a layer are numbers: 2 * 5 + 1 * 6 + 0 * 7 and 0.5."""
+    dense = reference.Dense(np.array([[5.0, 6.0, 7.0]]), np.array([0.5]))
+    np.testing.assert_array_equal(dense(np.array([[2, 1, 0]])), [[16.5]])
 
 
 def test_lengths_by_hand():
@@ -102,7 +116,9 @@ def test_lengths_by_hand():
 
 
 # Logits after token 0, 1 and 2 are the columns: probabilities 1/4, 1/4, 1/2, then 1/6, 3/6, 2/6, then 0, 0, 1.
-BIGRAM = reference.Dense(np.log([[1, 1, 1e-300], [1, 3, 1e-300], [2, 2, 1.0]]), activation="softmax")
+BIGRAM = reference.Sequential(
+    reference.Embedding.one_hot(3), reference.Dense(np.log([[1, 1, 1e-300], [1, 3, 1e-300], [2, 2, 1.0]]), activation="softmax")
+)
 
 
 def test_log_likelihood_by_hand():
@@ -134,7 +150,8 @@ def test_generate_by_hand():
     doubled, state = reference.generate(reference.RNN(one, one, nonlinearity="identity"), np.array([3.0]), 4, feedback="output")
     np.testing.assert_array_equal(doubled, [[3], [6], [12], [24]])
     np.testing.assert_array_equal(state, [24])
-    count = reference.Sequential(reference.RNN(np.eye(4), np.eye(4, k=-1), nonlinearity="identity"), reference.Dense(np.eye(4, k=-1)))
+    layers = reference.RNN(np.eye(4), np.eye(4, k=-1), nonlinearity="identity"), reference.Dense(np.eye(4, k=-1))
+    count = reference.Sequential(reference.Embedding.one_hot(4), *layers)
     generated, (h_n,) = reference.generate(count, np.array(0), 5, feedback="argmax", stop=2)
     np.testing.assert_array_equal(generated, [1, 2, 2, 2, 2])
     np.testing.assert_array_equal(h_n, [0, 2, 0, 0])
@@ -142,7 +159,7 @@ def test_generate_by_hand():
 
 def test_uniform_numbers_of_a_sequence():
     """Sequence i draws with the i-th generator spawned from the seed: 40 tokens, each as likely as the others."""
-    model = reference.Dense(np.zeros((5, 5)), activation="log_softmax")
+    model = reference.Sequential(reference.Embedding.one_hot(5), reference.Dense(np.zeros((5, 5)), activation="log_softmax"))
     for rng in (3, np.random.default_rng(3)):
         generated, _ = reference.generate(model, np.zeros((2, 2), int), 40, rng=rng)
         expected = [np.floor(5 * child.random(40)) for child in np.random.default_rng(3).spawn(4)]

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import Dense, Sequential, generate, log_likelihood, reference
+from fastrnn import Dense, Embedding, Sequential, generate, log_likelihood, reference
 
 from .cases import assert_same_bits, assert_same_results
 from .situations import TELLERS
 
 MODEL, REFERENCE = TELLERS[2].layer(np.float64), TELLERS[2].reference(np.float64)
+NUMBERS = Sequential(*MODEL.layers[1:])
 LOW = {"weight": np.zeros((2, 2)), "bias": np.array([-1.7e308, 0.0]), "activation": "log_softmax"}
 
 
@@ -20,7 +21,9 @@ LOW = {"weight": np.zeros((2, 2)), "bias": np.array([-1.7e308, 0.0]), "activatio
 def test_steps_of_any_dtype(feedback, steps):
     """The most that a dtype can say is no more special than any other number of steps."""
     start = np.full(9, 0.1) if feedback == "output" else 3
-    actual, expected = (generate(MODEL, start, n, feedback=feedback, rng=1) for n in (steps, int(steps)))
+    actual, expected = (
+        generate(NUMBERS if feedback == "output" else MODEL, start, n, feedback=feedback, rng=1) for n in (steps, int(steps))
+    )
     assert_same_results(actual, expected)
     if feedback != "output":
         assert_same_bits(actual[0], reference.generate(REFERENCE, np.int64(start), steps, feedback=feedback, rng=1)[0])
@@ -65,7 +68,8 @@ def test_unsigned_lengths_of_the_reference():
 @pytest.mark.parametrize("tokens", [[0, 0, 0], [1, 0, 0, 1, 0], [[0, 0, 0], [0, 1, 1]], [[0, 0, 0, 0]] * 2])
 def test_log_likelihood_beyond_any_float(tokens):
     """Terms near the lowest float64 add up to -inf, as in the reference."""
-    model, plain = Dense(**LOW), reference.Dense(**LOW)
+    model = Sequential(Embedding.one_hot(2), Dense(**LOW))
+    plain = reference.Sequential(reference.Embedding.one_hot(2), reference.Dense(**LOW))
     with np.errstate(over="ignore"):
         expected = reference.log_likelihood(plain, np.array(tokens))
     assert np.isneginf(expected).any()
@@ -75,7 +79,7 @@ def test_log_likelihood_beyond_any_float(tokens):
 def test_log_likelihood_of_nothing_known():
     """NaN among terms whose sum overflows before it stays NaN."""
     unknown = Dense(np.array([[1.0, np.nan], [0.0, 0.0]]))  # of what follows token 1
-    model = Sequential(unknown, Dense(np.array([[-1.7e308, 0.0], [0.0, 0.0]]), activation="log_softmax"))
+    model = Sequential(Embedding.one_hot(2), unknown, Dense(np.array([[-1.7e308, 0.0], [0.0, 0.0]]), activation="log_softmax"))
     assert np.isneginf(log_likelihood(model, [0, 0, 0, 1]))
     assert np.isnan(log_likelihood(model, [0, 0, 0, 1, 0]))
 

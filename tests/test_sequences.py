@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,15 +11,18 @@ from hypothesis import strategies as st
 
 import fastrnn
 
-from .cases import CASES, DTYPES, MODEL, Case, assert_same_bits, assert_same_results, run
+from .cases import DTYPES, MODEL, READERS, TABLES, Case, assert_same_bits, assert_same_results, nested, run
 from .process import PACKAGE, python
-from .situations import TELLERS, TIMED, assert_equals_reference, exact, often, one_hot, situations
+from .situations import ALL, TELLERS, TIMED, assert_equals_reference, exact, often, situations
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-every_timed_case = pytest.mark.parametrize("case", TIMED, ids=lambda case: case.name)
+every_reader = pytest.mark.parametrize("case", READERS, ids=lambda case: case.name)
+every_timed_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 # 20,000 steps are many chunks of workspace, of converted input and of work
 LONG = Case("", (("RNN", "tanh"), ("Dense", "softmax")), (40, 60, 40))
+ONE_HOT = replace(LONG, one_hot=True)
+TABLE = Case("", (("Embedding", None), ("RNN", "tanh"), ("Dense", "softmax")), (40, 70, 60, 40), looked_up=True)
+every_long = pytest.mark.parametrize("case", [ONE_HOT, TABLE], ids=["one-hot", "table"])
 
 
 def member(states, index):
@@ -34,42 +38,67 @@ def last_valid(output, lengths):
     return last
 
 
+def vectors(model, tokens):
+    """The table's rows, or the one-hot vectors, that a model's tokens stand for; and the model without its Embedding."""
+    embedding, *layers = model.layers
+    table = np.eye(embedding.input_size, dtype=model.dtype) if embedding.weight is None else embedding.weight
+    return fastrnn.Sequential(*layers, *([] if layers else [fastrnn.Dense(np.eye(table.shape[1], dtype=model.dtype))])), table[tokens]
+
+
 @often
-@given(situations())
+@given(situations(READERS))
 def test_tokens_equal_the_reference(s):
-    """An integer x is the numbers of one-hot vectors."""
-    assert_equals_reference(s, s.tokens)
+    """Tokens are their table's rows, or one-hot vectors."""
+    assert_equals_reference(s, s.x)
 
 
 @often
-@given(situations(TIMED), st.booleans())
-def test_tokens_are_one_hot_vectors(s, bounded):
-    """Tokens have the bits of the one-hot vectors that they name, with lengths and without."""
-    options = {"lengths": s.lengths} if bounded else {}
-    vectors = one_hot(s.tokens, s.sizes[0], s.dtype)
-    assert_same_results(run(s.model, s.tokens, s.states, **options), run(s.model, vectors, s.states, **options))
+@given(situations(READERS), st.booleans(), st.booleans())
+def test_tokens_are_their_vectors(s, bounded, return_sequences):
+    """Tokens have the bits of the vectors that they stand for, in a model without the Embedding, with lengths and without."""
+    options = {"lengths": s.lengths if bounded else None, "return_sequences": return_sequences}
+    other, x = vectors(s.model, s.x)
+    assert_same_results(run(s.model, s.x, s.states, **options), run(other, x, s.states, **options))
 
 
-@every_case
+@every_reader
 @every_dtype
 @pytest.mark.parametrize("count", [1, 5, 64, 67])
-def test_tokens_are_one_hot_vectors_in_batches(case, dtype, count):
-    """However many sequences are stepped together, tokens have the bits of one-hot vectors, and each sequence those it has alone."""
-    model, (_, states) = case.layer(dtype), case.data(dtype, (count,), 3)
-    tokens = np.random.default_rng(2).integers(0, case.sizes[0], (count, 3))
-    together = run(model, tokens, states)
-    assert_same_results(together, run(model, one_hot(tokens, case.sizes[0], dtype), states))
+def test_tokens_are_their_vectors_in_batches(case, dtype, count):
+    """However many sequences are stepped together, tokens have the bits of their vectors, and each sequence those it has alone."""
+    model, (tokens, states) = case.layer(dtype), case.data(dtype, (count,), 3)
+    together, (other, x) = run(model, tokens, states), vectors(model, tokens)
+    assert_same_results(together, run(other, x, states))
     for n in range(count):
         assert_same_results(run(model, tokens[n], member(states, n)), (together[0][n], member(together[1], n)))
 
 
 @every_dtype
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, -0.0, 0.0])
+def test_special_numbers_in_a_table(dtype, special):
+    """Infinities, NaN and zeros of either sign come out of a table as from vectors, be it multiplied with the next weights or not."""
+    table, weight = np.full((3, 2), special, dtype), np.array([[1, -2], [0, 0], [-1, 1]], dtype)
+    for bias in (None, np.zeros(3, dtype), np.full(3, -0.0, dtype)):
+        dense = fastrnn.Dense(weight, bias)
+        expected = dense(table[[2, 0]])
+        models = [fastrnn.Sequential(fastrnn.Embedding(table), dense) for _ in range(2)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fastrnn.layers, "FOLDED", 0)
+            models[0].predict([0])
+        for model, layers in zip(models, (2, 1), strict=True):
+            assert_same_bits(np.signbit(model.predict([2, 0])), np.signbit(expected))
+            assert_same_bits(model.predict([2, 0]), expected)
+            assert len(model._packed().layers) == layers
+
+
+@every_dtype
+@every_long
 @pytest.mark.parametrize("cut", [1, 777, 19_999])
-def test_long_tokens(dtype, cut):
-    """Long sequences of tokens, whole or resumed at a cut, have the bits of one-hot vectors."""
-    model, (_, states) = LONG.layer(dtype), LONG.data(dtype, (2,), 0)
-    tokens = np.random.default_rng(3).integers(0, 40, (2, 20_000))
-    whole = model(one_hot(tokens, 40, dtype), states)
+def test_long_tokens(dtype, case, cut):
+    """Long sequences of tokens, whole or resumed at a cut, have the bits of their vectors."""
+    model, (tokens, states) = case.layer(dtype), case.data(dtype, (2,), 20_000)
+    other, x = vectors(model, tokens)
+    whole = other(x, states)
     assert_same_results(model(tokens, states), whole)
     first, between = model(tokens[:, :cut], states)
     second, last = model(tokens[:, cut:], between)
@@ -90,27 +119,31 @@ TOKEN_LAYOUTS = {
 }
 
 
+DEEP = next(case for case in TABLES if case.name == "table-rnn-rnn-softmax")
+
+
 @every_dtype
 @pytest.mark.parametrize("change", TOKEN_LAYOUTS.values(), ids=TOKEN_LAYOUTS)
 def test_tokens_of_any_layout(dtype, change):
     """Tokens of any integer dtype and any layout, or in lists, have the same bits."""
-    tokens = np.random.default_rng(4).integers(0, MODEL.sizes[0], (2, 3, 5))
-    _, states = MODEL.data(dtype, (2, 3), 5)
-    assert_same_results(run(MODEL.layer(dtype), change(tokens), states), run(MODEL.layer(dtype), tokens, states))
+    for case in (replace(MODEL, one_hot=True), DEEP, replace(DEEP, looked_up=True)):
+        model, (tokens, states) = case.layer(dtype), case.data(dtype, (2, 3), 5)
+        assert_same_results(model(change(tokens), states), model(tokens, states))
+        assert_same_bits(fastrnn.Embedding(model.layers[1].weight_ih.T)(change(tokens)), model.layers[1].weight_ih.T[tokens])
 
 
 @often
-@given(situations(TIMED), st.booleans(), st.booleans())
-def test_lengths_equal_the_reference(s, tokens, return_sequences):
+@given(situations(ALL), st.booleans())
+def test_lengths_equal_the_reference(s, return_sequences):
     """Lengths, tokens and return_sequences, in any combination, give the reference's results."""
-    assert_equals_reference(s, s.tokens if tokens else s.x, lengths=s.lengths, return_sequences=return_sequences)
+    assert_equals_reference(s, s.x, lengths=s.lengths, return_sequences=return_sequences)
 
 
 @often
-@given(situations(TIMED, steps=20), st.booleans())
-def test_each_sequence_as_if_alone(s, tokens):
+@given(situations(ALL, steps=20))
+def test_each_sequence_as_if_alone(s):
     """Up to its own length a sequence has the bits it has alone, and zeros after; its last state is its own."""
-    x, states, lengths = s.tokens if tokens else s.x, s.states, s.lengths
+    x, states, lengths = s.x, s.states, s.lengths
     output, last = run(s.model, x, states, lengths=lengths)
     for i in s.members():
         alone = run(s.model, x[i][: lengths[i]], member(states, i))
@@ -136,8 +169,9 @@ def test_large_batches_of_lengths(case, dtype, count):
 @pytest.mark.parametrize("given_dtype", [np.float32, np.float64, np.int8, np.int64])
 def test_batches_of_many_pieces(dtype, given_dtype):
     """A batch that is worked through in many kernel calls is, up to the ends, what it is without lengths."""
-    model, (x, states) = LONG.layer(dtype), LONG.data(dtype, (30, 100), 5)
-    x = np.floor(20 * x[..., 0] + 20).astype(given_dtype) if given_dtype in (np.int8, np.int64) else x.astype(given_dtype)
+    case = TABLE if given_dtype is np.int8 else ONE_HOT if given_dtype is np.int64 else LONG
+    model, (x, states) = case.layer(dtype), case.data(dtype, (30, 100), 5)
+    x = x.astype(given_dtype)
     lengths = np.random.default_rng(8).integers(0, 6, (30, 100))
     full, (expected,) = model(x, states)[0], states
     for steps in range(1, 6):
@@ -148,12 +182,12 @@ def test_batches_of_many_pieces(dtype, given_dtype):
 
 
 @often
-@given(situations(TIMED), st.sampled_from([-1, 2**62, -(2**62)]), st.booleans())
+@given(situations(READERS), st.sampled_from([-1, 2**62, -(2**62)]), st.booleans())
 def test_tokens_past_the_ends_may_be_out_of_range(s, wrong, return_sequences):
     """What lies past the ends, be it no token at all, is accepted and changes no bit."""
     options = {"lengths": s.lengths, "return_sequences": return_sequences}
-    tokens = np.where(np.arange(s.steps) < s.lengths[..., None], s.tokens, wrong)
-    assert_same_results(run(s.model, tokens, s.states, **options), run(s.model, s.tokens, s.states, **options))
+    tokens = np.where(np.arange(s.steps) < s.lengths[..., None], s.x, wrong)
+    assert_same_results(run(s.model, tokens, s.states, **options), run(s.model, s.x, s.states, **options))
 
 
 CHANGED = """
@@ -177,7 +211,8 @@ def later(seconds):
     return timer
 
 weights = [np.random.default_rng(0).uniform(-0.1, 0.1, shape).astype(np.float32) for shape in ((64, 30), (64, 64), (30, 64))]
-model = fastrnn.Sequential(fastrnn.RNN(*weights[:2]), fastrnn.Dense(weights[2], activation="softmax"))
+layers = fastrnn.RNN(*weights[:2]), fastrnn.Dense(weights[2], activation="softmax")
+model = fastrnn.Sequential(fastrnn.Embedding{embedding}, *layers)
 model(np.zeros((2, 2), int)), fastrnn.log_likelihood(model, np.zeros((2, 2), int), lengths=[1, 2])  # compile
 for wrong in (2**40, -(2**40)):
     tokens = np.zeros((2, {steps}), int)
@@ -189,16 +224,17 @@ CHANGES = {
     "a state": (500, "assert np.isfinite(model(tokens, Writes(np.zeros((2, 64))))[0]).all()"),
     "lengths": (500, "assert np.isfinite(model(tokens, lengths=Writes(np.array([500, 3])))[0]).all()"),
     "a state, scored": (500, "assert np.isfinite(fastrnn.log_likelihood(model, tokens, Writes(np.zeros((2, 64))))).all()"),
-    "a state, alone": (500, "assert np.isfinite(model.layers[0](tokens, Writes(np.zeros((2, 64))), return_sequences=False)[0]).all()"),
+    "a state, alone": (500, "assert np.isfinite(model(tokens, Writes(np.zeros((2, 64))), return_sequences=False)[0]).all()"),
     "a thread": (1_000_000, "timer = later(0.03); model(tokens, return_sequences=False); assert timer.finished.is_set()"),
     "a thread, scored": (1_000_000, "timer = later(0.03); fastrnn.log_likelihood(model, tokens); assert timer.finished.is_set()"),
 }
 
 
+@pytest.mark.parametrize("embedding", [".one_hot(30)", "(np.eye(30, dtype=np.float32))"])
 @pytest.mark.parametrize(("steps", "call"), CHANGES.values(), ids=CHANGES)
-def test_tokens_that_change_after_they_were_checked(steps, call):
+def test_tokens_that_change_after_they_were_checked(steps, call, embedding):
     """Tokens that an argument's __array__ or a thread makes wrong, after they were found right, are never read out of bounds."""
-    python(CHANGED.format(steps=steps, call=call))
+    python(CHANGED.format(steps=steps, call=call, embedding=embedding))
 
 
 @every_dtype
@@ -222,7 +258,7 @@ def test_padding_is_not_read(s, poison, return_sequences):
 
 
 @often
-@given(situations(TIMED, steps=6), st.sampled_from([np.int8, np.uint16, np.int64, np.uint64, list]))
+@given(situations(ALL, steps=6), st.sampled_from([np.int8, np.uint16, np.int64, np.uint64, list]))
 def test_full_lengths(s, kind):
     """Lengths of T, in any integer dtype or in lists, change nothing."""
     lengths = np.full(s.leading, s.steps)
@@ -231,10 +267,10 @@ def test_full_lengths(s, kind):
 
 
 @often
-@given(situations(TIMED), st.booleans())
-def test_last_step_only(s, tokens):
+@given(situations(ALL))
+def test_last_step_only(s):
     """return_sequences=False gives the bits of the output at each sequence's last step, and the same states."""
-    x = s.tokens if tokens else s.x
+    x = s.x
     for lengths, ends in ((s.lengths, s.lengths), (None, np.full(s.leading, s.steps))):
         output, states = run(s.model, x, s.states, lengths=lengths)
         last = run(s.model, x, s.states, lengths=lengths, return_sequences=False)
@@ -253,12 +289,10 @@ def test_last_of_long_sequences(dtype, lengths):
 
 @every_timed_case
 @pytest.mark.parametrize("leading", [(), (3,), (0,), (2, 0)])
-@pytest.mark.parametrize("tokens", [False, True])
-def test_nothing_to_do(case, leading, tokens):
+def test_nothing_to_do(case, leading):
     """No steps, or no sequences, give zeros or nothing, and the states as they came."""
     steps = 4 if 0 in leading else 0
     x, states = case.data(np.float32, leading, steps)
-    x = np.zeros((*leading, steps), int) if tokens else x
     for options in ({}, {"lengths": np.zeros(leading, int)}):
         output = np.zeros((*leading, steps, case.sizes[-1]), np.float32)
         assert_same_results(run(case.layer(np.float32), x, states, **options), (output, states))
@@ -282,9 +316,9 @@ def test_out(case, return_sequences, lengths):
 
 @every_timed_case
 def test_the_callers_arrays_do_not_change(case):
-    """Tokens, lengths and states hold after a call what they held before."""
-    _, states = case.data(np.float64, (3,), 5)
-    arrays = [np.random.default_rng(0).integers(0, case.sizes[0], (3, 5)), np.array([2, 0, 5]), *states]
+    """x, lengths and states hold after a call what they held before."""
+    x, states = case.data(np.float64, (3,), 5)
+    arrays = [x, np.array([2, 0, 5]), *states]
     before = [array.copy() for array in arrays]
     for return_sequences in (True, False):
         run(case.layer(np.float64), arrays[0], states, lengths=arrays[1], return_sequences=return_sequences)
@@ -328,7 +362,7 @@ def test_pad_an_empty_list_among_vectors():
 
 
 @often
-@given(situations(TIMED))
+@given(situations(ALL))
 def test_unpad_leading_axes(s):
     """unpad gives a flat list, in C order, of copies as long as their lengths."""
     output, lengths = run(s.model, s.x, s.states)[0], s.lengths
@@ -343,8 +377,8 @@ def test_unpad_leading_axes(s):
 def test_log_likelihood_equals_the_reference(s, bounded, per_step):
     """log P(x_2..x_T | x_1), as a sum or step by step, with lengths and without."""
     options = {"lengths": s.lengths if bounded else None, "per_step": per_step}
-    actual = fastrnn.log_likelihood(s.model, s.tokens, s.states or None, **options)
-    expected = fastrnn.reference.log_likelihood(s.reference, s.tokens, exact(s.states) or None, **options)
+    actual = fastrnn.log_likelihood(s.model, s.x, nested(s.model, s.states), **options)
+    expected = fastrnn.reference.log_likelihood(s.reference, s.x, nested(s.model, exact(s.states)) or None, **options)
     assert np.shape(actual) == np.shape(expected)
     assert actual.dtype == (s.dtype if per_step else np.float64)
     bound = {np.float32: 1e-5, np.float64: 1e-12}[s.dtype] * max(1, np.abs(expected).max(initial=0))
@@ -355,10 +389,10 @@ def test_log_likelihood_equals_the_reference(s, bounded, per_step):
 @given(situations(TELLERS, closed=True), st.booleans())
 def test_log_likelihood_alone_or_in_a_batch(s, per_step):
     """A sequence of a padded batch has the bits it has alone, whatever tokens lie past its end, and zeros there."""
-    tokens, states, lengths = s.tokens, s.states, s.lengths
-    together = fastrnn.log_likelihood(s.model, tokens, states or None, lengths=lengths, per_step=per_step)
+    tokens, states, lengths = s.x, s.states, s.lengths
+    together = fastrnn.log_likelihood(s.model, tokens, nested(s.model, states), lengths=lengths, per_step=per_step)
     for i in s.members():
-        alone = fastrnn.log_likelihood(s.model, tokens[i][: lengths[i]], member(states, i) or None, per_step=per_step)
+        alone = fastrnn.log_likelihood(s.model, tokens[i][: lengths[i]], nested(s.model, member(states, i)), per_step=per_step)
         if per_step:
             alone = np.concatenate([alone, np.zeros(together[i].size - alone.size, s.dtype)])
         assert_same_bits(np.asarray(together[i]), np.asarray(alone))
@@ -383,10 +417,10 @@ def test_log_likelihood_resumed(case, dtype, cut):
     """The chain is cut anywhere: what comes after a state has the bits it has in the whole."""
     model, (_, states) = case.layer(dtype), case.data(dtype, (3,), 0)
     tokens = np.random.default_rng(6).integers(0, case.sizes[0], (3, 10))
-    whole = fastrnn.log_likelihood(model, tokens, states or None, per_step=True)
-    first = fastrnn.log_likelihood(model, tokens[:, : cut + 1], states or None, per_step=True)
+    whole = fastrnn.log_likelihood(model, tokens, nested(model, states), per_step=True)
+    first = fastrnn.log_likelihood(model, tokens[:, : cut + 1], nested(model, states), per_step=True)
     _, between = run(model, tokens[:, :cut], states)
-    second = fastrnn.log_likelihood(model, tokens[:, cut:], between or None, per_step=True)
+    second = fastrnn.log_likelihood(model, tokens[:, cut:], nested(model, between), per_step=True)
     assert_same_bits(np.concatenate([first, second], axis=1), whole)
 
 
@@ -404,7 +438,8 @@ def test_probabilities_of_all_sequences_add_up_to_one(case, dtype):
 def test_log_likelihood_is_stable(dtype, activation):
     """Logits of 0 and -5,000 leave a log-probability of -5,000, where the probability itself is zero."""
     head = fastrnn.Dense(np.array([[0, 0], [-5000, -5000]], dtype), activation=activation)
-    assert_same_bits(fastrnn.log_likelihood(head, [0, 1, 0, 1], per_step=True), np.array([-5000, 0, -5000], dtype))
+    model = fastrnn.Sequential(fastrnn.Embedding.one_hot(2), head)
+    assert_same_bits(fastrnn.log_likelihood(model, [0, 1, 0, 1], per_step=True), np.array([-5000, 0, -5000], dtype))
 
 
 @every_dtype
@@ -418,10 +453,11 @@ def test_log_likelihood_of_nothing(dtype, leading, steps):
 
 
 @every_dtype
+@every_long
 @pytest.mark.parametrize("kind", [np.uint8, np.int64])
-def test_log_likelihood_of_large_batches(dtype, kind):
+def test_log_likelihood_of_large_batches(dtype, case, kind):
     """A batch that is worked through in many kernel calls has the bits of its parts."""
-    model, (_, (state,)) = LONG.layer(dtype), LONG.data(dtype, (30, 100), 0)
+    model, (_, (state,)) = case.layer(dtype), case.data(dtype, (30, 100), 0)
     tokens, lengths = (
         np.random.default_rng(9).integers(0, 40, (30, 100, 6)).astype(kind),
         np.random.default_rng(8).integers(0, 7, (30, 100)),
@@ -436,10 +472,10 @@ def test_log_likelihood_of_large_batches(dtype, kind):
 
 
 @every_dtype
-def test_log_likelihood_of_long_sequences(dtype):
+@every_long
+def test_log_likelihood_of_long_sequences(dtype, case):
     """Neither chunks of work nor of workspace show: the steps of the whole are those of its output, and their sum in float64."""
-    model, (_, states) = LONG.layer(dtype), LONG.data(dtype, (2,), 0)
-    tokens = np.random.default_rng(7).integers(0, 40, (2, 20_000))
+    model, (tokens, states) = case.layer(dtype), case.data(dtype, (2,), 20_000)
     steps = fastrnn.log_likelihood(model, tokens, states, per_step=True)
     probs = np.take_along_axis(model(tokens[:, :-1], states)[0], tokens[:, 1:, None], axis=-1)[..., 0]
     np.testing.assert_allclose(steps, np.log(probs), rtol=0, atol=1e-6)
@@ -456,7 +492,8 @@ def chapter():
     sentences = re.findall(r"[^.?!]+[.?!\W]*", text)
     assert "".join(sentences) == text
     rnn, head = fastrnn.RNN(weights["U"], weights["W"], weights["b"]), fastrnn.Dense(weights["V"], weights["c"], activation="softmax")
-    return fastrnn.Sequential(rnn, head), [[numbers[character] for character in sentence] for sentence in sentences]
+    model = fastrnn.Sequential(fastrnn.Embedding.one_hot(len(numbers)), rnn, head)
+    return model, [[numbers[character] for character in sentence] for sentence in sentences]
 
 
 @pytest.mark.parametrize("per_step", [False, True])
@@ -492,7 +529,8 @@ def test_bits_per_character_of_the_chapter(chapter):
 @pytest.mark.parametrize("shape", [(0, 5), (0, 0), (2, 0, 3), (3, 0)])
 def test_scores_of_an_empty_batch(shape):
     """No sequences have no scores, and sequences of no tokens score 0."""
-    model = fastrnn.Sequential(fastrnn.RNN(np.eye(3, 4), np.eye(3)), fastrnn.Dense(np.ones((4, 3)), activation="softmax"))
+    rnn, head = fastrnn.RNN(np.eye(3, 4), np.eye(3)), fastrnn.Dense(np.ones((4, 3)), activation="softmax")
+    model = fastrnn.Sequential(fastrnn.Embedding.one_hot(4), rnn, head)
     tokens = np.zeros(shape, int)
     np.testing.assert_array_equal(fastrnn.log_likelihood(model, tokens), np.zeros(shape[:-1]), strict=True)
     assert fastrnn.log_likelihood(model, tokens, per_step=True).shape == (*shape[:-1], max(shape[-1] - 1, 0))

@@ -13,7 +13,8 @@ import fastrnn
 total, keep, loaded, *names = np.add.reduce, *sys.argv[1:]
 x, token = np.ones((256, 100, 32)), np.array([1, 2, 3])
 rnn = fastrnn.RNN(np.ones((64, 32)) / 99, np.ones((64, 64)) / 99)
-teller = fastrnn.Sequential(fastrnn.RNN(np.ones((3, 4)), np.ones((3, 3))), fastrnn.Dense(np.eye(4, 3), activation="softmax"))
+layers = fastrnn.RNN(np.ones((3, 4)), np.ones((3, 3))), fastrnn.Dense(np.eye(4, 3), activation="softmax")
+model, teller = fastrnn.Sequential(*layers), fastrnn.Sequential(fastrnn.Embedding.one_hot(4), *layers)
 weights = [np.full(shape, 0.01) for shape in ((64, 32), (64, 64), (5, 64), (64,))]
 streams = [teller.stream()] if loaded != "nothing" else []
 
@@ -27,7 +28,7 @@ CALLS = {
     "once": lambda: fastrnn.rnn_forward(x[0], *weights),
     "once large": lambda: fastrnn.rnn_forward(x, *weights),
     "token step": lambda: (streams[0] if streams else teller.stream()).step(1),
-    "vector step": lambda: (streams[0] if streams else teller.stream()).step(np.ones(4)),
+    "vector step": lambda: model.stream().step(np.ones(4)),
     "chunk": lambda: (streams[0] if streams else teller.stream())(token),
     "argmax": lambda: fastrnn.generate(teller, 0, 5, feedback="argmax")[0],
     "sample": lambda: fastrnn.generate(teller, 0, 5, rng=1)[0],

@@ -118,6 +118,7 @@ def test_public_names():
     """__all__ lists the public names, and each is there."""
     names = [
         "Dense",
+        "Embedding",
         "GRU",
         "LSTM",
         "RNN",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import fastrnn
 from fastrnn import reference
 
-from .cases import CASES, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, run, uniform
+from .cases import CASES, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, nested, run, uniform
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity", "hard_sigmoid", "softsign", ("leaky_relu", 0.01), ("hard_sigmoid", 0.2, 0.5))
 ACTIVATIONS = (*NONLINEARITIES, "softplus", ("elu", 1.0), "softmax", "log_softmax")
@@ -150,6 +150,23 @@ def test_input_of_other_dtypes(dtype, kind):
     converted, expected = MODEL.layer(dtype)(x.astype(dtype), tuple(state.astype(dtype) for state in states))
     assert_same_bits(output, converted)
     assert_same_bits(last[1], expected[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [np.bool_, np.int8, np.uint16, np.int64, np.uint64, list])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_integers_are_numbers(case, dtype, kind):
+    """Integers given to a layer or a model without an Embedding are the numbers they are, with lengths and in streams too."""
+    model, (x, states) = case.layer(dtype), case.data(dtype, (3,), 5)
+    numbers = np.rint(np.abs(x) * (1 if kind is np.bool_ else 9))
+    given_x = numbers.astype(int).tolist() if kind is list else numbers.astype(kind)
+    expected = run(model, numbers.astype(dtype), states)
+    assert_same_results(run(model, given_x, states), expected)
+    if states:
+        last = run(model, numbers.astype(dtype), states, lengths=[5, 0, 2], return_sequences=False)
+        assert_same_results(run(model, given_x, states, lengths=[5, 0, 2], return_sequences=False), last)
+    stream = model.stream(nested(model, states) if states else None)
+    assert_same_bits(stream(given_x), expected[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -26,7 +26,8 @@ class FastRNN(Library):
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
         rnn = fastrnn.RNN(task.U, task.W, task.b)
-        model = rnn if task.V is None else fastrnn.Sequential(rnn, fastrnn.Dense(task.V, activation="softmax"))
+        first = [fastrnn.Embedding.one_hot(task.U.shape[1])] if task.tokens else []
+        model = rnn if task.V is None else fastrnn.Sequential(*first, rnn, fastrnn.Dense(task.V, activation="softmax"))
         if task.single:
             yield step_in_stream(rnn, task) if task.stream else step_by_call(rnn, task)
             return

@@ -1,9 +1,9 @@
-"""What feeds a layer: the projection of its input, or for tokens the choice of its weights' columns."""
+"""What feeds a layer: the projection of its input, or for tokens the choice of its weights' columns, or of a table's rows."""
 
 from .jit import FULL, HALF, ONE, inline, operation
 from .layout import IN_X
 from .network import place
-from .records import CHUNK, JOB, LAYER, fresh_factors, invoke_one, word
+from .records import CHUNK, JOB, LAYER, copy_bytes, fresh_factors, invoke_one, word
 from .tile import ahead, at, lanes_of, load, store
 
 
@@ -43,19 +43,36 @@ def choose_column(weights, bias, size, columns, token, row):
             column += width
 
 
+@inline
+def token_at(layer, job, index):
+    """Read a token of x. Another thread may have changed it after it was checked: it is cut to the vocabulary."""
+    return min(max(word(job.x, index), 0), layer.input_size - 1)
+
+
 @operation(LAYER, JOB, CHUNK)
 def embed(layer, job, chunk, like):
-    # x (together, steps)         tokens; read only. Another thread may have changed one after it was checked: it is cut to the vocabulary
+    # x (together, steps)         tokens; read only
     # rows (own, together, ...)   receive the token's columns + bias, gate by gate
     size, columns, stride, together = layer.input_size, layer.columns, layer.stride, chunk.together
     weights, bias, rows = at(layer.weight, like), at(layer.bias, like), at(chunk.rows, like)
     for i in range(together):
         start = place(job, IN_X, chunk.n + i) * job.x_sequence + chunk.t + chunk.begin
         for t in range(chunk.own):
-            token = min(max(word(job.x, start + t), 0), size - 1)
+            token = token_at(layer, job, start + t)
             for gate in range(layer.gates):
                 first = gate * columns
                 choose_column(
                     ahead(weights, first * size), ahead(bias, first), size, columns, token,
                     ahead(rows, (t * together + i) * stride + first),
                 )  # fmt: skip
+
+
+@operation(LAYER, JOB, CHUNK)
+def look_up(layer, job, chunk):
+    # x (together, steps)         tokens; read only
+    # rows (own, together, ...)   receive the tokens' rows of the table
+    size, step, together = job.itemsize * layer.output_size, job.itemsize * layer.stride, chunk.together
+    for i in range(together):
+        start = place(job, IN_X, chunk.n + i) * job.x_sequence + chunk.t + chunk.begin
+        for t in range(chunk.own):
+            copy_bytes(layer.weight + token_at(layer, job, start + t) * size, chunk.rows + (t * together + i) * step, size)

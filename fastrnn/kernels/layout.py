@@ -35,11 +35,11 @@ class Fields:
         return np.array(words, np.int64)
 
 
-# A layer. Addresses: of its operations (0 where it has none) and their parameters, of its packed weights and biases. Lengths and strides
-# count elements.
+# A layer. Addresses: of its operations (0 where it has none) and their parameters, of its packed weights (of a table of embeddings the
+# rows, as they are) and biases. Lengths and strides count elements.
 LAYER = Fields(
     "Layer",
-    "feed recur finish product activation recurrent_activation "  # operations
+    "feed enter recur finish product activation recurrent_activation "  # operations
     "parameters recurrent_parameters "  # of the two activations: MOST_PARAMETERS doubles each
     "input_size output_size "
     "hidden "  # units; as many as outputs, where no projection makes fewer of them
@@ -64,7 +64,7 @@ JOB = Fields(
     "out out_sequence out_size states "  # the same of out, its elements a step (0 for no output), and the states
     "rows buffer "  # the workspace of two layers' rows, and elements of each
     "table generation "  # where sequences are, if they differ in length; how tokens are chosen
-    "feed trim leave sink claim meet share "  # operations in place of a layer's feed, of storing states or output, and of a team
+    "feed trim leave sink claim meet share "  # operations in place of the first layer's feed, of storing states or output, and of a team
     "team number "  # the team that works on the piece, and the piece's number
     "matrices packed",  # of `once`: how many matrices follow the layers, and bytes of their panels
 )
@@ -124,6 +124,7 @@ class Cell(NamedTuple):
     parts: int  # of a row, each as wide as the packed output: the gates, and what a step needs room for
     kept: int  # parts that are the state when a step is over: first the output, then what is as wide as the units
     phases: int  # of a step: each reads the whole row of the one before, not only its own columns
+    enter: str = ""  # an operation of the same module that completes a state that was copied in
 
 
 # A new cell is a row here, the file of its kernel, a class of layers, and a loop in the reference.
@@ -131,6 +132,8 @@ CELLS = {
     "elman": Cell(f"{KERNELS}.elman", gates=1, parts=1, kept=1, phases=1),
     "gru": Cell(f"{KERNELS}.gru", gates=3, parts=3, kept=1, phases=1),
     "gru_reset_before": Cell(f"{KERNELS}.gru", gates=3, parts=3, kept=1, phases=2),
+    "leaky_output": Cell(f"{KERNELS}.leaky", gates=1, parts=1, kept=1, phases=1),
+    "leaky_input": Cell(f"{KERNELS}.leaky", gates=1, parts=2, kept=2, phases=1, enter="leaky_enter"),
     "lstm": Cell(f"{KERNELS}.lstm", gates=4, parts=4, kept=2, phases=1),
     "lstm_projected": Cell(f"{KERNELS}.lstm", gates=4, parts=4, kept=2, phases=2),
 }
@@ -146,9 +149,10 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "product": (f"{KERNELS}.product", True),
     "project": (f"{KERNELS}.feeds", True),
     "embed": (f"{KERNELS}.feeds", True),
+    "look_up": (f"{KERNELS}.feeds", False),
     "trim": (f"{KERNELS}.ragged", False),
     "gather": (f"{KERNELS}.ragged", False),
-    **{name: (cell.module, True) for name, cell in CELLS.items()},
+    **{name: (cell.module, True) for cell_name, cell in CELLS.items() for name in (cell_name, cell.enter) if name},
     "tanh": (f"{KERNELS}.elementary", True),
     "relu": (f"{KERNELS}.elementary", True),
     "sigmoid": (f"{KERNELS}.elementary", True),

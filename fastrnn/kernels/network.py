@@ -61,6 +61,8 @@ def recur(layer, job, chunk):
     if chunk.member == 0:
         for i in range(chunk.together):
             move_states(layer, job, chunk, i, False)
+        if layer.enter:
+            invoke(layer.enter, layer, job, chunk)
     if job.share:
         invoke(job.share, layer, job, chunk)
         if chunk.members == 0:

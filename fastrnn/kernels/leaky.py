@@ -1,0 +1,73 @@
+"""The steps of leaky Elman layers, a being each unit's leak.
+
+    at the output:  h = (1 - a) h + a f(W h + p)                               the state is h
+    at the input:   v = (1 - a) v + a (W f(v) + p), and the output is f(v)     the state is v
+    p = U x + b
+
+A unit with a = 1 is a plain one, to the last bit.
+"""
+
+from .jit import inline, operation
+from .records import CHUNK, JOB, LAYER
+from .recurrent import activate, add_gates, factors_of, part_at, row_at, vector
+from .tile import ahead, at, choose, elementwise, fma, lanes_of, load, store
+
+OUTPUT, VALUE = range(2)  # the parts of a row: the output, and v
+
+leaked = elementwise(lambda leak, old, new: choose(leak, "==", 1.0, new, fma(leak, new, (1.0 - leak) * old)))
+
+
+@inline
+def leak(layer, job, chunk, t, part, like):
+    """Blend the output's part of step t with what another part was at the step before; that part receives it."""
+    leaks = at(layer.vector_hh, like)
+    for n in range(chunk.together):
+        row, before = row_at(layer, part_at(layer, job, chunk, t, 0), n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
+        for i in range(chunk.left, chunk.right, lanes_of(like)):
+            new, old = vector(row, layer.columns, OUTPUT, i), vector(before, layer.columns, part, i)
+            store(ahead(row, part * layer.columns + i), 0, leaked(load(ahead(leaks, i), 0, 1, 1), old, new))
+
+
+@inline
+def multiply_state(layer, job, chunk, t, like):
+    """Add the product of the output before to the projected input."""
+    factors = factors_of(layer, chunk, 0)
+    factors.x = part_at(layer, job, chunk, t - 1, OUTPUT)
+    add_gates(layer, job, chunk, t, (0, 1), factors, like)
+
+
+@operation(LAYER, JOB, CHUNK)
+def leaky_output(layer, job, chunk, like):
+    # there (1 + span, together, columns)   the state before the first step, then for each step its projected input, replaced by the state
+    # vector_hh                             the leaks
+    for t in range(chunk.at, chunk.at + chunk.steps):
+        multiply_state(layer, job, chunk, t, like)
+        activate(layer, job, chunk, chunk.together, part_at(layer, job, chunk, t, OUTPUT), layer.activation, layer.parameters)
+        leak(layer, job, chunk, t, OUTPUT, like)
+
+
+@inline
+def put_out(layer, job, chunk, t, like):
+    """Compute f(v) of step t."""
+    out = part_at(layer, job, chunk, t, OUTPUT)
+    for n in range(chunk.together):
+        row = row_at(layer, out, n, like)
+        for i in range(chunk.left, chunk.right, lanes_of(like)):
+            store(ahead(row, i), 0, vector(row, layer.columns, VALUE, i))
+    activate(layer, job, chunk, chunk.together, out, layer.activation, layer.parameters)
+
+
+@operation(LAYER, JOB, CHUNK)
+def leaky_input(layer, job, chunk, like):
+    # there (1 + span, together, 2 columns)   the same; beside the output is v
+    for t in range(chunk.at, chunk.at + chunk.steps):
+        multiply_state(layer, job, chunk, t, like)
+        leak(layer, job, chunk, t, VALUE, like)
+        put_out(layer, job, chunk, t, like)
+
+
+@operation(LAYER, JOB, CHUNK)
+def leaky_enter(layer, job, chunk, like):
+    # of the state before the first step only v is given
+    chunk.left, chunk.right = 0, layer.columns
+    put_out(layer, job, chunk, -1, like)
