@@ -16,6 +16,7 @@ import numpy as np
 
 COUNTED = ("calls", "steps", "malformed", "interrupts", "forks", "exits", "damaged files")
 PATIENCE = 300  # seconds that a round may take
+MOST_FAILURES = 20  # of the worker's end or a round's; then nothing more is to be learnt
 
 
 def memory():
@@ -56,7 +57,7 @@ class Watched:
         self.counts, self.rounds, self.failures, self.memory = collections.Counter(), collections.Counter(), 0, []
 
     def run(self):
-        while (left := self.end - time.time()) > 0:
+        while (left := self.end - time.time()) > 0 and self.failures < MOST_FAILURES:
             only = ["--kind", self.options.kind] if self.options.kind else []
             command = ["-m", "tests.torture", "--seed", self.options.seed, "--work", self.next, "--minutes", left / 60, *only]
             with subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True, bufsize=1) as worker:

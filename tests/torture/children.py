@@ -69,7 +69,7 @@ def say(line):
 
 
 def interrupts(rng, counts):
-    """SIGINT at random moments: while machine code is loaded or compiled, while threads share work, while a process starts no thread yet."""
+    """SIGINT at random moments: while machine code is loaded or compiled, while threads share work, before a process starts any."""
     compiles = rng.random() < 0.3
     with tempfile.TemporaryDirectory() as directory:
         environment = own_cache(pathlib.Path(directory), warm_cache()[0]) if compiles else {}
