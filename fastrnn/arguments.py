@@ -304,6 +304,16 @@ def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Arr
     return lengths.reshape(-1).astype(np.int64, copy=False)
 
 
+def check_reset(value: ArrayLike, leading: tuple[int, ...]) -> Array:
+    """Check which sequences start anew, and return a copy in C order, one boolean for each."""
+    reset = np.array(as_array("reset", value))
+    if reset.dtype.kind != "b" and reset.size:
+        raise TypeError(f"reset must be boolean, got dtype {reset.dtype}")
+    if reset.shape != leading:
+        raise ValueError(f"reset must have shape {leading}, one for each sequence, got {reset.shape}")
+    return reset.reshape(-1).astype(bool, copy=False)
+
+
 def check_state(name: str, value: ArrayLike, expected: tuple[int, ...], *, given: str, shape: tuple[int, ...]) -> Array:
     """Check a state against the input that it was given with, named and of such a shape."""
     state = as_array(name, value)
@@ -313,12 +323,12 @@ def check_state(name: str, value: ArrayLike, expected: tuple[int, ...], *, given
     return state
 
 
-def check_states(value: object, count: int) -> list[tuple[str, Any]]:
+def check_states(name: str, value: object, count: int) -> list[tuple[str, Any]]:
     """Split a Sequential's state into one entry, perhaps None, for each recurrent layer, each with its name."""
     if count == 1 and not (isinstance(value, (tuple, list)) and len(value) == 1):
-        return [("state", value)]
-    entries = check_entries("state", value, count, "one for each recurrent layer")
-    return [(f"state[{i}]", entry) for i, entry in enumerate(entries)]
+        return [(name, value)]
+    entries = check_entries(name, value, count, "one for each recurrent layer")
+    return [(f"{name}[{i}]", entry) for i, entry in enumerate(entries)]
 
 
 def check_entries(name: str, value: object, count: int, meaning: str) -> list[Any]:

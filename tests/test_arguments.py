@@ -1042,6 +1042,61 @@ ERRORS = {
         ValueError,
         "model must give finite outputs for a token to be chosen, got NaN or infinity at position (1, 0)",
     ),
+    "integers for a reset": (
+        lambda: RNN_2_3(X, H0, reset=[0, 1, 0]),
+        TypeError,
+        "reset must be boolean, got dtype int64",
+    ),
+    "a reset of another batch": (
+        lambda: MODEL(X, reset=[True, False]),
+        ValueError,
+        "reset must have shape (3,), one for each sequence, got (2,)",
+    ),
+    "a reset of all": (
+        lambda: LSTM_2_3(X, reset=True),
+        ValueError,
+        "reset must have shape (3,), one for each sequence, got ()",
+    ),
+    "a reset of objects": (
+        lambda: GRU_2_3(X[0], reset=np.array(None)),
+        TypeError,
+        "reset must hold real numbers, got dtype object",
+    ),
+    "an integer for a stream's reset": (
+        lambda: RNN_2_3.stream(ones(3)).step(ones(2), reset=1),
+        TypeError,
+        "reset must be boolean, got dtype int64",
+    ),
+    "a reset of another stream": (
+        lambda: READER.stream()([[0, 1]], reset=True),
+        ValueError,
+        "reset must have shape (1,), one for each sequence, got ()",
+    ),
+    "out over a reset": (
+        lambda: RNN_2_3(X[0], reset=SHARED.view(bool)[8:9].reshape(()), out=SHARED[:21].reshape(7, 3)),
+        ValueError,
+        "out must share no memory with reset, got an overlapping array; pass reset.copy()",
+    ),
+    "out over a step's reset": (
+        lambda: RNN_2_3.stream(ones(3)).step(ones(2), reset=SHARED.view(bool)[8:9].reshape(()), out=SHARED[:3]),
+        ValueError,
+        "out must share no memory with reset, got an overlapping array; pass reset.copy()",
+    ),
+    "state0 of another batch": (
+        lambda: RNN_2_3.stream(H0, state0=ones(3)),
+        ValueError,
+        "state0 must have shape (3, 3) for a stream of shape (3,) and hidden_size=3, got (3,)",
+    ),
+    "half a state0": (
+        lambda: LSTM_2_3.stream(state0=(ones(3),)),
+        ValueError,
+        "state0 must have 2 entries, h and c, got 1",
+    ),
+    "states0 of a stream": (
+        lambda: TWO.stream(state0=(ones(3), ones(3))),
+        ValueError,
+        "state0[1] must have shape (5,) for a stream of shape () and hidden_size=5, got (3,)",
+    ),
     "lengths with a stream": (
         lambda: RNN_2_3.stream()(X, lengths=[7, 7, 7]),
         TypeError,
@@ -1224,6 +1279,7 @@ def test_an_error_leaves_out_untouched():
         lambda: MODEL(X, None, [7, 7, 7]),
         lambda: RNN_2_3.stream().step(X[:, 0], ones(3, 3)),
         lambda: RNN_2_3.stream()(X, ones(3, 7, 3)),
+        lambda: RNN_2_3.stream(None, ones(3)),
         lambda: log_likelihood(TELLER, [0, 1], None, 2),
         lambda: generate(TELLER, 0, 5, None, "argmax"),
         lambda: RNN(ones(3, 2), ones(3, 3), None, "relu"),
