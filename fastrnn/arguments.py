@@ -4,7 +4,7 @@ import itertools
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -283,6 +283,46 @@ def check_step(name: str, value: ArrayLike, input_size: int, *, tokens: bool) ->
 def check_batch(name: str, leading: tuple[int, ...], fixed: tuple[int, ...]) -> None:
     if leading != fixed:
         raise ValueError(f"{name} must have the leading axes {fixed} that this stream began with, got {leading}; start another stream")
+
+
+def check_capacity(value: object) -> int:
+    capacity = as_integer(value)
+    if capacity is None or capacity < 1:
+        raise ValueError(f"capacity must be an integer from 1 up, got {value!r}")
+    return capacity
+
+
+def check_row_left(row: int, capacity: int) -> None:
+    if row == capacity:
+        raise IndexError(f"a bank of capacity={capacity} has handed out all its rows; drop one, or make a larger bank")
+
+
+def check_row(value: object, handed: Array) -> int:
+    """Check a row of a bank against the words that say which are handed out."""
+    row = as_integer(value)
+    if row is None or not 0 <= row < len(handed) or not handed[row]:
+        raise ValueError(f"i must be a row that the bank has handed out, got {value!r}")
+    return row
+
+
+def check_at(value: ArrayLike) -> Array:
+    rows = as_array("at", value)
+    if rows.dtype.kind not in "iu" and rows.size:
+        raise TypeError(f"at must be integers, rows of the bank, got dtype {rows.dtype}")
+    if rows.ndim != 1:
+        raise ValueError(f"at must have one axis, a row of the bank for each of x, got shape {rows.shape}")
+    return rows
+
+
+def refuse_row(rows: Array, wrong: int) -> NoReturn:
+    """Refuse what the kernel found: the first row that was not handed out, or that comes a second time."""
+    fault = "distinct rows" if rows[wrong] in rows[:wrong] else "rows that the bank has handed out"
+    raise ValueError(f"at must hold {fault}, got {rows[wrong]} at position {wrong}")
+
+
+def check_count(leading: tuple[int, ...], rows: int) -> None:
+    if leading != (rows,):
+        raise ValueError(f"x must have the leading axes {(rows,)}, one step for each row of the bank in at, got {leading}")
 
 
 def no_lengths(lengths: object) -> None:

@@ -23,6 +23,7 @@ from .arguments import (
     check_weights,
     frozen_error,
 )
+from .banks import Bank
 from .calls import call, call_at_once
 from .packing import Network, Part, pack_network
 from .streaming import Stream
@@ -72,6 +73,10 @@ class Frozen:
     def stream(self, state: Any = None, *, state0: Any = None) -> Stream:
         """Start a stream, which keeps the state from call to call, at `state`, or else at `state0`, where a reset goes: see `Stream`."""
         return Stream(self, state, state0)
+
+    def streams(self, capacity: int, state0: Any = None) -> Bank:
+        """Make a bank of so many states, each of a sequence of its own, which step together or apart: see `Bank`."""
+        return Bank(self, capacity, state0)
 
     def _packed(self) -> Network:
         """Pack at the first call: a layer inside a Sequential is never packed on its own."""

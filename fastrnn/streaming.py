@@ -37,11 +37,22 @@ take it too.
 >>> stream.step(rng.random((8, I)), reset=over).shape       # sequence 3 starts from state0, the others go on
 (8, 10)
 
-A stream belongs to one thread at a time. Threads that step side by side need a stream each; they can share the model.
+**Many states, one model.** A bank hands out rows, each with a state of its own. One call steps those whose input has come, with the bits
+of a stream for each: requests of a server, characters in a game, sensors.
+
+>>> bank = model.streams(1000)
+>>> one, other, third = bank.add(), bank.add(), bank.add()  # integers; each starts from state0, zeros where it isn't given
+>>> bank.step(inputs[:2], at=[third, one]).shape            # (2, I) -> (2, O), in the order of at
+(2, 10)
+>>> bank.drop(third)                                        # it may be handed out again
+>>> bank.step(inputs[:2]).shape                             # all that are handed out, in ascending order: one, other
+(2, 10)
+
+A stream, or a bank, belongs to one thread at a time. Threads that step side by side need one each; they can share the model.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -63,6 +74,12 @@ class Model(Protocol):
     def _named(self, state: Any) -> list[tuple[str, Any]]: ...
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]: ...
     def _joined(self, states: Iterator[Array]) -> Any: ...
+
+
+def fits(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Iterable[ArrayLike | None]) -> bool:
+    """Tell whether out needs no further check."""
+    right = type(out) is np.ndarray and out.shape == shape and out.dtype == dtype and out.flags.carray
+    return right and not any(isinstance(array, np.ndarray) and np.may_share_memory(out, array) for array in inputs)
 
 
 class Stream:
@@ -179,7 +196,7 @@ class Stream:
         elif type(x_t) is int and self._token_fits and 0 <= x_t < self._network.input_size:
             read = self._token
             read[0] = x_t
-        if read is not None and (out is None or self._fits(out, x_t, reset)):
+        if read is not None and (out is None or fits(out, self._result, self._dtype, (x_t, reset))):
             flat = self._flat if reset is None else self._restarted(check_reset(reset, self._result[:-1]))
             output = np.empty(self._result, self._dtype) if out is None else out
             self._call(self._plan, self._space, read, output, flat)
@@ -191,11 +208,6 @@ class Stream:
         output, again = self._output("x_t", data, shape, reset, out)
         self._advance(data, again, output[..., np.newaxis, :])
         return output
-
-    def _fits(self, out: Array, *inputs: ArrayLike | None) -> bool:
-        """Whether out needs no further check; any other out gets the error that it deserves, or is taken the slow way."""
-        fits = type(out) is np.ndarray and out.shape == self._result and out.dtype == self._dtype and out.flags.carray
-        return fits and not any(isinstance(array, np.ndarray) and np.may_share_memory(out, array) for array in inputs)
 
     def __call__(self, x: ArrayLike, *, lengths: None = None, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
         """Advance by several time steps.
