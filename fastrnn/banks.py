@@ -85,7 +85,7 @@ class Bank:
 
     def __init__(self, model: Model, capacity: int, state0: Any = None) -> None:
         self._model, self._network, self._capacity = model, model._packed(), check_capacity(capacity)
-        network = self._network
+        network, self._dtype = self._network, self._network.dtype
         self._start, self._first, _ = start_states(network, model._split("state0", state0), (), given="a row", shape=())
         # Pages of zeros that no row has touched take no memory.
         self._flat = np.zeros(self._capacity * sum(network.states), network.dtype)
@@ -202,8 +202,11 @@ class Bank:
         TypeError, ValueError
             For arguments of another dtype or shape, rows that aren't handed out or come twice, and tokens out of range.
         """
-        rows, dtype = self._all_rows() if at is None else check_at(at), self._network.dtype
-        count = len(rows)
+        if at is None:
+            rows = self._all_rows()
+        else:
+            rows = at if type(at) is np.ndarray and at.dtype is INT64 and at.ndim == 1 else check_at(at)
+        count, dtype = len(rows), self._dtype
         ready = self._ready.get(count) or self._prepare(count)
         if ready is None:
             return self._step_many(x, rows, reset, out)
@@ -233,7 +236,7 @@ class Bank:
 
     def _check_out(self, out: Array, shape: tuple[int, ...], x: Array, reset: ArrayLike | None) -> Array:
         inputs = [("x", x)] if reset is None else [("x", x), ("reset", np.asarray(reset))]
-        return check_out(out, shape, self._network.dtype, inputs)
+        return check_out(out, shape, self._dtype, inputs)
 
     def _prepare(self, count: int) -> Ready | None:
         """Prepare the kernel call for so many rows, and keep it for the next such step; None where one call won't do."""
