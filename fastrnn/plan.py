@@ -34,7 +34,7 @@ class Piece(NamedTuple):
     span: int
     block: int  # sequences side by side
     which: Array | None  # the sequences' numbers, where they differ in length
-    lengths: Array | None  # how many of the steps each has
+    left: Array | None  # how many steps each has from `start` on
 
 
 class Plan(NamedTuple):
@@ -77,7 +77,7 @@ class Plan(NamedTuple):
             return Piece(first, 0, start, span, 1, None, None)
         block = side_by_side(count, self.rows, self.threads)
         dealt = deal(count, block) if self.threads > 1 else np.arange(count)
-        return Piece(first, count, start, span, block, self.order[first + dealt], np.minimum(left[dealt], span))
+        return Piece(first, count, start, span, block, self.order[first + dealt], left[dealt])
 
 
 class Conversion(NamedTuple):

@@ -123,7 +123,9 @@ class Stream:
             chunk=1,
             total=sequences,
             x_sequence=1 if network.tokens else network.input_size,
+            x_step=1 if network.tokens else network.input_size,
             out_sequence=network.output_size,
+            out_step=network.output_size,
             out_size=network.output_size,
             buffer=self._buffer,
         )
