@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +10,15 @@ from numpy.typing import ArrayLike
 from .arguments import Array, check_lengths, check_out, check_state
 from .forward import SPACE, Task, assign, idle, plan_at_once, run_network, take_space
 from .packing import Network
+
+
+class Model(Protocol):
+    """What states are started for."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def states(self) -> tuple[int, ...]: ...
 
 
 def call_at_once(network: Network, x: object, state: object) -> tuple[Array, tuple[Array, ...]] | None:
@@ -61,11 +70,11 @@ def start_at_once(state: object, shapes: tuple[tuple[int, ...], ...], dtype: np.
 
 
 def start_states(
-    network: Network, states: list[tuple[str, Any]], leading: tuple[int, ...], *, given: str, shape: tuple[int, ...]
+    model: Model, states: list[tuple[str, Any]], leading: tuple[int, ...], *, given: str, shape: tuple[int, ...]
 ) -> tuple[Array, tuple[Array, ...], list[tuple[str, Array]]]:
     """Copy states into one array: return that, a view of it for each array of the layers' states, and the arrays given."""
-    sequences, sizes = math.prod(leading), network.states
-    flat, ends = np.zeros(sequences * sum(sizes), network.dtype), [sequences * end for end in itertools.accumulate(sizes)]
+    sequences, sizes = math.prod(leading), model.states
+    flat, ends = np.zeros(sequences * sum(sizes), model.dtype), [sequences * end for end in itertools.accumulate(sizes)]
     views = tuple([flat[end - sequences * size : end].reshape(*leading, size) for end, size in zip(ends, sizes, strict=True)])
     checked = []
     for (name, value), view in zip(states, views, strict=True):
