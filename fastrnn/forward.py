@@ -42,9 +42,9 @@ class Task(NamedTuple):
 
     x is (..., T + further, I), for a network of tokens (..., T + further, 1): `further` steps are no input, but read as targets or written
     by a sink.
-    out is (..., T, O), for scores (..., T), None where no output is wanted; past a sequence's end it is left as it is. Its rows may be wider:
-    the output begins at `column`. Where states are None, those of a single recurrent layer start from h0 (..., H), or zeros, and are not
-    kept. Backwards, each sequence is run from its last step to its first, and every step's output is still in its own row of out.
+    out is (..., T, O), for scores (..., T), None where no output is wanted; past a sequence's end it is left as it is. Its rows may be
+    wider: the output begins at `column`. Where states are None, those of a single recurrent layer start from h0 (..., H), or zeros, and
+    are not kept. Backwards, each sequence is run from its last step to its first, and every step's output is still in its own row of out.
     """
 
     x: Array
@@ -265,7 +265,7 @@ class Source:
             self.data = np.empty(self.conversion.buffer(together) // self.kind.itemsize, self.kind)
 
     def take(self, piece: Piece) -> tuple[dict[str, int], Any]:
-        """Convert what a piece needs: give its job's fields, x counted in bytes, and the elements from there to each sequence of a table."""
+        """Convert what a piece needs: give its job's fields, x counted in bytes, and where each sequence of a table begins from there."""
         *_, given, inputs = self.x.shape
         first = self.task.first_step(piece)
         if self.direct:

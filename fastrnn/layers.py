@@ -588,7 +588,7 @@ class Sequential(Frozen):
         first, last = layers[0], layers[-1]
         check_not_alone(first, first.input_size, alone=last.dtype is None)
         self._set(layers=layers, input_size=first.input_size, output_size=last.output_size, dtype=last.dtype, _network=None)
-        self._set(_stages=None, _causal=all([layer._causal for layer in layers]))
+        self._set(_stages=None, _causal=all(layer._causal for layer in layers))
 
     def __call__(
         self,

@@ -1,5 +1,6 @@
 """Models that hold a `Bidirectional`: run stage by stage, with whole rows between stages, for some sequences at a time."""
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from .arguments import Array, check_lengths, check_out
 from .calls import run_last, start_states
+from .directions import run_directions
 from .forward import Task, run_network
 from .packing import Network
 from .threads import get_num_threads
@@ -54,7 +56,7 @@ def call_stages(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Check what is left to check, and run."""
     leading, steps, sequences = x.shape[:-2], x.shape[-2], math.prod(x.shape[:-2])
-    _, final, inputs = start_states(stages, states, leading, given="x", shape=x.shape[:-1] if stages.tokens else x.shape)
+    flat, final, inputs = start_states(stages, states, leading, given="x", shape=x.shape[:-1] if stages.tokens else x.shape)
     valid = None if lengths is None else check_lengths(lengths, leading, steps)
     shape = (*leading, steps, stages.output_size) if return_sequences else (*leading, stages.output_size)
     if lengths is not None:
@@ -64,24 +66,34 @@ def call_stages(
         output[...] = 0
     if not steps or not sequences:
         return output, final
-    rows = output.reshape(sequences, *shape[len(leading) :])
-    arrays = [view.reshape(sequences, view.shape[-1]) for view in final]
-    widths = stages.between(return_sequences)
+    rows, widths = output.reshape(sequences, *shape[len(leading) :]), stages.between(return_sequences)
     at_once = sequences
     if any(widths):
         at_once = min(sequences, max(BETWEEN // (steps * sum(widths) * stages.dtype.itemsize), FEWEST * get_num_threads()))
     buffers = [np.empty(at_once * steps * width, stages.dtype) for width in widths]
+    arrays = [view.reshape(sequences, view.shape[-1]) for view in final]
     for first in range(0, sequences, at_once):
         group = slice(first, min(first + at_once, sequences))
-        of_group = [array[group].copy() for array in arrays]
-        ends = None if valid is None else valid[group]
+        own = flat if at_once == sequences else np.concatenate([array[group].reshape(-1) for array in arrays])
+        run = Group(sequences_of(x, group), own, rows[group], None if valid is None else valid[group], buffers)
         if return_sequences:
-            run_whole(stages.all, sequences_of(x, group), of_group, rows[group], ends, buffers)
+            run_whole(stages.all, run)
         else:
-            run_to_last(stages, sequences_of(x, group), of_group, rows[group], ends, buffers)
-        for array, states_of_group in zip(arrays, of_group, strict=True):
-            array[group] = states_of_group
+            run_to_last(stages, run)
+        if own is not flat:
+            for array, view in zip(arrays, views(own, stages.states, len(run.out)), strict=True):
+                array[group] = view
     return output, final
+
+
+class Group(NamedTuple):
+    """Sequences in work."""
+
+    x: Array
+    states: Array  # the arrays of all layers' states (n, H), one after the other: advanced
+    out: Any  # (n, T, O), or (n, O); None where no output is wanted
+    lengths: Array | None
+    buffers: list[Array]  # of the rows between stages, in turn
 
 
 def sequences_of(x: Array, group: slice) -> Array:
@@ -95,74 +107,59 @@ def sequences_of(x: Array, group: slice) -> Array:
     return chosen
 
 
-def run_whole(all_stages: tuple[Stage, ...], x: Array, arrays: list[Array], out: Array, lengths: Array | None, buffers: list[Array]) -> None:
-    """Run stages one after the other over all steps, and advance the arrays of their states, which are (n, H)."""
-    count, steps = len(out), x.shape[-2]
-    for i, stage in enumerate(all_stages):
-        last = i == len(all_stages) - 1
-        size = count * steps * stage.output_size
-        target = out if last else buffers[i % 2][:size].reshape(count, steps, stage.output_size)
-        own, arrays = arrays[: len(stage.states)], arrays[len(stage.states) :]
-        run_stage(stage, x, own, target, lengths)
-        x = target
+def views(flat: Array, sizes: tuple[int, ...], count: int) -> list[Array]:
+    """Give the arrays of states that were put one after the other."""
+    ends = [count * end for end in itertools.accumulate(sizes)]
+    return [flat[end - count * size : end].reshape(count, size) for end, size in zip(ends, sizes, strict=True)]
 
 
-def run_to_last(stages: Stages, x: Array, arrays: list[Array], out: Array, lengths: Array | None, buffers: list[Array]) -> None:
+def run_whole(stages: tuple[Stage, ...], group: Group) -> None:
+    """Run stages one after the other over all steps."""
+    x, states, count, steps = group.x, group.states, len(group.out), group.x.shape[-2]
+    for i, stage in enumerate(stages):
+        shape = count, steps, stage.output_size
+        target = group.out if i == len(stages) - 1 else group.buffers[i % 2][: math.prod(shape)].reshape(shape)
+        end = count * sum(stage.states)
+        run_stage(stage, Group(x, states[:end], target, group.lengths, []))
+        x, states = target, states[end:]
+
+
+def run_to_last(stages: Stages, group: Group) -> None:
     """Run to the last recurrent stage without keeping its output, and what follows it on what this stage ends with alone."""
-    stage, after, kept = stages.all[stages.recurrent], stages.all[stages.recurrent + 1 :], len(stages.all[stages.recurrent].states)
-    count, steps, before = len(out), x.shape[-2], stages.all[: stages.recurrent]
+    before, stage, after = stages.all[: stages.recurrent], stages.all[stages.recurrent], stages.all[stages.recurrent + 1 :]
+    x, states, out, lengths, buffers = group
+    count = len(out)
     if before:
-        width = before[-1].output_size
-        rows = buffers[(len(before) - 1) % 2][: count * steps * width].reshape(count, steps, width)
-        run_whole(before, x, arrays[: len(arrays) - kept], rows, lengths, buffers)
-        x = rows
-    own = arrays[len(arrays) - kept :]
+        shape, end = (count, x.shape[-2], before[-1].output_size), count * sum([sum(one.states) for one in before])
+        rows = buffers[(len(before) - 1) % 2][: math.prod(shape)].reshape(shape)
+        run_whole(before, Group(x, states[:end], rows, lengths, buffers))
+        x, states = rows, states[end:]
+    arrays = views(states, stage.states, count)
     if not stage.merge:
-        (network,) = stage.networks
-        flat = flattened(own)
-        views = unflattened(flat, own)
-        run_last(network, x, flat, out, tuple(views), lengths=lengths)
-        for array, view in zip(own, views, strict=True):
-            array[...] = view
+        run_last(stage.networks[0], x, states, out, tuple(arrays), lengths=lengths)
         return
-    run_stage(stage, x, own, None, lengths)
-    ends = merged(stage.merge, own[0], own[len(stage.networks[0].states)])
+    run_stage(stage, Group(x, states, None, lengths, []))
+    ends = merged(stage.merge, arrays[0], arrays[len(stage.networks[0].states)])
     if after:
-        ((network,), _), = after
-        run_network(network, Task(ends[:, np.newaxis, :], ends[:0], out[:, np.newaxis, :]))
+        run_network(after[0].networks[0], Task(ends[:, np.newaxis, :], ends[:0], out[:, np.newaxis, :]))
     else:
         out[...] = ends
     if lengths is not None:
         out[lengths == 0] = 0
 
 
-def flattened(arrays: list[Array]) -> Array:
-    """Put the arrays of states one after the other, as a task takes them."""
-    return np.concatenate([array.reshape(-1) for array in arrays])
-
-
-def unflattened(flat: Array, like: list[Array]) -> list[Array]:
-    """Give views of the arrays that were put one after the other."""
-    ends = np.cumsum([array.size for array in like]).tolist()
-    return [flat[end - array.size : end].reshape(array.shape) for array, end in zip(like, ends, strict=True)]
-
-
-def run_stage(stage: Stage, x: Array, arrays: list[Array], out: Array | None, lengths: Array | None) -> None:
-    """Run a stage, and advance its states; with no out only these."""
-    concat, end, tasks = stage.merge == "concat", 0, []
-    flats: list[Array] = []
-    for network in stage.networks:
-        start, end = end, end + len(network.states)
-        flats.append(flattened(arrays[start:end]) if start < end else np.empty(0, network.dtype))
-    for i, flat in enumerate(flats):
-        sink = f"merge_{stage.merge}" if i and out is not None and not concat else ""
-        column = stage.networks[0].output_size if i and concat else 0
-        tasks.append(Task(x, flat, out, lengths=lengths, sink=sink, backwards=i == 1, column=column))
-    for network, task in zip(stage.networks, tasks, strict=True):
-        run_network(network, task)
-    if arrays:
-        for array, view in zip(arrays, unflattened(np.concatenate(flats), arrays), strict=True):
-            array[...] = view
+def run_stage(stage: Stage, group: Group) -> None:
+    """Run a stage; with no out, advance its states only."""
+    x, states, out, lengths, _ = group
+    task = Task(x, states, out, lengths=lengths)
+    if not stage.merge:
+        run_network(stage.networks[0], task)
+        return
+    forward, backward = stage.networks
+    end, concat = task.sequences * sum(forward.states), stage.merge == "concat"
+    column = forward.output_size if concat else 0
+    tasks = task._replace(states=states[:end]), task._replace(states=states[end:], backwards=True, column=column)
+    run_directions((forward, backward), tasks, "" if concat or out is None else f"merge_{stage.merge}")
 
 
 def merged(merge: str, one: Array, other: Array) -> Array:

@@ -221,9 +221,13 @@ CASES[-3:-3] = [
     Case("bidirectional-product", (("Bidirectional", ("product", ("GRU", "after"), ("RNN", "tanh"))),), (3, 130), bias=False),
     Case("bidirectional-softmax", (("Bidirectional", MIXED), ("Dense", "softmax")), (4, 20, 33)),
     Case("dense-bidirectional", (("Dense", "tanh"), ("Bidirectional", MIXED)), (4, 20, 13)),
-    Case("bidirectional-dense-bidirectional-rnn", (("Bidirectional", ELMANS), ("Dense", "tanh"), ("Bidirectional", MIXED), ("RNN", "tanh")), (6, 20, 9, 33, 12)),
+    Case(
+        "bidirectional-dense-bidirectional-rnn",
+        (("Bidirectional", ELMANS), ("Dense", "tanh"), ("Bidirectional", MIXED), ("RNN", "tanh")),
+        (6, 20, 9, 33, 12),
+    ),
     Case("rnn-bidirectional-bidirectional", (("RNN", "tanh"), ("Bidirectional", MIXED), ("Bidirectional", ELMANS)), (6, 20, 13, 7)),
-]  # fmt: skip
+]
 TABLES = [
     Case("table-bidirectional", (("Embedding", None), ("Bidirectional", MIXED), ("Dense", "softmax")), (12, 9, 35, 7)),
     Case("table-dense-bidirectional", (("Embedding", None), ("Dense", "tanh"), ("Bidirectional", ELMANS)), (11, 9, 35, 7)),

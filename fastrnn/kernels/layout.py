@@ -174,6 +174,7 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "leave": (f"{KERNELS}.choice", False),
     "lead": (f"{KERNELS}.team", False),
     "work": (f"{KERNELS}.workers", False),
+    "each": (f"{KERNELS}.each", False),
     "claim": (f"{KERNELS}.team", False),
     "meet": (f"{KERNELS}.team", False),
     "share": (f"{KERNELS}.team", False),

@@ -18,8 +18,9 @@ def merging(merge):
             row = ahead(at(chunk.source, like), chunk.begin * chunk.step + i * chunk.sequence)
             out = ahead(at(job.out, like), in_out(job, chunk.n + i) + (chunk.t + chunk.begin) * job.out_step)
             for t in range(chunk.own):
+                here, there = ahead(row, t * chunk.step), ahead(out, t * job.out_step)
                 for k in range(job.out_size):
-                    put(ahead(out, t * job.out_step), k, merge(element(ahead(out, t * job.out_step), k), element(ahead(row, t * chunk.step), k)))
+                    put(there, k, merge(element(there, k), element(here, k)))
 
     return merge_into_out
 
