@@ -10,7 +10,7 @@ import fastrnn
 
 from ..cases import nested
 from ..situations import TELLERS
-from .work import pick, situation
+from .work import pick, situation, steps_of
 
 PACKAGE = pathlib.Path(fastrnn.__file__).parent
 
@@ -36,22 +36,23 @@ def calls(rng):
     model, states, out = s.model, s.states, np.zeros((*s.leading, s.steps, s.sizes[-1]), s.dtype)
     state = nested(model, states) if states else None
     timed = {"lengths": s.lengths, "return_sequences": True, "out": None}
-    yield model, {"x": s.x, "h0" if hasattr(model, "hidden_size") else "state": state, **timed}
-    yield model, {"x": s.tokens, "out": out}
+    _, state_name, *_ = inspect.signature(model).parameters
+    yield model, {"x": s.x, state_name: state, **timed}
     stream = model.stream(state)
     yield stream, {"x": s.x, "out": out}
-    yield stream.step, {"x_t": np.zeros((*s.leading, s.sizes[0])), "out": None}
+    yield stream.step, {"x_t": steps_of(s, s.x, 0) if s.steps else None, "out": None}
     yield (lambda state: setattr(stream, "state", state)), {"state": state}
     t = situation(rng, TELLERS, closed=True)
     start = {"start": t.start, "steps": t.steps, "state": nested(t.model, t.states) if t.states else None}
     options = {"feedback": "sample", "temperature": 1.0, "top_k": None, "rng": 0, "stop": None}
     yield fastrnn.generate, {"model": t.model, **start, **options}
-    yield fastrnn.log_likelihood, {"model": t.model, "tokens": t.tokens, "state": start["state"], "lengths": None, "per_step": False}
-    yield fastrnn.pad, {"sequences": [s.x.reshape(-1, s.sizes[0]), np.zeros((3, s.sizes[0]))]}
+    yield fastrnn.log_likelihood, {"model": t.model, "tokens": t.x, "state": start["state"], "lengths": None, "per_step": False}
+    yield fastrnn.pad, {"sequences": [np.zeros((2, 3)), np.ones((4, 3))]}
     yield fastrnn.unpad, {"output": out, "lengths": s.lengths}
-    H, I, O = rng.integers(1, 30, size=3)
-    weights = {name: rng.random(shape) for name, shape in {"U": (H, I), "W": (H, H), "V": (O, H), "b": (H,)}.items()}
-    yield fastrnn.rnn_forward, {"x": rng.random((3, I)), **weights, "c": None, "h0": rng.random(H), "nonlinearity": "tanh", "out": None}
+    inputs, hidden, outputs = rng.integers(1, 30, size=3)
+    shapes = {"U": (hidden, inputs), "W": (hidden, hidden), "V": (outputs, hidden), "b": (hidden,)}
+    weights, options = {name: rng.random(shape) for name, shape in shapes.items()}, {"c": None, "nonlinearity": "tanh", "out": None}
+    yield fastrnn.rnn_forward, {"x": rng.random((3, inputs)), **weights, "h0": rng.random(hidden), **options}
     yield fastrnn.RNN, {"weight_ih": weights["U"], "weight_hh": weights["W"], "bias": weights["b"], "nonlinearity": "relu"}
     yield fastrnn.Dense, {"weight": weights["V"], "bias": None, "activation": "softmax"}
     yield fastrnn.Sequential, {"*": fastrnn.Dense(weights["V"])}
@@ -85,11 +86,16 @@ def refused(function, arguments, counts):
     counts["calls"] += 1
     try:
         apply(function, arguments)
-    except (ValueError, TypeError) as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        assert pathlib.Path(last.filename).is_relative_to(PACKAGE), f"not fastrnn's own: {error!r} in {last} of {function} {arguments}"
-        after = {name: arguments[name].tobytes() for name in before}
-        assert after == before, f"changed: {[name for name in before if before[name] != after[name]]} of {function} {arguments}"
-        counts["malformed"] += 1
     except Exception as error:
-        raise AssertionError(f"{function} {arguments}") from error
+        last = pathlib.Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        own = type(error) in (ValueError, TypeError) and last.is_relative_to(PACKAGE)
+        changed = [name for name in before if arguments[name].tobytes() != before[name]]
+        if changed or not own:
+            given = {name: brief(value) for name, value in arguments.items()}
+            raise AssertionError(f"changed {changed}, an error of fastrnn's own: {own}, by {brief(function)} {given}") from error
+        counts["malformed"] += 1
+
+
+def brief(value):
+    """Show a value, an array by its dtype and shape."""
+    return f"{value.dtype}{value.shape}" if type(value) is np.ndarray else repr(value)[:200]
