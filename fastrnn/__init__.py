@@ -1,6 +1,7 @@
 """A recurrent network's forward pass on a CPU, fast and bit-stable: weights in, NumPy arrays out."""
 
 from . import reference
+from .banks import Bank
 from .functional import rnn_forward
 from .gated import GRU, LSTM
 from .layers import RNN, Dense, Embedding, Sequential
@@ -14,6 +15,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Bank",
     "Dense",
     "Embedding",
     "Sequential",

@@ -268,6 +268,7 @@ class LSTM(Gated):
         state: Any = None,
         *,
         lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
         return_sequences: bool = True,
         out: Array | None = None,
     ) -> tuple[Array, tuple[Array, Array]]:
@@ -281,6 +282,8 @@ class LSTM(Gated):
             h and c before the first step; zeros where not given. Not broadcast.
         lengths : array_like of int of shape (...), optional
             Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+        reset : array_like of bool of shape (...), optional
+            Which sequences start from zeros, whatever state is given, and whatever their lengths are.
         return_sequences : bool
             Whether to return every step's output, or the last step's alone, without memory for the others.
         out : ndarray of the output's shape, optional
@@ -300,9 +303,9 @@ class LSTM(Gated):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, state)) is not None:
+        if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, state)) is not None:
             return done[0], (done[1][0], done[1][1])
-        return self._run(x, "state", state, lengths=lengths, return_sequences=return_sequences, out=out)
+        return self._run(x, "state", state, lengths=lengths, reset=reset, return_sequences=return_sequences, out=out)
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
         return [(f"{name}[{i}]", entry) for i, entry in enumerate(check_entries(name, state, 2, "h and c"))]

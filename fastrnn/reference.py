@@ -93,14 +93,16 @@ class Recurrent:
         return state[0]
 
     def run(
-        self, x: Array, state: tuple[Array | None, ...], lengths: Array | None, return_sequences: bool
+        self, x: Array, state: tuple[Array | None, ...], lengths: Array | None, reset: Array | None, return_sequences: bool
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Take all steps; what is None of the state is zero, and a sequence that has ended keeps its state."""
+        """Take all steps; what is None of the state, or reset, is zero, and a sequence that has ended keeps its state."""
         dtype = self.weight_hh.dtype
         after = tuple(
             np.zeros((*x.shape[:-2], size), dtype) if array is None else array.astype(dtype)
             for array, size in zip(state, self.state_sizes, strict=True)
         )
+        if reset is not None:
+            after = tuple(np.where(np.asarray(reset)[..., None], 0, array) for array in after)
         outputs = np.empty((*x.shape[:-1], self.state_sizes[0]), dtype)
         for t in range(x.shape[-2]):
             goes_on = np.ones(()) if lengths is None else t < np.asarray(lengths)[..., None]
@@ -110,9 +112,15 @@ class Recurrent:
         return cut(outputs, lengths, return_sequences), after
 
     def __call__(
-        self, x: Array, h0: Array | None = None, *, lengths: Array | None = None, return_sequences: bool = True
+        self,
+        x: Array,
+        h0: Array | None = None,
+        *,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        return_sequences: bool = True,
     ) -> tuple[Array, Any]:
-        output, (h_n,) = self.run(x, (h0,), lengths, return_sequences)
+        output, (h_n,) = self.run(x, (h0,), lengths, reset, return_sequences)
         return output, h_n
 
 
@@ -210,9 +218,15 @@ class LSTM(Recurrent):
         return h if self.projection is None else h @ self.projection.T, c
 
     def __call__(  # type: ignore[override]
-        self, x: Array, state: tuple[Array | None, ...] | None = None, *, lengths: Array | None = None, return_sequences: bool = True
+        self,
+        x: Array,
+        state: tuple[Array | None, ...] | None = None,
+        *,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        return_sequences: bool = True,
     ) -> tuple[Array, tuple[Array, ...]]:
-        return self.run(x, state or (None, None), lengths, return_sequences)
+        return self.run(x, state or (None, None), lengths, reset, return_sequences)
 
 
 class Dense:
@@ -253,6 +267,7 @@ class Sequential:
         state: Any = None,
         *,
         lengths: Array | None = None,
+        reset: Array | None = None,
         return_sequences: bool = True,
     ) -> tuple[Array, tuple[Any, ...]]:
         recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
@@ -261,7 +276,7 @@ class Sequential:
         before, after = iter(state or [None] * len(recurrent)), []
         for layer in self.layers:
             if isinstance(layer, Recurrent):
-                x, last = layer(x, next(before), lengths=lengths)
+                x, last = layer(x, next(before), lengths=lengths, reset=reset)
                 after.append(last)
             else:
                 x = layer(x)
