@@ -6,9 +6,9 @@ import faulthandler
 import json
 import logging
 import os
-import select
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
@@ -16,7 +16,7 @@ import numpy as np
 
 COUNTED = ("calls", "steps", "malformed", "interrupts", "forks", "exits", "damaged files")
 PATIENCE = 300  # seconds that a round may take
-MOST_FAILURES = 20  # of the worker's end or a round's; then nothing more is to be learnt
+MOST_FAILURES = 10  # of which more would say no more
 
 
 def memory():
@@ -35,7 +35,7 @@ def run_round(seed, number, kind=None):
     try:
         KINDS[kind][0](rng, counts)
     except Exception:
-        failure = traceback.format_exc()
+        failure = traceback.format_exc()[-4000:]
     return {"round": number, "kind": kind, "counts": counts, "failure": failure, "memory": memory()}
 
 
@@ -60,17 +60,21 @@ class Watched:
         while (left := self.end - time.time()) > 0 and self.failures < MOST_FAILURES:
             only = ["--kind", self.options.kind] if self.options.kind else []
             command = ["-m", "tests.torture", "--seed", self.options.seed, "--work", self.next, "--minutes", left / 60, *only]
-            with subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True, bufsize=1) as worker:
-                while line := self.line(worker):
+            with subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True) as worker:
+                while self.failures < MOST_FAILURES and (line := self.line(worker)):
                     self.note(json.loads(line))
                 worker.kill()
-            if self.end - time.time() > 0:
+            if self.end - time.time() > 0 and self.failures < MOST_FAILURES:
                 self.fail("", f"the worker hung or crashed: {worker.returncode}")
                 self.next += 1
 
     def line(self, worker):
-        ready, _, _ = select.select([worker.stdout], [], [], PATIENCE)
-        return worker.stdout.readline() if ready else ""
+        """Wait for the worker's next line; it is killed where that takes too long."""
+        timer = threading.Timer(PATIENCE, worker.kill)
+        timer.start()
+        line = worker.stdout.readline()
+        timer.cancel()
+        return line
 
     def note(self, report):
         self.next = report["round"] + 1

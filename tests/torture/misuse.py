@@ -11,7 +11,7 @@ import fastrnn
 
 from ..cases import nested
 from ..situations import TELLERS
-from .work import pick, situation
+from .work import pick, situation, steps_of
 
 PACKAGE = pathlib.Path(fastrnn.__file__).parent
 
@@ -37,27 +37,23 @@ def calls(rng):
     model, states, out = s.model, s.states, np.zeros((*s.leading, s.steps, s.sizes[-1]), s.dtype)
     state = nested(model, states) if states else None
     timed = {"lengths": s.lengths, "return_sequences": True, "out": None}
-    yield model, {"x": s.x, "h0" if "h0" in inspect.signature(model).parameters else "state": state, **timed}
-    reader = dataclasses.replace(s, case=dataclasses.replace(s.case, one_hot=True))
-    yield reader.model, {"x": reader.x, "out": out}
+    _, state_name, *_ = inspect.signature(model).parameters
+    yield model, {"x": s.x, state_name: state, **timed}
     stream = model.stream(state)
     yield stream, {"x": s.x, "out": out}
-    yield stream.step, {"x_t": np.zeros((*s.leading, s.sizes[0])), "out": None}
+    yield stream.step, {"x_t": steps_of(s, s.x, 0) if s.steps else None, "out": None}
     yield (lambda state: setattr(stream, "state", state)), {"state": state}
     t = situation(rng, TELLERS, closed=True)
     start = {"start": t.start, "steps": t.steps, "state": nested(t.model, t.states) if t.states else None}
     options = {"feedback": "sample", "temperature": 1.0, "top_k": None, "rng": 0, "stop": None}
     yield fastrnn.generate, {"model": t.model, **start, **options}
     yield fastrnn.log_likelihood, {"model": t.model, "tokens": t.x, "state": start["state"], "lengths": None, "per_step": False}
-    yield fastrnn.pad, {"sequences": [s.x.reshape(-1, s.sizes[0]), np.zeros((3, s.sizes[0]))]}
+    yield fastrnn.pad, {"sequences": [np.zeros((2, 3)), np.ones((4, 3))]}
     yield fastrnn.unpad, {"output": out, "lengths": s.lengths}
     inputs, hidden, outputs = rng.integers(1, 30, size=3)
     shapes = {"U": (hidden, inputs), "W": (hidden, hidden), "V": (outputs, hidden), "b": (hidden,)}
-    weights = {name: rng.random(shape) for name, shape in shapes.items()}
-    yield (
-        fastrnn.rnn_forward,
-        {"x": rng.random((3, inputs)), **weights, "c": None, "h0": rng.random(hidden), "nonlinearity": "tanh", "out": None},
-    )
+    weights, options = {name: rng.random(shape) for name, shape in shapes.items()}, {"c": None, "nonlinearity": "tanh", "out": None}
+    yield fastrnn.rnn_forward, {"x": rng.random((3, inputs)), **weights, "h0": rng.random(hidden), **options}
     yield fastrnn.RNN, {"weight_ih": weights["U"], "weight_hh": weights["W"], "bias": weights["b"], "nonlinearity": "relu"}
     yield fastrnn.Dense, {"weight": weights["V"], "bias": None, "activation": "softmax"}
     yield fastrnn.Sequential, {"*": fastrnn.Dense(weights["V"])}
@@ -93,7 +89,14 @@ def refused(function, arguments, counts):
         apply(function, arguments)
     except Exception as error:
         last = pathlib.Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        after = {name: arguments[name].tobytes() for name in before}
-        if type(error) not in (ValueError, TypeError) or not last.is_relative_to(PACKAGE) or after != before:
-            raise AssertionError(f"not fastrnn's own error, or an argument changed: {function} {arguments}") from error
+        own = type(error) in (ValueError, TypeError) and last.is_relative_to(PACKAGE)
+        changed = [name for name in before if arguments[name].tobytes() != before[name]]
+        if changed or not own:
+            given = {name: brief(value) for name, value in arguments.items()}
+            raise AssertionError(f"changed {changed}, an error of fastrnn's own: {own}, by {brief(function)} {given}") from error
         counts["malformed"] += 1
+
+
+def brief(value):
+    """Show a value, an array by its dtype and shape."""
+    return f"{value.dtype}{value.shape}" if type(value) is np.ndarray else repr(value)[:200]

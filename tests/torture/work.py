@@ -1,12 +1,14 @@
 """Random calls whose results are known: those of a plain run on one thread, which are compared with the reference."""
 
+import math
+
 import numpy as np
 import numpy.testing  # here: a process forked while another thread imports waits for it for ever
 
 import fastrnn
 
 from ..cases import DTYPES, Case, assert_close, assert_same_results, run
-from ..situations import TIMED, Situation, exact
+from ..situations import ALL, Situation, exact
 
 # Enough work that threads share it: a batch's sequences, and one sequence's steps.
 SHARED = [
@@ -21,7 +23,7 @@ def pick(rng, choices):
     return choices[rng.integers(len(choices))]
 
 
-def situation(rng, cases=TIMED, *, closed=False, most=12):
+def situation(rng, cases=ALL, *, closed=False, most=12):
     """Draw a situation of a case; `closed`: what comes out has the size of what goes in."""
     case, width = pick(rng, cases), pick(rng, [20, 150])
     sizes = [int(size) for size in rng.integers(1, width, size=len(case.sizes), endpoint=True)]
@@ -54,21 +56,21 @@ class Work:
         self.calls = [plain_run((shared_situation if i % 2 else situation)(rng)) for i in range(count)]
 
     def check(self, which):
-        """Make one call, and compare the bits of its results; tell how many steps it has."""
+        """Make one call, and compare the bits of its results; tell how many steps it has, of all sequences."""
         model, x, states, results = self.calls[which % len(self.calls)]
         assert_same_results(run(model, x, states), results)
-        return x.shape[-2]
+        return math.prod(results[0].shape[:-1])
 
     def check_all(self):
         for which in range(len(self.calls)):
             self.check(which)
 
-    def check_anew(self, rng):
-        """Make all calls with other models of the same weights, and streams: so other machine code may be needed."""
-        self.check_all()
-        self.calls += Work(rng, 2).calls
+
+def steps_of(situation, x, which):
+    """Cut a step, or some steps, out of x, which holds vectors or tokens."""
+    return x[(*[slice(None)] * len(situation.leading), which)]
 
 
-def wide(x, extra=1):
-    """The same with more features: malformed."""
-    return np.ones((*x.shape[:-1], x.shape[-1] + extra))
+def wide(x):
+    """Malformed input: numbers of one more feature, and for tokens numbers."""
+    return np.ones((*x.shape[:-1], x.shape[-1] + 1))
