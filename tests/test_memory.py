@@ -64,7 +64,8 @@ network = fastrnn.Sequential(fastrnn.Embedding.one_hot(I), *plain.layers)
 looked_up = fastrnn.Sequential(fastrnn.Embedding(touched((I, I), np.float32)), *plain.layers)
 small = tokens.astype(np.uint8)
 def bidirectional(merge, inputs=I):
-    return fastrnn.Bidirectional(*[fastrnn.RNN(touched((4, inputs), np.float32), touched((4, 4), np.float32)) for _ in range(2)], merge=merge)
+    rnn = fastrnn.RNN(touched((4, inputs), np.float32), touched((4, 4), np.float32))
+    return fastrnn.Bidirectional(rnn, rnn, merge=merge)
 def rise_after_compiling(call):
     call(2)
     print(rise(lambda: call(1_000_000)))
@@ -111,8 +112,8 @@ rise_after_compiling(lambda T: both(x, lengths=np.minimum([250_000, 0, 3, 70_000
 x, both = touched((1_000_000, I), np.float64), bidirectional("concat")
 rise_after_compiling(lambda T: both(x[:T], return_sequences=False))""",
     "a stack of both directions, many sequences": """
-x, out, first, second = touched((20_000, 50, I), np.float64), touched((20_000, 50, 4), np.float32), bidirectional("concat"), bidirectional("sum", 8)
-stack = fastrnn.Sequential(first, second)
+x, out = touched((20_000, 100, I), np.float16), touched((20_000, 100, 4), np.float32)
+stack = fastrnn.Sequential(bidirectional("concat"), bidirectional("sum", 8))
 rise_after_compiling(lambda T: stack(x[:T], out=out[:T]))""",
     "streamed": """
 out, stream = touched((1_000_000, O), np.float32), network.stream()
