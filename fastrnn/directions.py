@@ -9,16 +9,17 @@ merged, they write to different halves of a sequence's steps, and then merge int
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from . import native, threads
 from .arguments import Array
-from .forward import INT64, NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, run_network, take_space
+from .forward import INT64, NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, take_space
 from .kernels.layout import HEAD_BYTES, JOB
 from .packing import Network
-from .plan import Demand, Plan, plan_call, worth_two_threads
+from .plan import Demand, plan_call, worth_two_threads
 
 Pair = tuple[Network, Network]
 
@@ -49,15 +50,15 @@ def halves(forward: Task, backward: Task, merge: str) -> Iterator[tuple[Task, Ta
 
 def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
     """Give each of two threads a task, piece by piece; where no thread helps, the calling one does both."""
-    given = [(network, task, alone(network, task)) for network, task in zip(networks, tasks, strict=True) if task.steps > 0]
-    rows = max([plan.rows * plan.width for _, _, plan in given], default=0)
+    given = [Alone(network, task) for network, task in zip(networks, tasks, strict=True) if task.steps > 0]
+    rows = max([one.rows for one in given], default=0)
     space = take_space(2 * HEAD_BYTES + 2 * rows * networks[0].dtype.itemsize)
     team = threads.pool.take(1, len(space))
     sharing = {"function": "begin"} if team is None else {"function": "lead", "claim": "claim"}
     addresses = native.all_addresses((*sharing.values(), "each"), networks[0].dtype.char)
     common = {field: addresses[name] for field, name in sharing.items()} | {"run": addresses["each"], "block": 1}
     arrays = (NOTHING, NOTHING, NOTHING, *([] if team is None else [team.words]))
-    pieces = itertools.zip_longest(*[absolute_jobs(*one) for one in given])
+    pieces = itertools.zip_longest(*[one.jobs() for one in given])
     try:
         for jobs in pieces:
             records = np.concatenate([job for job in jobs if job is not None])
@@ -69,20 +70,35 @@ def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
     give_back(space)
 
 
-def alone(network: Network, task: Task) -> Plan:
-    """Plan a task for one thread."""
-    source = Source(task, INT64 if network.tokens else network.dtype)
-    gathered = task.lengths is not None and not network.tokens
-    return plan_call(network, Demand(task.sequences, task.steps, False, task.lengths, gathered, source.conversion, alone=True))
+class Alone:
+    """A task for one thread. Where it is a single piece, its job is kept for the next such task."""
 
+    rows: int  # elements of a layer's rows in a workspace
+    relative: Iterable[tuple[Any, Array]]  # jobs whose data begins at 0
 
-def absolute_jobs(network: Network, task: Task, plan: Plan) -> Iterator[Array]:
-    """Give a plan's jobs, which say by themselves where their data is."""
-    source = Source(task, INT64 if network.tokens else network.dtype)
-    source.allocate(plan.together)
-    assert task.states is not None
-    places = {"x": source.data, "states": task.states} | ({} if task.out is None else {"out": task.out})
-    for _, job in jobs_of(network, task, plan, source, common_to_pieces(network, task, plan, shared=False)):
-        for field, array in places.items():
-            job[JOB.offsets[field]] += native.address_of(array)
-        yield job
+    def __init__(self, network: Network, task: Task) -> None:
+        self.task, self.source = task, Source(task, INT64 if network.tokens else network.dtype)
+        simple, kind = self.source.direct and task.lengths is None, ("alone", task.kind)
+        if simple and kind in network.jobs:
+            self.rows, self.relative = network.jobs[kind]
+            return
+        gathered = task.lengths is not None and not network.tokens
+        demand = Demand(task.sequences, task.steps, False, task.lengths, gathered, self.source.conversion, alone=True)
+        plan = plan_call(network, demand)
+        self.source.allocate(plan.together)
+        self.rows = plan.rows * plan.width
+        common = common_to_pieces(network, task, plan, shared=False)
+        self.relative = jobs_of(network, task, plan, self.source, common)
+        if simple and (plan.at_once, plan.length) == (plan.sequences, plan.steps):
+            self.relative = list(self.relative)
+            remember(network.jobs, kind, (self.rows, self.relative))
+
+    def jobs(self) -> Iterator[Array]:
+        """Give the jobs, which say by themselves where their data is."""
+        places = {"x": self.source.data, "states": self.task.states, "out": self.task.out}
+        for _, job in self.relative:
+            absolute = job.copy()
+            for field, array in places.items():
+                if array is not None:
+                    absolute[JOB.offsets[field]] += native.address_of(array)
+            yield absolute

@@ -220,7 +220,7 @@ def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, length
     >>> bool(fastrnn.log_likelihood(model, [0, 3, 2]) == 2 * np.log(1 / 4))
     True
     """
-    check_causal("log_likelihood", check_model(model)._causal, model)
+    check_causal("log_likelihood, which would score tokens that it has seen", check_model(model)._causal, model)
     network = model._packed()
     check_reads_tokens("log_likelihood", network.tokens, model, network.input_size)
     check_probabilities("log_likelihood", network.activation in ROW_ACTIVATIONS, model)

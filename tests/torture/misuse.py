@@ -1,6 +1,5 @@
 """Malformed calls: a value of any kind in place of an argument, which is either fine or refused in so many words."""
 
-import dataclasses
 import inspect
 import pathlib
 import traceback
