@@ -1,6 +1,7 @@
 """A recurrent network's forward pass on a CPU, fast and bit-stable: weights in, NumPy arrays out."""
 
 from . import reference
+from .banks import Bank
 from .bidirectional import Bidirectional
 from .functional import rnn_forward
 from .gated import GRU, LSTM
@@ -15,6 +16,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Bank",
     "Bidirectional",
     "Dense",
     "Embedding",

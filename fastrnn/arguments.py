@@ -4,7 +4,7 @@ import itertools
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -285,6 +285,46 @@ def check_batch(name: str, leading: tuple[int, ...], fixed: tuple[int, ...]) -> 
         raise ValueError(f"{name} must have the leading axes {fixed} that this stream began with, got {leading}; start another stream")
 
 
+def check_capacity(value: object) -> int:
+    capacity = as_integer(value)
+    if capacity is None or capacity < 1:
+        raise ValueError(f"capacity must be an integer from 1 up, got {value!r}")
+    return capacity
+
+
+def check_row_left(row: int, capacity: int) -> None:
+    if row == capacity:
+        raise IndexError(f"a bank of capacity={capacity} has handed out all its rows; drop one, or make a larger bank")
+
+
+def check_row(value: object, handed: Array) -> int:
+    """Check a row of a bank against the words that say which are handed out."""
+    row = as_integer(value)
+    if row is None or not 0 <= row < len(handed) or not handed[row]:
+        raise ValueError(f"i must be a row that the bank has handed out, got {value!r}")
+    return row
+
+
+def check_at(value: ArrayLike) -> Array:
+    rows = as_array("at", value)
+    if rows.dtype.kind not in "iu" and rows.size:
+        raise TypeError(f"at must be integers, rows of the bank, got dtype {rows.dtype}")
+    if rows.ndim != 1:
+        raise ValueError(f"at must have one axis, a row of the bank for each of x, got shape {rows.shape}")
+    return rows
+
+
+def refuse_row(rows: Array, wrong: int) -> NoReturn:
+    """Refuse what the kernel found: the first row that was not handed out, or that comes a second time."""
+    fault = "distinct rows" if rows[wrong] in rows[:wrong] else "rows that the bank has handed out"
+    raise ValueError(f"at must hold {fault}, got {rows[wrong]} at position {wrong}")
+
+
+def check_count(leading: tuple[int, ...], rows: int) -> None:
+    if leading != (rows,):
+        raise ValueError(f"x must have the leading axes {(rows,)}, one step for each row of the bank in at, got {leading}")
+
+
 def no_lengths(lengths: object) -> None:
     if lengths is not None:
         raise TypeError("lengths must not be given to a stream, whose sequences advance together")
@@ -304,6 +344,16 @@ def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Arr
     return lengths.reshape(-1).astype(np.int64, copy=False)
 
 
+def check_reset(value: ArrayLike, leading: tuple[int, ...]) -> Array:
+    """Check which sequences start anew, and return a copy in C order, one boolean for each."""
+    reset = np.array(as_array("reset", value))
+    if reset.dtype.kind != "b" and reset.size:
+        raise TypeError(f"reset must be boolean, got dtype {reset.dtype}")
+    if reset.shape != leading:
+        raise ValueError(f"reset must have shape {leading}, one for each sequence, got {reset.shape}")
+    return reset.reshape(-1).astype(bool, copy=False)
+
+
 def check_state(name: str, value: ArrayLike, expected: tuple[int, ...], *, given: str, shape: tuple[int, ...]) -> Array:
     """Check a state against the input that it was given with, named and of such a shape."""
     state = as_array(name, value)
@@ -313,12 +363,12 @@ def check_state(name: str, value: ArrayLike, expected: tuple[int, ...], *, given
     return state
 
 
-def check_states(value: object, count: int) -> list[tuple[str, Any]]:
+def check_states(name: str, value: object, count: int) -> list[tuple[str, Any]]:
     """Split a Sequential's state into one entry, perhaps None, for each recurrent layer, each with its name."""
     if count == 1 and not (isinstance(value, (tuple, list)) and len(value) == 1):
-        return [("state", value)]
-    entries = check_entries("state", value, count, "one for each recurrent layer")
-    return [(f"state[{i}]", entry) for i, entry in enumerate(entries)]
+        return [(name, value)]
+    entries = check_entries(name, value, count, "one for each recurrent layer")
+    return [(f"{name}[{i}]", entry) for i, entry in enumerate(entries)]
 
 
 def check_entries(name: str, value: object, count: int, meaning: str) -> list[Any]:

@@ -102,6 +102,7 @@ class Bidirectional(Recurrent):
         state: Any = None,
         *,
         lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
         return_sequences: bool = True,
         out: Array | None = None,
     ) -> tuple[Array, tuple[Any, Any]]:
@@ -117,6 +118,8 @@ class Bidirectional(Recurrent):
         lengths : array_like of int of shape (...), optional
             Steps of each sequence, in any order; T where not given. Each sequence is read backwards from its own end. What
             lies beyond is not read.
+        reset : array_like of bool of shape (...), optional
+            Where true, both layers start from zeros, whatever the state.
         return_sequences : bool
             Whether to return every step's output, or what the two directions end with, merged.
         out : ndarray of the output's shape, optional
@@ -137,7 +140,8 @@ class Bidirectional(Recurrent):
         """
         data, given = check_data("x", x, self.input_size, tokens=False), self._split("state", state)
         stages = self._staged()
-        output, arrays = call_stages(stages, data, given, out, lengths=lengths, return_sequences=return_sequences)
+        options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences}
+        output, arrays = call_stages(stages, data, given, out, **options)
         return output, self._joined(iter(arrays))
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:

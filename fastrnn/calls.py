@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, check_lengths, check_out, check_state
+from .arguments import Array, check_lengths, check_out, check_reset, check_state
 from .forward import SPACE, Task, assign, idle, plan_at_once, run_network, take_space
 from .packing import Network
 
@@ -73,16 +73,29 @@ def start_states(
     model: Model, states: list[tuple[str, Any]], leading: tuple[int, ...], *, given: str, shape: tuple[int, ...]
 ) -> tuple[Array, tuple[Array, ...], list[tuple[str, Array]]]:
     """Copy states into one array: return that, a view of it for each array of the layers' states, and the arrays given."""
-    sequences, sizes = math.prod(leading), model.states
-    flat, ends = np.zeros(sequences * sum(sizes), model.dtype), [sequences * end for end in itertools.accumulate(sizes)]
-    views = tuple([flat[end - sequences * size : end].reshape(*leading, size) for end, size in zip(ends, sizes, strict=True)])
-    checked = []
+    flat, checked = np.zeros(math.prod(leading) * sum(model.states), model.dtype), []
+    views = views_of(model, flat, leading)
     for (name, value), view in zip(states, views, strict=True):
         if value is not None:
             state = check_state(name, value, view.shape, given=given, shape=shape)
             checked.append((name, state))
             assign(view, state)
     return flat, views, checked
+
+
+def views_of(model: Model, flat: Array, leading: tuple[int, ...]) -> tuple[Array, ...]:
+    """Give each array of the layers' states, which lie in one array one after the other."""
+    sequences, sizes = math.prod(leading), model.states
+    ends = [sequences * end for end in itertools.accumulate(sizes)]
+    return tuple([flat[end - sequences * size : end].reshape(*leading, size) for end, size in zip(ends, sizes, strict=True)])
+
+
+def restart(views: tuple[Array, ...], reset: Array, first: tuple[Array, ...] | None) -> None:
+    """Set the states of those sequences whose boolean is true to what they are in `first`, or to zeros."""
+    for i, view in enumerate(views):
+        shape = len(reset), view.shape[-1]
+        values: Any = 0 if first is None else first[i].reshape(shape)
+        np.copyto(view.reshape(shape), values, where=reset[:, np.newaxis])
 
 
 def call(
@@ -92,6 +105,7 @@ def call(
     out: Array | None,
     *,
     lengths: ArrayLike | None = None,
+    reset: ArrayLike | None = None,
     return_sequences: bool = True,
 ) -> tuple[Array, tuple[Array, ...]]:
     """Check what is left to check, and run."""
@@ -99,10 +113,14 @@ def call(
     dtype, leading = network.dtype, given[:-2]
     flat, final, inputs = start_states(network, states, leading, given="x", shape=given[:-1] if network.tokens else given)
     valid = None if lengths is None else check_lengths(lengths, leading, steps)
+    if reset is not None:
+        restart(final, check_reset(reset, leading), None)
     shape = (*leading, steps, network.output_size) if return_sequences else (*leading, network.output_size)
     if out is not None:
         if lengths is not None:
             inputs.append(("lengths", np.asarray(lengths)))
+        if reset is not None:
+            inputs.append(("reset", np.asarray(reset)))
         output = check_out(out, shape, dtype, [("x", x), *inputs])
         if valid is not None:
             output[...] = 0

@@ -55,11 +55,11 @@ def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None)
         raise RuntimeError(NO_JIT)
     goal, directory = native.target(), writable(native.caches())
     with only_one(directory):
-        still = [wanted for wanted in missing if not native.load(wanted)]
+        still = native.apart(native.not_found, missing)
         if still:
             tell(len(still))
             for wanted, content in zip(still, compiled(goal, still, directory, progress), strict=True):
-                native.load_content(wanted, content, "compiled now")
+                native.apart(native.load_content, wanted, content, "compiled now")
 
 
 def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:

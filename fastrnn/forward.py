@@ -160,9 +160,10 @@ def run_network(network: Network, task: Task) -> None:
     source = Source(task, INT64 if network.tokens else network.dtype)
     kind = task.kind
     simple = source.direct and task.lengths is None and task.generation is None and task.states is not None
-    if simple and kind in network.jobs:
+    ready = network.jobs.get(kind) if simple else None
+    if ready is not None:
         space = take_space(SPACE)
-        native.kept.call(network.jobs[kind], space, task.x, NOTHING if task.out is None else task.out, task.states)
+        native.kept.call(ready, space, task.x, NOTHING if task.out is None else task.out, task.states)
         give_back(space)
         return
     gathered = task.lengths is not None and not network.tokens

@@ -103,8 +103,8 @@ def rnn_forward(
     (100, 5)
     """
     arrays: tuple[Any, ...] = (x, U, W, b, V) if c is None else (x, U, W, b, V, c)
-    if out is None and (key := key_of(arrays, nonlinearity)) in recent:
-        known, dtype = recent[key], arrays[0].dtype
+    if out is None and (known := recent.get(key_of(arrays, nonlinearity))) is not None:
+        dtype = arrays[0].dtype
         states = first_states(h0, known.state, dtype)
         if states is not None:
             output = np.empty(known.output, dtype)
@@ -161,8 +161,8 @@ def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonline
         network = network_of(parts)
         plan = plan_once(network, x.shape)
         if plan is not None:
-            while len(recent) >= MOST_RECENT:
-                recent.pop(next(iter(recent)), None)
+            if len(recent) >= MOST_RECENT:
+                recent.clear()  # at once: another thread may be looking
             recent[key] = Once(plan, network.parameters, output.shape, (*x.shape[:-2], len(W)))
     known = recent.get(key)
     if known is None:

@@ -1,4 +1,35 @@
-"""The gated layers, GRU and LSTM."""
+"""The gated layers, GRU and LSTM.
+
+Weights are stacked gate by gate as in PyTorch. PyTorch has two biases, of which the layers take the sum; a GRU's candidate has both,
+for the reset gate comes between them.
+
+>>> import numpy as np
+>>> import fastrnn
+>>> rng = np.random.default_rng(0)
+>>> T, I, H, P = 100, 32, 64, 16
+>>> x, W_gru, U_gru, b_ih, b_hh = (rng.uniform(-0.1, 0.1, s) for s in [(T, I), (3 * H, I), (3 * H, H), (3 * H,), (3 * H,)])
+>>> bias = b_ih + np.append(b_hh[: 2 * H], np.zeros(H))
+>>> gru = fastrnn.GRU(W_gru, U_gru, bias, b_hh[2 * H :])
+>>> output, h_n = gru(x)                                         # (T, H) and (H,)
+
+An LSTM's state is the pair (h, c). With a projection it has fewer outputs than units.
+
+>>> W, U, b = (rng.uniform(-0.1, 0.1, s) for s in [(4 * H, I), (4 * H, H), (4 * H,)])
+>>> lstm = fastrnn.LSTM(W, U, b)
+>>> output, (h_n, c_n) = lstm(x)                                 # (T, H), (H,) and (H,)
+>>> more, (h_n, c_n) = lstm(x, (h_n, c_n))                       # continues from there
+>>> projected = fastrnn.LSTM(W, U[:, :P], b, projection=rng.uniform(-0.1, 0.1, (P, H)))
+>>> output, (h_n, c_n) = projected(x)
+>>> output.shape, h_n.shape, c_n.shape
+((100, 16), (16,), (64,))
+
+In a model each recurrent layer has one entry of the state.
+
+>>> model = fastrnn.Sequential(gru, fastrnn.LSTM(np.ones((4 * P, H)), np.ones((4 * P, P))), fastrnn.Dense(np.ones((5, P))))
+>>> y, (h_n, (h2_n, c2_n)) = model(x)
+>>> y.shape, h_n.shape, h2_n.shape
+((100, 5), (64,), (16,))
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -237,6 +268,7 @@ class LSTM(Gated):
         state: Any = None,
         *,
         lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
         return_sequences: bool = True,
         out: Array | None = None,
     ) -> tuple[Array, tuple[Array, Array]]:
@@ -250,6 +282,8 @@ class LSTM(Gated):
             h and c before the first step; zeros where not given. Not broadcast.
         lengths : array_like of int of shape (...), optional
             Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+        reset : array_like of bool of shape (...), optional
+            Which sequences start from zeros, whatever state is given, and whatever their lengths are.
         return_sequences : bool
             Whether to return every step's output, or the last step's alone, without memory for the others.
         out : ndarray of the output's shape, optional
@@ -269,9 +303,9 @@ class LSTM(Gated):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, state)) is not None:
+        if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, state)) is not None:
             return done[0], (done[1][0], done[1][1])
-        return self._run(x, "state", state, lengths=lengths, return_sequences=return_sequences, out=out)
+        return self._run(x, "state", state, lengths=lengths, reset=reset, return_sequences=return_sequences, out=out)
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
         return [(f"{name}[{i}]", entry) for i, entry in enumerate(check_entries(name, state, 2, "h and c"))]

@@ -23,6 +23,7 @@ from .arguments import (
     check_weights,
     frozen_error,
 )
+from .banks import Bank
 from .calls import call, call_at_once
 from .packing import Network, Part, pack_network
 from .stages import Stage, Stages, call_stages
@@ -72,9 +73,13 @@ class Frozen:
         """Take as many arrays as this layer's state has, and give them as users get them."""
         raise NotImplementedError
 
-    def stream(self, state: Any = None) -> Stream:
-        """Start a stream, which keeps the state from call to call: see `Stream`."""
-        return Stream(self, state)
+    def stream(self, state: Any = None, *, state0: Any = None) -> Stream:
+        """Start a stream, which keeps the state from call to call, at `state`, or else at `state0`, where a reset goes: see `Stream`."""
+        return Stream(self, state, state0)
+
+    def streams(self, capacity: int, state0: Any = None) -> Bank:
+        """Make a bank of so many states, each of a sequence of its own, which step together or apart: see `Bank`."""
+        return Bank(self, capacity, state0)
 
     def _packed(self) -> Network:
         """Pack at the first call: a layer inside a Sequential is never packed on its own."""
@@ -103,10 +108,12 @@ class Recurrent(Frozen):
     output_size: int
     dtype: np.dtype[Any]
 
-    def _run(self, x: ArrayLike, name: str, state: Any, *, lengths: Any, return_sequences: bool, out: Array | None) -> tuple[Array, Any]:
+    def _run(
+        self, x: ArrayLike, name: str, state: Any, *, lengths: Any, reset: Any, return_sequences: bool, out: Array | None
+    ) -> tuple[Array, Any]:
         data = check_data("x", x, self.input_size, tokens=False)
         given = self._split(name, state)
-        output, arrays = call(self._packed(), data, given, out, lengths=lengths, return_sequences=return_sequences)
+        output, arrays = call(self._packed(), data, given, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
         return output, self._joined(iter(arrays))
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
@@ -125,6 +132,7 @@ class Hidden(Recurrent):
         h0: ArrayLike | None = None,
         *,
         lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
         return_sequences: bool = True,
         out: Array | None = None,
     ) -> tuple[Array, Array]:
@@ -138,6 +146,8 @@ class Hidden(Recurrent):
             The state before the first step; zeros where not given. Not broadcast.
         lengths : array_like of int of shape (...), optional
             Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+        reset : array_like of bool of shape (...), optional
+            Which sequences start from zeros, whatever state is given, and whatever their lengths are.
         return_sequences : bool
             Whether to return every step's output, or the last step's alone, without memory for the others.
         out : ndarray of the output's shape, optional
@@ -157,9 +167,9 @@ class Hidden(Recurrent):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
+        if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
             return done[0], done[1][0]
-        return self._run(x, "h0", h0, lengths=lengths, return_sequences=return_sequences, out=out)
+        return self._run(x, "h0", h0, lengths=lengths, reset=reset, return_sequences=return_sequences, out=out)
 
 
 class RNN(Hidden):
@@ -378,7 +388,7 @@ class Dense(Frozen):
         return [Part("dense", self.weight, None, self.bias, self.activation)]
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        return check_states(state, 0)
+        return check_states(name, state, 0)
 
     def _joined(self, states: Iterator[Array]) -> Any:
         return ()
@@ -492,7 +502,7 @@ class Embedding(Frozen):
         return [Part("dense", self.weight.T, None, None, "identity", feed="look_up")]
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        return check_states(state, 0)
+        return check_states(name, state, 0)
 
     def _joined(self, states: Iterator[Array]) -> Any:
         return ()
@@ -596,6 +606,7 @@ class Sequential(Frozen):
         state: object = None,
         *,
         lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
         return_sequences: bool = True,
         out: Array | None = None,
     ) -> tuple[Array, tuple[Any, ...]]:
@@ -610,6 +621,8 @@ class Sequential(Frozen):
             Where there is one recurrent layer, its state alone will do. A Bidirectional counts as one; its state is a pair.
         lengths : array_like of int of shape (...), optional
             Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+        reset : array_like of bool of shape (...), optional
+            Which sequences start from zeros, whatever state is given, and whatever their lengths are.
         return_sequences : bool
             Whether to return every step's output, or the last step's alone: computed there only, without memory for the others.
             Where the last recurrent layer is a Bidirectional, its last output is what its two directions end with.
@@ -632,29 +645,29 @@ class Sequential(Frozen):
         network, only = self._network, state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
         if network is None:
             if not self._causal:
-                return self._run_stages(x, state, out, lengths=lengths, return_sequences=return_sequences)
+                return self._run_stages(x, state, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
             network = self._packed()
-        if lengths is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
+        if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
             return done if len(done[1]) == 1 else (done[0], self._joined(iter(done[1])))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
         states = self._named(state)
-        output, arrays = call(network, data, states, out, lengths=lengths, return_sequences=return_sequences)
+        output, arrays = call(network, data, states, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
         return output, self._joined(iter(arrays))
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
         recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
-        entries = check_states(state, len(recurrent))
+        entries = check_states(name, state, len(recurrent))
         return [array for layer, entry in zip(recurrent, entries, strict=True) for array in layer._split(*entry)]
 
     def _joined(self, states: Iterator[Array]) -> Any:
         return tuple([layer._joined(states) for layer in self.layers if isinstance(layer, Recurrent)])
 
     def _run_stages(
-        self, x: ArrayLike, state: Any, out: Array | None, *, lengths: ArrayLike | None, return_sequences: bool
+        self, x: ArrayLike, state: Any, out: Array | None, *, lengths: ArrayLike | None, **options: Any
     ) -> tuple[Array, tuple[Any, ...]]:
         stages = self._staged()
         data = check_data("x", x, self.input_size, tokens=stages.tokens, lengths=lengths)
-        output, arrays = call_stages(stages, data, self._named(state), out, lengths=lengths, return_sequences=return_sequences)
+        output, arrays = call_stages(stages, data, self._named(state), out, lengths=lengths, **options)
         return output, self._joined(iter(arrays))
 
     def _staged(self) -> Stages:

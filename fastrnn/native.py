@@ -8,7 +8,7 @@ LLVM ends the process otherwise. Damaged files are compiled anew.
 Compiling happens in child processes, so that no program that uses fastrnn imports Numba, except where no child can be had.
 """
 
-import concurrent.futures
+import _thread
 import ctypes
 import functools
 import hashlib
@@ -68,7 +68,6 @@ class Kept:
         self.forget_locks()
         self.addresses: dict[Wanted, int] = {}
         self.engines: list[Any] = []
-        self.locked = False  # whether this process holds the lock to compile
         self.told = False  # whether this process has logged that it compiles
         self.origins: dict[Wanted, str] = {}
         self.call: Any = None
@@ -76,6 +75,7 @@ class Kept:
     def forget_locks(self) -> None:
         self.loading = threading.RLock()  # around llvmlite's own lock, and while the process forks: that lock is free in the child
         self.compiling = threading.RLock()
+        self.locked = False  # whether this process holds the lock to compile; a forked one doesn't, and waits for what its parent makes
 
 
 kept = Kept()
@@ -91,9 +91,9 @@ def provide(wanted: Iterable[Wanted], progress: Callable[[int, int], None] | Non
     if absent and sys.is_finalizing():
         load_at_the_end(absent)
         return
-    missing = [one for one in absent if not load(one)]
+    missing = absent and apart(not_found, absent)
     if missing:
-        compiling = apart(importlib.import_module, f"{__package__}.compiling")
+        compiling = apart(import_compiling)
         with kept.compiling:
             compiling.compile_missing([one for one in missing if one not in kept.addresses], progress)
 
@@ -107,6 +107,11 @@ def load_at_the_end(wanted: Iterable[Wanted]) -> None:
         raise RuntimeError(TOO_LATE)
 
 
+def import_compiling() -> Any:
+    with kept.loading:  # in a process forked meanwhile the module would count as being imported, for ever
+        return importlib.import_module(f"{__package__}.compiling")
+
+
 def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
     """Give the addresses of operations' machine code for a dtype, compiled where it isn't there."""
     wanted = {operation: (operation, dtype if OPERATIONS[operation][1] else "") for operation in operations}
@@ -115,17 +120,31 @@ def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a thread of its own: there neither Ctrl-C nor a signal's handler that calls fastrnn finds it half done."""
-    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    """Call a function in a thread of its own: there neither Ctrl-C nor a signal's handler that calls fastrnn finds it half done.
+
+    Interrupted, llvmlite frees what it has freed, and so do Thread and Future with locks: this waits for a plain one.
+    """
+    answers, errors, over = [], [], threading.Lock()
 
     def run() -> None:
         try:
-            future.set_result(function(*arguments))
+            answers.append(function(*arguments))
         except BaseException as error:
-            future.set_exception(error)
+            errors.append(error)
+        over.release()
 
-    threading.Thread(target=run, daemon=True).start()
-    return future.result()
+    over.acquire()
+    try:
+        if sys.is_finalizing():  # a new thread would never run
+            run()
+        else:
+            _thread.start_new_thread(run, ())
+    except RuntimeError:  # in an exit handler, or the system gives no more threads
+        run()
+    over.acquire()
+    if errors:
+        raise errors[0]
+    return answers[0]
 
 
 @functools.cache
@@ -170,6 +189,11 @@ def compile(progress: Callable[[int, int], None] | None = None) -> None:
     >>> fastrnn.compile()
     """
     provide(everything(), progress)
+
+
+def not_found(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Load operations, and list those that there is no good file of."""
+    return [one for one in wanted if one not in kept.addresses and not load(one)]
 
 
 def load(wanted: Wanted) -> bool:

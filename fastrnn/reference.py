@@ -93,14 +93,16 @@ class Recurrent:
         return state[0]
 
     def run(
-        self, x: Array, state: tuple[Array | None, ...], lengths: Array | None, return_sequences: bool
+        self, x: Array, state: tuple[Array | None, ...], lengths: Array | None, reset: Array | None, return_sequences: bool
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Take all steps; what is None of the state is zero, and a sequence that has ended keeps its state."""
+        """Take all steps; what is None of the state, or reset, is zero, and a sequence that has ended keeps its state."""
         dtype = self.weight_hh.dtype
         after = tuple(
             np.zeros((*x.shape[:-2], size), dtype) if array is None else array.astype(dtype)
             for array, size in zip(state, self.state_sizes, strict=True)
         )
+        if reset is not None:
+            after = tuple(np.where(np.asarray(reset)[..., None], 0, array) for array in after)
         outputs = np.empty((*x.shape[:-1], self.state_sizes[0]), dtype)
         for t in range(x.shape[-2]):
             goes_on = np.ones(()) if lengths is None else t < np.asarray(lengths)[..., None]
@@ -110,9 +112,15 @@ class Recurrent:
         return cut(outputs, lengths, return_sequences), after
 
     def __call__(
-        self, x: Array, h0: Array | None = None, *, lengths: Array | None = None, return_sequences: bool = True
+        self,
+        x: Array,
+        h0: Array | None = None,
+        *,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        return_sequences: bool = True,
     ) -> tuple[Array, Any]:
-        output, (h_n,) = self.run(x, (h0,), lengths, return_sequences)
+        output, (h_n,) = self.run(x, (h0,), lengths, reset, return_sequences)
         return output, h_n
 
 
@@ -210,9 +218,15 @@ class LSTM(Recurrent):
         return h if self.projection is None else h @ self.projection.T, c
 
     def __call__(  # type: ignore[override]
-        self, x: Array, state: tuple[Array | None, ...] | None = None, *, lengths: Array | None = None, return_sequences: bool = True
+        self,
+        x: Array,
+        state: tuple[Array | None, ...] | None = None,
+        *,
+        lengths: Array | None = None,
+        reset: Array | None = None,
+        return_sequences: bool = True,
     ) -> tuple[Array, tuple[Array, ...]]:
-        return self.run(x, state or (None, None), lengths, return_sequences)
+        return self.run(x, state or (None, None), lengths, reset, return_sequences)
 
 
 class Bidirectional:
@@ -222,9 +236,9 @@ class Bidirectional:
         self.forward, self.backward, self.merge = forward, backward, merge
 
     def __call__(
-        self, x: Array, state: Any = None, *, lengths: Array | None = None, return_sequences: bool = True
+        self, x: Array, state: Any = None, *, lengths: Array | None = None, reset: Array | None = None, return_sequences: bool = True
     ) -> tuple[Array, tuple[Any, Any]]:
-        before, options = state or (None, None), {"lengths": lengths, "return_sequences": return_sequences}
+        before, options = state or (None, None), {"lengths": lengths, "reset": reset, "return_sequences": return_sequences}
         forward, after_forward = self.forward(x, before[0], **options)  # type: ignore[arg-type]
         backward, after_backward = self.backward(backwards(x, lengths), before[1], **options)  # type: ignore[arg-type]
         if return_sequences:
@@ -286,6 +300,7 @@ class Sequential:
         state: Any = None,
         *,
         lengths: Array | None = None,
+        reset: Array | None = None,
         return_sequences: bool = True,
     ) -> tuple[Array, tuple[Any, ...]]:
         recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent | Bidirectional)]
@@ -296,7 +311,7 @@ class Sequential:
             if isinstance(layer, Recurrent | Bidirectional):
                 ends = not return_sequences and layer is recurrent[-1] and isinstance(layer, Bidirectional)
                 steps = x.shape[-2]
-                x, last = layer(x, next(before), lengths=lengths, return_sequences=not ends)
+                x, last = layer(x, next(before), lengths=lengths, reset=reset, return_sequences=not ends)
                 if ends:
                     x, lengths = x[..., None, :], np.minimum(steps if lengths is None else lengths, 1)
                 after.append(last)

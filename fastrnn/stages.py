@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, check_lengths, check_out
-from .calls import run_last, start_states
+from .arguments import Array, check_lengths, check_out, check_reset
+from .calls import restart, run_last, start_states
 from .directions import run_directions
 from .forward import Task, run_network
 from .packing import Network
@@ -52,15 +52,23 @@ class Stages:
 
 
 def call_stages(
-    stages: Stages, x: Array, states: list[tuple[str, Any]], out: Array | None, *, lengths: ArrayLike | None, return_sequences: bool
+    stages: Stages,
+    x: Array,
+    states: list[tuple[str, Any]],
+    out: Array | None,
+    *,
+    lengths: ArrayLike | None,
+    reset: ArrayLike | None,
+    return_sequences: bool,
 ) -> tuple[Array, tuple[Array, ...]]:
     """Check what is left to check, and run."""
     leading, steps, sequences = x.shape[:-2], x.shape[-2], math.prod(x.shape[:-2])
     flat, final, inputs = start_states(stages, states, leading, given="x", shape=x.shape[:-1] if stages.tokens else x.shape)
     valid = None if lengths is None else check_lengths(lengths, leading, steps)
     shape = (*leading, steps, stages.output_size) if return_sequences else (*leading, stages.output_size)
-    if lengths is not None:
-        inputs.append(("lengths", np.asarray(lengths)))
+    if reset is not None:
+        restart(final, check_reset(reset, leading), None)
+    inputs += [(name, np.asarray(value)) for name, value in (("lengths", lengths), ("reset", reset)) if value is not None]
     output = np.empty(shape, stages.dtype) if out is None else check_out(out, shape, stages.dtype, [("x", x), *inputs])
     if valid is not None or not steps:
         output[...] = 0

@@ -21,7 +21,7 @@ The state can be read, set and reset:
 >>> bool((state == h_n).all())
 True
 >>> stream.state = (np.ones(H),)
->>> stream.reset()                                          # to zeros
+>>> stream.reset()                                          # to state0, zeros where it isn't given
 
 A batch streams too: the first step fixes the batch axes.
 
@@ -29,19 +29,38 @@ A batch streams too: the first step fixes the batch axes.
 >>> stream.step(rng.random((8, I))).shape
 (8, 10)
 
-A stream belongs to one thread at a time. Threads that step side by side need a stream each; they can share the model.
+**Episodes.** `reset=` says which sequences start anew at a call's first step: from zeros, or from the stream's `state0`. A model's calls
+take it too.
+
+>>> stream = model.stream(state0=(np.full((8, H), 0.5),))   # where the stream begins, and where a reset goes
+>>> over = np.arange(8) == 3                                # a boolean for each sequence
+>>> stream.step(rng.random((8, I)), reset=over).shape       # sequence 3 starts from state0, the others go on
+(8, 10)
+
+**Many states, one model.** A bank hands out rows, each with a state of its own. One call steps those whose input has come, with the bits
+of a stream for each: requests of a server, characters in a game, sensors.
+
+>>> bank = model.streams(1000)
+>>> one, other, third = bank.add(), bank.add(), bank.add()  # integers; each starts from state0, zeros where it isn't given
+>>> bank.step(inputs[:2], at=[third, one]).shape            # (2, I) -> (2, O), in the order of at
+(2, 10)
+>>> bank.drop(third)                                        # it may be handed out again
+>>> bank.step(inputs[:2]).shape                             # all that are handed out, in ascending order: one, other
+(2, 10)
+
+A stream, or a bank, belongs to one thread at a time. Threads that step side by side need one each; they can share the model.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import native
-from .arguments import Array, as_array, check_batch, check_causal, check_data, check_out, check_step, no_lengths
-from .calls import start_states
+from .arguments import Array, as_array, check_batch, check_causal, check_data, check_out, check_reset, check_step, no_lengths
+from .calls import restart, start_states, views_of
 from .forward import Task, run_network
 from .kernels.layout import HEAD_BYTES
 from .packing import FEWEST_ROWS, Network, empty_aligned
@@ -55,20 +74,28 @@ class Model(Protocol):
 
     def _packed(self) -> Network: ...
     def _named(self, state: Any) -> list[tuple[str, Any]]: ...
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]: ...
     def _joined(self, states: Iterator[Array]) -> Any: ...
+
+
+def fits(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Iterable[ArrayLike | None]) -> bool:
+    """Tell whether out needs no further check."""
+    right = type(out) is np.ndarray and out.shape == shape and out.dtype == dtype and out.flags.carray
+    return right and not any(isinstance(array, np.ndarray) and np.may_share_memory(out, array) for array in inputs)
 
 
 class Stream:
     """Run a model over a sequence as it comes, one step or several at a time, with the bits of a run over the whole.
 
-    Made by the method `stream` of a layer or a model. The first call, or a state, fixes the batch shape. A stream belongs to
-    one thread at a time: two that use it together mix up its state.
+    Made by the method `stream` of a layer or a model. The first call, or a state, fixes the batch shape. A stream begins at `state`, or
+    else at `state0`, from which sequences that are reset start; where that isn't given, at zeros. A stream belongs to one thread at a
+    time: two that use it together mix up its state.
 
     Attributes
     ----------
     state : ndarray or tuple of ndarray of shape (..., hidden_size)
         The state after the last step so far, as the model returns it; a copy, and copied when set. None as long as nothing has
-        fixed the batch shape; setting None is `reset`.
+        fixed the batch shape; setting None, or an entry that is None, goes to state0's.
 
     Examples
     --------
@@ -83,7 +110,7 @@ class Stream:
     array([1.75, 2.  ])
     """
 
-    def __init__(self, model: Model, state: Any = None) -> None:
+    def __init__(self, model: Model, state: Any = None, state0: Any = None) -> None:
         check_causal("a stream", model._causal, model)
         self._model, self._network = model, model._packed()
         self._dtype, self._token = self._network.dtype, np.zeros(1, np.int64)
@@ -92,7 +119,13 @@ class Stream:
         self._leading: tuple[int, ...] | None = None
         self._vector: tuple[int, ...] | None = None  # the shape of a step's input, where a step is one kernel call
         self._token_fits = False
-        self.state = state
+        self._first: tuple[Array, ...] | None = None  # each array of state0, where it is given
+        named, first = model._named(state), model._split("state0", state0)
+        given = [as_array(name, entry).shape[:-1] for name, entry in named + first if entry is not None]
+        if any(entry is not None for _, entry in first):
+            self._first = start_states(self._network, first, given[0], given="a stream", shape=given[0])[1]
+        if given:
+            self._begin(given[0], named)
 
     @property
     def state(self) -> Any:
@@ -109,15 +142,18 @@ class Stream:
         self._begin(given[0][:-1] if self._leading is None else self._leading, named)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Stream, (self._model, self.state)
+        return Stream, (self._model, self.state, None if self._first is None else self._model._joined(iter(self._first)))
 
     def reset(self) -> None:
-        """Set the state to zeros."""
+        """Set the state to state0."""
         self.state = None
 
     def _begin(self, leading: tuple[int, ...], named: list[tuple[str, Any]]) -> None:
         network, sequences = self._network, math.prod(leading)
         flat, views, _ = start_states(network, named, leading, given="a stream", shape=leading)
+        for (_, value), view, first in zip(named, views, self._first or (), strict=False):
+            if value is None:
+                view[...] = first
         plan = network.job(
             function=native.address("begin"),
             steps=1,
@@ -137,13 +173,15 @@ class Stream:
         self._token_fits, self._result = not leading and small and network.tokens, (*leading, network.output_size)
         self._leading, self._vector = leading, (*leading, network.input_size) if small and not network.tokens else None
 
-    def step(self, x_t: ArrayLike, *, out: Array | None = None) -> Array:
+    def step(self, x_t: ArrayLike, *, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
         """Advance by one time step.
 
         Parameters
         ----------
         x_t : array_like of shape (..., input_size), with an Embedding of integers of shape (...)
             A vector, or a token, for each sequence.
+        reset : array_like of bool of shape (...), optional
+            Which sequences start from state0 before this step; a bool where there are no leading axes.
         out : ndarray of shape (..., output_size), optional
             Receives the output: C-contiguous, of the model's dtype, sharing no memory with x_t.
 
@@ -163,21 +201,20 @@ class Stream:
         elif type(x_t) is int and self._token_fits and 0 <= x_t < self._network.input_size:
             read = self._token
             read[0] = x_t
-        if read is not None and (out is None or self._fits(out, x_t)):
+        if read is not None and (out is None or fits(out, self._result, self._dtype, (x_t, reset))):
+            flat = self._flat if reset is None else self._restarted(check_reset(reset, self._result[:-1]))
             output = np.empty(self._result, self._dtype) if out is None else out
-            self._call(self._plan, self._space, read, output, self._flat)
+            self._call(self._plan, self._space, read, output, flat)
+            if reset is not None:
+                self._flat[...] = flat
             return output
         data = check_step("x_t", x_t, self._network.input_size, tokens=self._network.tokens)
-        output = self._output("x_t", data, (*data.shape[:-2], self._network.output_size), out)
-        self._advance(data, output[..., np.newaxis, :])
+        shape = (*data.shape[:-2], self._network.output_size)
+        output, again = self._output("x_t", data, shape, reset, out)
+        self._advance(data, again, output[..., np.newaxis, :])
         return output
 
-    def _fits(self, out: Array, x_t: ArrayLike) -> bool:
-        """Whether out needs no further check; any other out gets the error that it deserves, or is taken the slow way."""
-        fits = type(out) is np.ndarray and out.shape == self._result and out.dtype == self._dtype and out.flags.carray
-        return fits and not (isinstance(x_t, np.ndarray) and np.may_share_memory(out, x_t))
-
-    def __call__(self, x: ArrayLike, *, lengths: None = None, out: Array | None = None) -> Array:
+    def __call__(self, x: ArrayLike, *, lengths: None = None, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
         """Advance by several time steps.
 
         Parameters
@@ -185,6 +222,8 @@ class Stream:
         x : array_like of shape (..., T, input_size), with an Embedding of integers of shape (..., T)
         lengths : None
             A stream's sequences advance together.
+        reset : array_like of bool of shape (...), optional
+            Which sequences start from state0 before the first of these steps; a bool where there are no leading axes.
         out : ndarray of shape (..., T, output_size), optional
             Receives the output: C-contiguous, of the model's dtype, sharing no memory with x.
 
@@ -199,21 +238,34 @@ class Stream:
         """
         no_lengths(lengths)
         data = check_data("x", x, self._network.input_size, tokens=self._network.tokens)
-        output = self._output("x", data, (*data.shape[:-1], self._network.output_size), out)
-        self._advance(data, output)
+        output, again = self._output("x", data, (*data.shape[:-1], self._network.output_size), reset, out)
+        self._advance(data, again, output)
         return output
 
-    def _output(self, name: str, data: Array, shape: tuple[int, ...], out: Array | None) -> Array:
+    def _output(
+        self, name: str, data: Array, shape: tuple[int, ...], reset: ArrayLike | None, out: Array | None
+    ) -> tuple[Array, Array | None]:
+        """Check what is left to check; give the output, and which sequences start anew."""
         leading = data.shape[:-2]
         if self._leading is not None:
             check_batch(name, leading, self._leading)
-        output = np.empty(shape, self._dtype) if out is None else check_out(out, shape, self._dtype, [(name, data)])
+        again, inputs = None, [(name, data)]
+        if reset is not None:
+            again = check_reset(reset, leading)
+            inputs.append(("reset", np.asarray(reset)))
+        output = np.empty(shape, self._dtype) if out is None else check_out(out, shape, self._dtype, inputs)
         if self._leading is None:
             self._begin(leading, self._model._named(None))
-        return output
+        return output, again
 
-    def _advance(self, data: Array, output: Array) -> None:
-        """Advance a copy of the state: a call that is interrupted leaves the stream where it was."""
+    def _restarted(self, again: Array) -> Array:
+        """Copy the state, and start those sequences anew."""
         flat = self._flat.copy()
+        restart(views_of(self._network, flat, self._result[:-1]), again, self._first)
+        return flat
+
+    def _advance(self, data: Array, again: Array | None, output: Array) -> None:
+        """Advance a copy of the state: a call that is interrupted leaves the stream where it was."""
+        flat = self._flat.copy() if again is None else self._restarted(again)
         run_network(self._network, Task(data, flat, output))
         self._flat[...] = flat

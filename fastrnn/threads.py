@@ -23,6 +23,21 @@ Without a call of `set_num_threads`, the environment decides:
 Several processes on one machine don't know of each other: set ``FASTRNN_NUM_THREADS`` for each.
 
 Any thread may call fastrnn, also in forked and spawned processes.
+
+Workers are threads of the system that run no Python. All states of the pool, of its teams and of its workers, and what changes them:
+
+    pool    empty    a call can use more workers than there are   -> staffed: it starts them; they live as long as the process
+            staffed  the process forks                            -> empty in the child, staffed in the parent
+    team    free     a call that can use workers takes the team   -> shut; where no team is free, the call works alone
+            shut     its leader, who calls, has a piece of work   -> open
+            open     no block is left, or all members are inside  -> shut; the leader waits until the workers inside have left
+            shut     the call returns or fails                    -> free
+    worker  looking  a team is open and wants more workers        -> inside
+            inside   the piece has nothing left to do             -> looking
+            looking  no team has been open for 1 ms               -> asleep
+            asleep   a team opens                                 -> looking
+
+Nobody waits for a worker that is not inside, and a process ends whatever its workers do: what they look at is never freed.
 """
 
 import contextlib
@@ -46,14 +61,7 @@ QUOTA = pathlib.Path("/sys/fs/cgroup/cpu.max")  # of processor time, in Linux co
 
 
 class Pool:
-    """Worker threads, and the teams that they work for.
-
-    A worker is a thread of the system that runs `workers.work` and no Python; that file draws its states. It is started at the first call
-    that has work for it, lives as long as the process, and sleeps where it has none. Nothing waits for it when the process ends. A forked
-    process has none of its parent's workers, and starts its own.
-
-        a team:  free -> a call takes it -> its leader opens and shuts the gate, piece by piece -> the call gives it back -> free
-    """
+    """Worker threads, and the teams that they work for: see the states above."""
 
     started = 0
     words: Array
@@ -91,7 +99,8 @@ class Pool:
         """Start a worker, and tell whether the system gave one."""
         words, head, done = immortal(WORKER.words), immortal(HEAD_BYTES // 8), immortal(TEAMS)
         WORKER.fill(words, pool=native.address_of(self.words), head=native.address_of(head), done=native.address_of(done))
-        started = start_thread(native.address("work"), native.address_of(words))
+        # apart: an interrupt could leave the signals of this thread blocked
+        started: bool = native.apart(start_thread, native.address("work"), native.address_of(words))
         self.started += started
         return started
 

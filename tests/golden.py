@@ -36,6 +36,30 @@ MODELS = {
     "dense-softplus-39": ((24, 39), (("Dense", "softplus"),)),
     "dense-elu-22": ((18, 22), (("Dense", ("elu", 0.6)),)),
     "model-500": ((4, 65, 500), (("RNN", "tanh"), ("Dense", "softmax"))),
+    "gru-37": ((5, 37), (("GRU", {}),)),
+    "gru-64": ((17, 64), (("GRU", {}),)),
+    "gru-before-45": ((9, 45), (("GRU", {"reset_after": False}),)),
+    "gru-before-64": ((6, 64), (("GRU", {"reset_after": False}),)),
+    "gru-unusual-21": ((3, 21), (("GRU", {"activation": ("elu", 0.6), "recurrent_activation": ("hard_sigmoid", 0.3, 0.4)}),)),
+    "gru-before-unusual-19": (
+        (8, 19),
+        (("GRU", {"reset_after": False, "activation": "softsign", "recurrent_activation": "hard_sigmoid"}),),
+    ),
+    "lstm-41": ((7, 41), (("LSTM", {}),)),
+    "lstm-64": ((12, 64), (("LSTM", {}),)),
+    "lstm-peephole-35": ((4, 35), (("LSTM", {"peephole": 35}),)),
+    "lstm-peephole-64": ((5, 64), (("LSTM", {"peephole": 64}),)),
+    "lstm-projected-22": ((10, 22), (("LSTM", {"projection": 45}),)),
+    "lstm-projected-64": ((3, 64), (("LSTM", {"projection": 128}),)),
+    "lstm-both-13": ((2, 13), (("LSTM", {"peephole": 30, "projection": 30}),)),
+    "lstm-unusual-26": ((6, 26), (("LSTM", {"activation": "softplus", "recurrent_activation": ("hard_sigmoid", 0.3, 0.4)}),)),
+    "leaky-43": ((11, 43), (("RNN", {"leak": 0.3}),)),
+    "leaky-64": ((2, 64), (("RNN", {"leak": 0.3}),)),
+    "leaky-input-38": ((5, 38), (("RNN", {"leak": 0.6, "leak_at": "input"}),)),
+    "leaky-input-64": ((3, 64), (("RNN", {"leak": 0.6, "leak_at": "input"}),)),
+    "leaky-units-27": ((4, 27), (("RNN", {"leak": (27,), "nonlinearity": "relu"}),)),
+    "leaky-input-units-18": ((6, 18), (("RNN", {"leak": (18,), "leak_at": "input", "nonlinearity": ("elu", 0.6)}),)),
+    "gru-lstm-softmax-20": ((6, 30, 24, 20), (("GRU", {}), ("LSTM", {}), ("Dense", "softmax"))),
 }
 
 
@@ -47,26 +71,52 @@ def numbers(shape, factor, bound, dtype):
 
 def build(sizes, kinds, dtype):
     layers = []
-    for inputs, outputs, (kind, function) in zip(sizes[:-1], sizes[1:], kinds, strict=True):
+    for inputs, outputs, (kind, form) in zip(sizes[:-1], sizes[1:], kinds, strict=True):
         bound = 1 / np.sqrt(outputs)
-        weight, bias = numbers((outputs, inputs), 40503, 4 * bound, dtype), numbers((outputs,), 30011, 1.0, dtype)
-        if kind == "RNN":
-            layers.append(fastrnn.RNN(weight, numbers((outputs, outputs), 12345, bound, dtype), bias, nonlinearity=function))
+        if kind == "Dense":
+            weight, bias = numbers((outputs, inputs), 40503, 4 * bound, dtype), numbers((outputs,), 30011, 1.0, dtype)
+            layers.append(fastrnn.Dense(weight, bias, activation=form))
         else:
-            layers.append(fastrnn.Dense(weight, bias, activation=function))
+            layers.append(build_recurrent(kind, form, inputs, outputs, bound, dtype))
     return fastrnn.Sequential(*layers)
 
 
+def build_recurrent(kind, form, inputs, outputs, bound, dtype):
+    """Make a layer of its form: an RNN's function, or options, with sizes in place of arrays."""
+    options = dict(form) if isinstance(form, dict) else {"nonlinearity": form}
+    units = options.get("projection", outputs)
+    rows = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind] * units
+    weights = [numbers((rows, inputs), 40503, 4 * bound, dtype), numbers((rows, outputs), 12345, bound, dtype)]
+    weights.append(numbers((rows,), 30011, 1.0, dtype))
+    if kind == "GRU" and options.get("reset_after", True):
+        weights.append(numbers((units,), 20011, 1.0, dtype))
+    if "peephole" in options:
+        options["peephole"] = numbers((3, units), 35353, 0.7, dtype)
+    if "projection" in options:
+        options["projection"] = numbers((outputs, units), 51511, 1 / np.sqrt(units), dtype)
+    if isinstance(options.get("leak"), tuple):
+        options["leak"] = 0.55 + numbers(options["leak"], 17477, 0.4, dtype)
+    return getattr(fastrnn, kind)(*weights, **options)
+
+
+def first_state(layer, dtype):
+    h = numbers((BATCH, layer.output_size), 54321, 0.9, dtype)
+    return (h, numbers((BATCH, layer.hidden_size), 43211, 1.5, dtype)) if isinstance(layer, fastrnn.LSTM) else (h,)
+
+
 def compute(batch):
-    """Outputs of every model in both dtypes, of the first `batch` sequences."""
+    """Outputs of every model in both dtypes, of the first `batch` sequences, and the cells that an LSTM ends with."""
     results = {}
     for name, (sizes, kinds) in MODELS.items():
-        hidden = [size for size, (kind, _) in zip(sizes[1:], kinds, strict=True) if kind == "RNN"]
         for dtype in (np.float32, np.float64):
-            steps = 1 if max(sizes) == 500 else STEPS
+            model, steps = build(sizes, kinds, dtype), 1 if max(sizes) == 500 else STEPS
             x = numbers((BATCH, steps, sizes[0]), 27644, 2.0, dtype)[:batch]
-            states = [numbers((BATCH, size), 54321, 0.9, dtype)[:batch] for size in hidden]
-            results[f"{name}-{np.dtype(dtype)}"] = build(sizes, kinds, dtype)(x, states)[0]
+            arrays = [[a[:batch] for a in first_state(layer, dtype)] for layer in model.layers if not isinstance(layer, fastrnn.Dense)]
+            output, last = model(x, [entry if len(entry) > 1 else entry[0] for entry in arrays])
+            results[f"{name}-{np.dtype(dtype)}"] = output
+            cells = [entry[1] for entry in last if isinstance(entry, tuple)]
+            if cells:
+                results[f"{name}-c-{np.dtype(dtype)}"] = np.concatenate(cells, axis=-1)
     return results
 
 

@@ -47,6 +47,13 @@ def streamed(model, x):
     return stream
 
 
+def banked(model, *, capacity=5, rows=2):
+    bank = model.streams(capacity)
+    for _ in range(rows):
+        bank.add()
+    return bank
+
+
 def threads_from(value):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fastrnn.threads, "chosen", None)
@@ -1182,6 +1189,61 @@ ERRORS = {
         ValueError,
         "model must give finite outputs for a token to be chosen, got NaN or infinity at position (1, 0)",
     ),
+    "integers for a reset": (
+        lambda: RNN_2_3(X, H0, reset=[0, 1, 0]),
+        TypeError,
+        "reset must be boolean, got dtype int64",
+    ),
+    "a reset of another batch": (
+        lambda: MODEL(X, reset=[True, False]),
+        ValueError,
+        "reset must have shape (3,), one for each sequence, got (2,)",
+    ),
+    "a reset of all": (
+        lambda: LSTM_2_3(X, reset=True),
+        ValueError,
+        "reset must have shape (3,), one for each sequence, got ()",
+    ),
+    "a reset of objects": (
+        lambda: GRU_2_3(X[0], reset=np.array(None)),
+        TypeError,
+        "reset must hold real numbers, got dtype object",
+    ),
+    "an integer for a stream's reset": (
+        lambda: RNN_2_3.stream(ones(3)).step(ones(2), reset=1),
+        TypeError,
+        "reset must be boolean, got dtype int64",
+    ),
+    "a reset of another stream": (
+        lambda: READER.stream()([[0, 1]], reset=True),
+        ValueError,
+        "reset must have shape (1,), one for each sequence, got ()",
+    ),
+    "out over a reset": (
+        lambda: RNN_2_3(X[0], reset=SHARED.view(bool)[8:9].reshape(()), out=SHARED[:21].reshape(7, 3)),
+        ValueError,
+        "out must share no memory with reset, got an overlapping array; pass reset.copy()",
+    ),
+    "out over a step's reset": (
+        lambda: RNN_2_3.stream(ones(3)).step(ones(2), reset=SHARED.view(bool)[8:9].reshape(()), out=SHARED[:3]),
+        ValueError,
+        "out must share no memory with reset, got an overlapping array; pass reset.copy()",
+    ),
+    "state0 of another batch": (
+        lambda: RNN_2_3.stream(H0, state0=ones(3)),
+        ValueError,
+        "state0 must have shape (3, 3) for a stream of shape (3,) and hidden_size=3, got (3,)",
+    ),
+    "half a state0": (
+        lambda: LSTM_2_3.stream(state0=(ones(3),)),
+        ValueError,
+        "state0 must have 2 entries, h and c, got 1",
+    ),
+    "states0 of a stream": (
+        lambda: TWO.stream(state0=(ones(3), ones(3))),
+        ValueError,
+        "state0[1] must have shape (5,) for a stream of shape () and hidden_size=5, got (3,)",
+    ),
     "lengths with a stream": (
         lambda: RNN_2_3.stream()(X, lengths=[7, 7, 7]),
         TypeError,
@@ -1287,6 +1349,119 @@ ERRORS = {
         ValueError,
         "state must be None or a tuple with 2 entries, one for each recurrent layer, got ndarray",
     ),
+    "a bank of no rows": (lambda: RNN_2_3.streams(0), ValueError, "capacity must be an integer from 1 up, got 0"),
+    "a bank of any size": (lambda: MODEL.streams(None), ValueError, "capacity must be an integer from 1 up, got None"),
+    "a batch for a bank's state0": (
+        lambda: RNN_2_3.streams(5, H0),
+        ValueError,
+        "state0 must have shape (3,) for a row of shape () and hidden_size=3, got (3, 3)",
+    ),
+    "half a state0 of a bank": (
+        lambda: Sequential(LSTM_2_3).streams(5, [(ones(3), ones(2))]),
+        ValueError,
+        "state0[0][1] must have shape (3,) for a row of shape () and hidden_size=3, got (2,)",
+    ),
+    "a full bank": (
+        lambda: banked(RNN_2_3, rows=6),
+        IndexError,
+        "a bank of capacity=5 has handed out all its rows; drop one, or make a larger bank",
+    ),
+    "a row dropped twice": (
+        lambda: [banked(RNN_2_3).drop(i) for i in (0, 2)],
+        ValueError,
+        "i must be a row that the bank has handed out, got 2",
+    ),
+    "a row dropped that a bank can't have": (
+        lambda: banked(RNN_2_3).drop(-1),
+        ValueError,
+        "i must be a row that the bank has handed out, got -1",
+    ),
+    "half a row dropped": (
+        lambda: banked(RNN_2_3).drop(0.5),
+        ValueError,
+        "i must be a row that the bank has handed out, got 0.5",
+    ),
+    "a row of a bank twice": (
+        lambda: banked(RNN_2_3).step(ones(3, 2), at=[0, 1, 0]),
+        ValueError,
+        "at must hold distinct rows, got 0 at position 2",
+    ),
+    "a row of a bank that was not handed out": (
+        lambda: banked(RNN_2_3).step(ones(3, 2), at=[2, 1, 2]),
+        ValueError,
+        "at must hold rows that the bank has handed out, got 2 at position 0",
+    ),
+    "a row beyond a bank": (
+        lambda: banked(READER).step([0, 1], at=np.array([1, 2**64 - 1], np.uint64)),
+        ValueError,
+        "at must hold rows that the bank has handed out, got 18446744073709551615 at position 1",
+    ),
+    "a row twice among many": (
+        lambda: banked(RNN_2_3, capacity=2000, rows=2000).step(ones(2000, 2), at=[*range(1999), 7]),
+        ValueError,
+        "at must hold distinct rows, got 7 at position 1999",
+    ),
+    "a mask for a bank's rows": (
+        lambda: banked(RNN_2_3).step(ones(1, 2), at=[True, False]),
+        TypeError,
+        "at must be integers, rows of the bank, got dtype bool",
+    ),
+    "a single row of a bank": (
+        lambda: banked(RNN_2_3).step(ones(2), at=1),
+        ValueError,
+        "at must have one axis, a row of the bank for each of x, got shape ()",
+    ),
+    "too few vectors for a bank": (
+        lambda: banked(RNN_2_3).step(ones(1, 2)),
+        ValueError,
+        "x must have the leading axes (2,), one step for each row of the bank in at, got (1,)",
+    ),
+    "too many tokens for a bank": (
+        lambda: banked(READER).step([0, 1], at=[1]),
+        ValueError,
+        "x must have the leading axes (1,), one step for each row of the bank in at, got (2,)",
+    ),
+    "vectors of another size for a bank": (
+        lambda: banked(MODEL).step(ones(2, 3)),
+        ValueError,
+        "x must have shape (..., 2) for input_size=2, got (2, 3)",
+    ),
+    "a token beyond the vocabulary in a bank": (
+        lambda: banked(READER).step([0, 2]),
+        ValueError,
+        "x must hold integers from 0 to 1 for a vocabulary of 2, got 2 at position (1,)",
+    ),
+    "a reset of a whole bank": (
+        lambda: banked(RNN_2_3).step(ones(2, 2), reset=[True] * 5),
+        ValueError,
+        "reset must have shape (2,), one for each sequence, got (5,)",
+    ),
+    "out of a bank": (
+        lambda: banked(RNN_2_3).step(ones(2, 2), out=ones(5, 3)),
+        ValueError,
+        "out must have shape (2, 3), got (5, 3)",
+    ),
+    "out over a bank's input": (
+        lambda: banked(RNN_2_3).step(SHARED[:4].reshape(2, 2), out=SHARED[3:9].reshape(2, 3)),
+        ValueError,
+        "out must share no memory with x, got an overlapping array; pass x.copy()",
+    ),
+    "out over a bank's reset": (
+        lambda: banked(RNN_2_3).step(ones(2, 2), reset=SHARED.view(bool)[8:10], out=SHARED[:6].reshape(2, 3)),
+        ValueError,
+        "out must share no memory with reset, got an overlapping array; pass reset.copy()",
+    ),
+    "state of another bank": (
+        lambda: setattr(banked(RNN_2_3), "state", ones(2, 3)),
+        ValueError,
+        "state must have shape (5, 3) for a bank of shape (5,) and hidden_size=3, got (2, 3)",
+    ),
+    "a bank of vectors that aren't made": (
+        lambda: Embedding.one_hot(4).streams(5),
+        ValueError,
+        "Embedding.one_hot(4) must have a layer after it, of input_size=4, whose weights it selects from; "
+        "make it the first of others: Sequential(Embedding.one_hot(4), ...)",
+    ),
     "no thread": (lambda: set_num_threads(0), ValueError, "n must be an integer from 1 up, got 0"),
     "true threads": (lambda: set_num_threads(True), ValueError, "n must be an integer from 1 up, got True"),
     "threads of a duration": (
@@ -1364,6 +1539,8 @@ def test_an_error_leaves_out_untouched():
         lambda: MODEL(X, None, [7, 7, 7]),
         lambda: RNN_2_3.stream().step(X[:, 0], ones(3, 3)),
         lambda: RNN_2_3.stream()(X, ones(3, 7, 3)),
+        lambda: RNN_2_3.stream(None, ones(3)),
+        lambda: banked(RNN_2_3).step(ones(2, 2), [0, 1]),
         lambda: log_likelihood(TELLER, [0, 1], None, 2),
         lambda: generate(TELLER, 0, 5, None, "argmax"),
         lambda: RNN(ones(3, 2), ones(3, 3), None, "relu"),

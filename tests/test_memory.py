@@ -168,6 +168,23 @@ def test_states_that_are_not_returned(call):
     assert float(python(PEAK + FUNCTIONAL + call)) < LIMIT
 
 
+def test_a_bank_of_many_rows():
+    """Of a bank of a million rows, of 256 MB, only those that are handed out take memory: a step moves no others."""
+    call = """
+plain, banks, x = model(np.float32), [], touched((20_003, I), np.float32)
+plain.streams(9).step(x[:0], at=[])
+def use(count):
+    at = [banks[0].add() for _ in range(count)]
+    banks[0].step(x[:count], at=at, reset=np.ones(count, bool))
+    banks[0].step(x[: len(banks[0].rows)])
+print(rise(lambda: banks.append(plain.streams(1_000_000))), rise(lambda: use(3)), rise(lambda: use(20_000)))
+"""
+    made, few, many = map(float, python(PEAK + call).split())
+    assert made < 4
+    assert few < 4
+    assert many < LIMIT
+
+
 def test_a_table_is_copied_once():
     """A table of 128 MB is copied when its layer is made, and never again: it is neither packed nor multiplied with the next weights."""
     call = """

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrnn import native
+from fastrnn import native, plan
 
-from .cases import CELLS, DTYPES, MODEL, Case, assert_close, assert_same_bits, flat, nested, run
-from .situations import CAUSAL, CAUSAL_READERS, exact, often, situations
+from .cases import CELLS, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
+from .situations import ALL, CAUSAL, CAUSAL_READERS, assert_equals_reference, exact, often, situations
 
 every_case = pytest.mark.parametrize("case", CAUSAL, ids=lambda case: case.name)
+RECURRENT = [case for case in CAUSAL if any(kind in CELLS for kind, _ in case.layers)]
+every_recurrent = pytest.mark.parametrize("case", RECURRENT, ids=lambda case: case.name)
 every_reader = pytest.mark.parametrize("case", CAUSAL_READERS, ids=lambda case: case.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -147,7 +149,7 @@ def test_fresh_arrays(case):
     assert_same_bits(np.concatenate([results[0][:, None], results[1][:, None], *results[2:]], axis=1), output)
 
 
-@pytest.mark.parametrize("case", [case for case in CAUSAL if any(kind in CELLS for kind, _ in case.layers)], ids=lambda case: case.name)
+@every_recurrent
 def test_the_state_is_a_copy_both_ways(case):
     """Writing to a state that was set, given or read changes no stream, and the stream changes none of them."""
     model, (x, states) = case.layer(np.float64), case.data(np.float64, (3,), 4)
@@ -180,12 +182,83 @@ def test_state_is_settable(case, dtype):
 @every_case
 @every_dtype
 def test_reset(case, dtype):
-    """reset goes back to zeros, whatever state the stream was made with."""
+    """Without state0, reset goes back to zeros, whatever state the stream was made with."""
     model, (x, states) = case.layer(dtype), case.data(dtype, (3,), 4)
     stream = model.stream(nested(model, states))
     stream(x)
     stream.reset()
     assert_same_bits(stream(x), run(model, x)[0])
+
+
+def where(reset, one, other):
+    """Take the rows of reset sequences from `one`, the rows of all others from `other`."""
+    return tuple(np.where(reset[..., None], a, b) for a, b in zip(one, other, strict=True))
+
+
+@st.composite
+def episodes(draw):
+    """A situation, and a boolean for each of its sequences."""
+    s = draw(situations(ALL))
+    return s, np.random.default_rng(draw(st.integers(0, 99))).integers(2, size=s.leading) == 1
+
+
+@often
+@given(episodes(), st.booleans(), st.booleans())
+def test_reset_in_a_call(episode, bounded, return_sequences):
+    """Sequences that are reset have the bits of those that start from zeros, the others those of their states: of length 0, too."""
+    s, reset = episode
+    options = {"return_sequences": return_sequences} | ({"lengths": s.lengths} if bounded else {})
+    zeros = where(reset, [np.zeros_like(state) for state in s.states], s.states)
+    actual = run(s.model, s.x, s.states, reset=reset.tolist(), **options)
+    assert_same_results(actual, run(s.model, s.x, zeros, **options))
+    assert_equals_reference(s, s.x, reset=reset, **options)
+
+
+@often
+@given(episodes(), st.booleans(), st.booleans())
+def test_reset_of_a_stream(episode, single, reuse):
+    """A step or a chunk, into out= or not, begins at state0 where it is reset, and goes on elsewhere."""
+    s, reset = episode
+    x, first = s.x, tuple(np.sin(9 * state) for state in s.states)
+    here = x.take(0, axis=len(s.leading)) if single and s.steps else x
+    whole = np.expand_dims(here, len(s.leading)) if single and s.steps else x
+    stream = s.model.stream(nested(s.model, s.states), state0=nested(s.model, first) if first else None)
+    if not s.states:
+        stream(x)
+    expected, last = run(s.model, whole, where(reset, first, s.states))
+    expected = expected.take(0, axis=len(s.leading)) if single and s.steps else expected
+    out = np.full_like(expected, np.nan) if reuse else None
+    result = (stream.step if single and s.steps else stream)(here, reset=reset if s.leading else bool(reset), out=out)
+    assert result is out or not reuse
+    assert_same_bits(result, expected)
+    assert_same_state(stream.state, nested(s.model, last))
+
+
+@every_recurrent
+@every_dtype
+@pytest.mark.parametrize("leading", [(), (3,)])
+def test_state0(case, dtype, leading):
+    """A stream begins at state0, which fixes its batch, and returns there by reset and by a state of None; state0 is a copy."""
+    model, (x, states) = case.layer(dtype), case.data(dtype, leading, 4)
+    given_states = tuple(state.copy() for state in states)
+    stream, output = model.stream(state0=nested(model, given_states)), run(model, x, states)[0]
+    overwrite(given_states)
+    assert_same_state(stream.state, nested(model, states))
+    assert_same_bits(stream(x), output)
+    stream.reset()
+    assert_same_bits(stream(x), output)
+    stream.state = None
+    assert_same_bits(stream.step(x[..., 0, :], reset=np.zeros(leading, bool)), output[..., 0, :])
+    assert_same_bits(stream(x, reset=np.ones(leading, bool)), output)
+
+
+def test_state0_where_an_entry_is_none():
+    """A state's entry that is None begins at state0's, state0's at zeros."""
+    model, (x, (first, second)) = MODEL.layer(np.float64), MODEL.data(np.float64, (3,), 4)
+    stream = model.stream((None, second), state0=(first, None))
+    assert_same_bits(stream(x), model(x, (first, second))[0])
+    stream.reset()
+    assert_same_bits(stream(x), model(x, (first, None))[0])
 
 
 def test_no_state_means_zeros():
@@ -227,16 +300,18 @@ DUPLICATES = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda str
 @every_case
 @pytest.mark.parametrize("duplicate", DUPLICATES.values(), ids=DUPLICATES)
 def test_copies(case, duplicate):
-    """A copy of a stream goes on from the same state, by itself."""
+    """A copy of a stream goes on from the same state, by itself, and is reset to the same state0."""
     model, (x, states) = case.layer(np.float64), case.data(np.float64, (3,), 6)
     output, last = run(model, x, states)
-    stream = model.stream(nested(model, states))
+    first = tuple(np.sin(9 * state) for state in states)
+    stream = model.stream(nested(model, states), state0=nested(model, first) if first else None)
     stream(x[:, :2])
     other, before = duplicate(stream), stream.state
     assert_same_bits(other(x[:, 2:]), output[:, 2:])
     assert_same_state(other.state, nested(model, last))
     assert_same_state(stream.state, before)
     assert_same_bits(stream.step(x[:, 2]), output[:, 2])
+    assert_same_bits(other(x, reset=[True] * 3), run(model, x, first)[0])
 
 
 REFUSED = {
@@ -246,6 +321,9 @@ REFUSED = {
     "a token": lambda stream, x: stream.step([0, 1, 10]),
     "an out of another shape": lambda stream, x: stream(x, out=np.zeros((3, 4, 100))),
     "an out for a chunk": lambda stream, x: stream.step(x[:, 0], out=np.zeros((3, 4, 101))),
+    "a reset of another batch": lambda stream, x: stream(x, reset=[True, False]),
+    "a reset of another batch, a step": lambda stream, x: stream.step(x[:, 0], reset=True),
+    "a reset and an out of another shape": lambda stream, x: stream.step(x[:, 0], reset=[True] * 3, out=np.zeros(3)),
     "a state of another batch": lambda stream, x: setattr(stream, "state", (np.zeros((2, 66)), np.zeros((2, 37)))),
 }
 
@@ -263,6 +341,28 @@ def test_an_error_leaves_the_stream_as_it_was(refused):
     assert_same_state(stream.state, before)
     assert_same_bits(stream(x), model(x, before)[0])
     assert not np.array_equal(first, model(x, before)[0])
+
+
+@pytest.mark.parametrize("reset", [None, [True, False, True]])
+def test_an_interrupted_chunk(monkeypatch, reset):
+    """A chunk that Ctrl-C ends between two of its pieces leaves the state where it was, of sequences that it was to reset, too."""
+    model, (x, states) = MODEL.layer(np.float64), MODEL.data(np.float64, (3,), 9)
+    stream = model.stream(states)
+    monkeypatch.setattr(plan, "WORK", 30_000)
+    calls, call = [], native.kept.call
+
+    def interrupt(*arrays):
+        calls.append(arrays)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        call(*arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(native.kept, "call", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            stream(x, reset=reset)
+    assert_same_state(stream.state, states)
+    assert_same_bits(stream(x), model(x, states)[0])
 
 
 def test_an_interrupted_first_step(monkeypatch):

@@ -15,7 +15,7 @@ from .process import copy_package, finish, own_cache, start
 # Compiles as a compiler's process does, but in this one, so that the assembly of each operation can be looked at: prints the registers
 # that are named there.
 COMPUTE = """
-import json, re, sys
+import gc, json, re, sys
 import llvmlite.binding as llvm
 import numpy as np
 from fastrnn import compiling, native
@@ -31,6 +31,9 @@ def emit_object(machine, module, emit=llvm.TargetMachine.emit_object):
 
 llvm.TargetMachine.emit_object = emit_object
 def compile_task(*given, compile_task=compiling.compile_task):
+    sys.modules["scipy"] = None
+    llvm.set_option("fastrnn", "-disable-lsr")
+    gc.disable()
     compiling.leave_out_passes()  # now: it imports Numba, which reads the target from the environment
     return compile_task(*given)
 

@@ -85,12 +85,17 @@ BEGIN = Fields("Begin", "plan space x out states")
 LEAD = Fields("Lead", "plan space x out states team")
 ONCE = Fields("Once", "plan space x out states first_matrix")
 PACK = Fields("Pack", "matrix weight panels")
+STEP_ROWS = Fields("StepRows", "plan space x out states again")
+MOVE_ROWS = Fields("MoveRows", "plan states again")
 # One product of rows with packed weights.
 FACTORS = Fields("Factors", "x x_stride count size half weights columns start start_stride out out_stride")
 # A matrix to pack: gates of `outputs` rows each, zero from there to `columns`; its panels begin at `start`.
 MATRIX = Fields("Matrix", "function size row_stride outputs columns gates start")
 # How the next token is chosen. The temperature holds the bits of a double.
 GENERATION = Fields("Generation", "temperature top_k stop uniforms per_sequence")
+# The states of a bank, each array of `capacity` rows; a word for each row that says whether it is handed out; the state that rows start
+# from; the rows that a call steps, and where among them a wrong one is, -1 for nowhere.
+BANK = Fields("Bank", "states capacity handed start rows wrong")
 # What the threads of a team share, each word on a cache line of its own. A job follows, and a line for each member.
 TEAM = Fields("Team", "gate next members apart number address pool workers space", spacing=LINE)
 TEAM_JOB = TEAM.words
@@ -147,6 +152,9 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "begin": (f"{KERNELS}.network", False),
     "run": (f"{KERNELS}.network", False),
     "once": (f"{KERNELS}.once", False),
+    "step_rows": (f"{KERNELS}.bank", False),
+    "take_rows": (f"{KERNELS}.bank", False),
+    "put_rows": (f"{KERNELS}.bank", False),
     "pack": (f"{KERNELS}.product", True),
     "product": (f"{KERNELS}.product", True),
     "project": (f"{KERNELS}.feeds", True),

@@ -1,0 +1,9 @@
+"""Random use and misuse of the library, for as long as one says: `python -m tests.torture --minutes 60`.
+
+One process, the worker, runs rounds; another one watches it and reports. Every round is of one kind, which a table names. All that is
+random in a round follows from the seed and the round's number, so that a round can be run again.
+
+`rounds.py` has the kinds and their table, `work.py` calls whose results are known, `misuse.py` malformed calls, and `children.py` what
+processes do that are interrupted, that fork, that end, or that find damaged files. A layer is in all of them as soon as it is in the
+table CASES of `tests/cases.py`; a new kind is a function and its row in KINDS.
+"""
