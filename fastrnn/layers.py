@@ -618,13 +618,14 @@ class Sequential(Frozen):
             Numbers of any real dtype, converted to the layers' dtype; with an Embedding tokens, from 0 to input_size - 1.
         state : tuple or list of array_like of shape (..., hidden_size), optional
             The state before the first step, one entry for each recurrent layer; None, whole or as an entry, means zeros.
-            Where there is one recurrent layer, its state alone will do.
+            Where there is one recurrent layer, its state alone will do. A Bidirectional counts as one; its state is a pair.
         lengths : array_like of int of shape (...), optional
             Steps of each sequence, in any order; T where not given. What lies beyond is not read.
         reset : array_like of bool of shape (...), optional
             Which sequences start from zeros, whatever state is given, and whatever their lengths are.
         return_sequences : bool
             Whether to return every step's output, or the last step's alone: computed there only, without memory for the others.
+            Where the last recurrent layer is a Bidirectional, its last output is what its two directions end with.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or a state.
 
@@ -641,9 +642,11 @@ class Sequential(Frozen):
         TypeError, ValueError
             For arguments of another dtype or shape, tokens beyond the vocabulary, and lengths beyond T.
         """
-        if not self._causal:
-            return self._run_stages(x, state, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
-        network, only = self._network or self._packed(), state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
+        network, only = self._network, state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
+        if network is None:
+            if not self._causal:
+                return self._run_stages(x, state, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
+            network = self._packed()
         if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
             return done if len(done[1]) == 1 else (done[0], self._joined(iter(done[1])))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
