@@ -228,6 +228,7 @@ else:
     assert output.tobytes() == alone[2]
     if next(events) <= moment:
         os.write(writes, b"over")
+assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, []), "no signal comes any more"
 check()
 os.close(writes)
 """

@@ -42,6 +42,9 @@ def calls(rng):
     yield stream, {"x": s.x, "out": out}
     yield stream.step, {"x_t": steps_of(s, s.x, 0) if s.steps else None, "out": None}
     yield (lambda state: setattr(stream, "state", state)), {"state": state}
+    bank, row = model.streams(3), {"x": s.x[(*[0] * len(s.leading), slice(1))] if s.steps else None, "at": np.array([0])}
+    bank.add()
+    yield bank.step, {**row, "reset": None, "out": None}
     t = situation(rng, TELLERS, closed=True)
     start = {"start": t.start, "steps": t.steps, "state": nested(t.model, t.states) if t.states else None}
     options = {"feedback": "sample", "temperature": 1.0, "top_k": None, "rng": 0, "stop": None}

@@ -48,13 +48,20 @@ def of_lengths(rng, s, model, x, states, whole):
     """Sequences of several lengths, and the last step alone."""
     lengths, index = s.lengths, pick(rng, s.members())
     output, last = run(model, x, states, lengths=lengths)
-    expected, _ = run(model, x[index][: lengths[index]], tuple(state[index] for state in states))
-    assert_same_bits(output[index][: lengths[index]], expected)
+    expected, expected_last = run(model, x[index][: lengths[index]], tuple(state[index] for state in states))
+    assert_same_results((output[index][: lengths[index]], tuple(state[index] for state in last)), (expected, expected_last))
     assert not output[index][lengths[index] :].any()
     only, last_too = run(model, x, states, lengths=lengths, return_sequences=False)
     assert_same_results((only, last_too), (only, last))
     if lengths[index]:
         assert_same_bits(only[index], expected[-1])
+
+
+def of_tokens(rng, s, model, x, states, whole):
+    """The same weights behind one-hot vectors, which are never made, and given the vectors."""
+    reader = dataclasses.replace(s, case=dataclasses.replace(s.case, one_hot=True))
+    if x.dtype.kind == "f":
+        assert_same_results(run(reader.model, reader.x, states), run(model, np.eye(s.sizes[0], dtype=s.dtype)[reader.x], states))
 
 
 def streamed(rng, s, model, x, states, whole):
@@ -82,7 +89,7 @@ def streamed(rng, s, model, x, states, whole):
                 raise AssertionError("not refused")
 
 
-SEQUENCES = [in_pieces, one_by_one, laid_out, of_lengths, streamed]
+SEQUENCES = [in_pieces, one_by_one, laid_out, of_lengths, of_tokens, streamed]
 
 
 def sequences(rng, counts):
@@ -114,6 +121,27 @@ def generations(rng, counts):
     assert_close(scores, expected, s.dtype)
     counts["calls"] += 6
     counts["steps"] += 5 * s.steps * len(s.members())
+
+
+def banks(rng, counts):
+    """Rows of a bank that are each somewhere in a sequence: any of them step together, and begin anew where they are handed out again."""
+    s = dataclasses.replace(situation(rng), leading=(int(rng.integers(1, 40)),))
+    model, x = s.model, s.x
+    whole, bank = run(model, x)[0], model.streams(len(x) + 3)
+    places = {bank.add(): (which, 0) for which in range(len(x))}  # by row: the sequence, and the next step
+    for _ in range(30):
+        ready = [row for row, (_, t) in places.items() if t < s.steps]
+        if not ready:
+            break
+        rows = rng.permutation(ready)[: rng.integers(1, len(ready) + 1)]
+        output = bank.step(np.array([x[places[row]] for row in rows]), at=rows)
+        assert_same_bits(output, np.array([whole[places[row]] for row in rows]))
+        places |= {row: (places[row][0], places[row][1] + 1) for row in rows}
+        if rng.random() < 0.3:
+            bank.drop(rows[0])
+            places[bank.add()] = places.pop(rows[0])[0], 0
+        counts["calls"] += 1
+        counts["steps"] += len(rows)
 
 
 # ---- many callers ---------------------------------------------------------------------------------------------------------------------
@@ -156,6 +184,7 @@ def callers(rng, counts):
 KINDS = {
     "sequences": (sequences, 30),
     "generations": (generations, 10),
+    "banks": (banks, 10),
     "misuse": (misuse, 8),
     "callers": (callers, 4),
     "interrupts": (children.interrupts, 3),
