@@ -1,6 +1,7 @@
 """The kinds of rounds. Each is a function of random numbers and of counts, and fails by an exception."""
 
 import contextlib
+import dataclasses
 import pickle
 import sys
 import threading
