@@ -1,15 +1,16 @@
-"""reservoirpy: a reservoir of given weights. It computes in float64, one sequence at a time, on one thread."""
+"""reservoirpy: a reservoir of given weights. It computes in float64, one sequence at a time, with NumPy's products."""
 
 from collections.abc import Iterator
 
 import numpy as np
 from reservoirpy.nodes import Reservoir
 
-from bench.rivals import Library, Way
+from bench.rivals import Way
+from bench.rivals.loops import Loop
 from bench.rows import Task
 
 
-class ReservoirPy(Library):
+class ReservoirPy(Loop):
     dtypes = ("float64",)
     cells = ("leaky",)
 
