@@ -89,10 +89,7 @@ ROWS = (
     *(Row("single call", Shape("single call of 64 units", 1, 32, 64), dtype) for dtype in DTYPES),
     *(Row(cell, shape, dtype) for cell in ("GRU", "LSTM") for shape in gated_shapes(cell) for dtype in DTYPES),
     *(Row("leaky", Shape(f"leaky, {hidden} units", 1000, 1, hidden), dtype) for hidden in (100, 500, 1000) for dtype in DTYPES),
-    *(
-        Row("LSTM steps", Shape(f"LSTM step of {count:,} state{'s' * (count > 1)}", 1, 64, 128, batch=count))
-        for count in (1, 16, 256, 4096)
-    ),
+    *(Row("LSTM steps", Shape(f"{count:,} LSTM state{'s' * (count > 1)}", 1, 64, 128, batch=count)) for count in (1, 16, 256, 4096)),
 )
 
 
