@@ -1,7 +1,6 @@
 """Packs layers into the form that the kernels read: records of layers, and weights in panels."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -127,15 +126,15 @@ class Network:
             self.variants[activation] = dataclasses.replace(self, layers=layers, plans={}, jobs={}, variants={})
         return self.variants[activation]
 
-    @functools.cached_property
-    def common(self) -> dict[str, int]:
-        """What all work of these layers has in common."""
-        depth, itemsize = len(self.layers), self.dtype.itemsize
-        return {"run": native.address("run"), "layers": native.address_of(self.layers), "depth": depth, "itemsize": itemsize}
-
     def job(self, **values: int) -> Array:
         """Make a piece of work of these layers."""
-        return JOB.filled(**self.common, **values)
+        # not by cached_property: before Python 3.12 it has a lock, which a process forked meanwhile would find taken for ever
+        common: dict[str, int] | None = self.__dict__.get("common")
+        if common is None:
+            sizes = {"depth": len(self.layers), "itemsize": self.dtype.itemsize}
+            common = {"run": native.address("run"), "layers": native.address_of(self.layers), **sizes}
+            self.__dict__["common"] = common
+        return JOB.filled(**common, **values)
 
 
 def empty_aligned(size: int, dtype: DTypeLike) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import fastrnn
 
 from ..cases import nested
-from ..situations import TELLERS
+from ..situations import CAUSAL, TELLERS
 from .work import pick, situation, steps_of
 
 PACKAGE = pathlib.Path(fastrnn.__file__).parent
@@ -32,7 +32,7 @@ def values(rng, right):
 
 def calls(rng):
     """Give a right call's function, its arguments, and which of them may be replaced."""
-    s = situation(rng)
+    s = situation(rng, CAUSAL)
     model, states, out = s.model, s.states, np.zeros((*s.leading, s.steps, s.sizes[-1]), s.dtype)
     state = nested(model, states) if states else None
     timed = {"lengths": s.lengths, "return_sequences": True, "out": None}
