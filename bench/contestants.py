@@ -27,7 +27,7 @@ class Contestant:
 
     def __init__(self, name: str, threads: int) -> None:
         self.name, self.threads, self.library = name, threads, load(name)
-        self.dtypes = self.library.dtypes
+        self.dtypes, self.cells = self.library.dtypes, self.library.cells
 
     def prepare(self, task: Task) -> tuple[str, float]:
         """Check the result of every way and keep the fastest way. Return its name and its seconds a call."""
@@ -93,7 +93,7 @@ class Remote:
     """A contestant in its own process."""
 
     def __init__(self, name: str, threads: int, variable: tuple[str, str]) -> None:
-        self.name, self.threads, self.dtypes = name, threads, load(name).dtypes
+        self.name, self.threads, self.dtypes, self.cells = name, threads, load(name).dtypes, load(name).cells
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, name, threads), daemon=True)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 import fastrnn
 from bench.contestants import Contestant, Remote, enter
 from bench.pairs import measure_pairs
-from bench.results import LIBRARIES, OURS, Results, rounded
+from bench.results import CONTESTANTS, OURS, Results, rounded
 from bench.rivals import DISTRIBUTIONS
 from bench.rows import ROWS, Row, task
 from bench.startup import installed, measure_growth, measure_start
@@ -33,7 +33,7 @@ def measure_row(row: Row, contestants: Sequence[Contestant | Remote], progress: 
 
 def measure_rows(rows: Sequence[Row], told: Callable[[Row, Results], str], rounds: int = ROUNDS) -> tuple[list[Results], list[str]]:
     """Measure rows and print each when it is done. Return them, and the libraries that aren't installed."""
-    contestants, missing = enter(LIBRARIES)
+    contestants, missing = enter(CONTESTANTS)
     measured = []
     try:
         with tqdm(total=len(rows) * len(contestants) * (1 + rounds), disable=None) as progress:

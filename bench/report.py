@@ -3,13 +3,13 @@
 import pathlib
 import textwrap
 
-from bench.results import LIBRARIES, LOOP, OURS, Results, best, bound, lead, mean_lead, share, speed_up
+from bench.results import CONTESTANTS, LIBRARIES, LOOP, OURS, Results, best, bound, lead, mean_lead, share, speed_up
 
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 README = pathlib.Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- speed: written by `python -m bench` -->\n", "<!-- end of speed -->\n"
 
-TABLED = ("shapes", "tokens", "uniform lengths", "long tail", "single step", "single call")
+TABLED = ("shapes", "tokens", "uniform lengths", "long tail", "single step", "single call", "GRU", "LSTM", "leaky", "LSTM steps")
 CHOSEN = (  # rows of the README's table; the row with the lowest lead joins them
     ("notebook", "float32"),
     ("notebook", "float64"),
@@ -98,7 +98,9 @@ KINDS = """\
 - Uniform lengths, long tail: a padded batch of sequences of different lengths. In a long tail, half of the sequences are shorter
   than a tenth of the longest one.
 - Single step: one step of one sequence, in fastrnn `stream.step(x_t)`.
-- Single call: the same step, in fastrnn `rnn(x, h)` with one step in x. Rivals run the same code as in "single step"."""
+- Single call: the same step, in fastrnn `rnn(x, h)` with one step in x. Rivals run the same code as in "single step".
+- GRU, LSTM, leaky: these layers without a head, their state given. The loop is a notebook's, one step after the other.
+- LSTM steps: one step of many states, in fastrnn `stream.step(x_t)`."""
 
 
 def wrapped(text: str) -> str:
@@ -138,7 +140,8 @@ def tabled(results: Results) -> list[Results]:
 
 def speeds(rows: list[Results]) -> str:
     """The loop's time, how many times faster each library is, and fastrnn's lead."""
-    others = [name for name in LIBRARIES if name != LOOP]
+    shown = {*LIBRARIES, *(name for row in rows for name in row["times"])} - {LOOP}
+    others = [name for name in CONTESTANTS if name in shown]
     lines = []
     for row in rows:
         times = {name: speed_up(row, name) for name in others}

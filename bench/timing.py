@@ -30,11 +30,11 @@ def settle() -> None:
 
 
 def measure(arrays: Task, label: str, contestants: Sequence[Contestant | Remote], progress: tqdm, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Prepare and time the contestants that have the dtype. Return the quartiles of their seconds a call, and the errors."""
+    """Prepare and time the contestants that have the dtype and the cell. Return the quartiles of their seconds a call, and the errors."""
     ready, errors = [], []
     for contestant in contestants:
         progress.set_postfix_str(f"{label}, {contestant.name}")
-        if arrays.W.dtype not in contestant.dtypes:
+        if arrays.W.dtype not in contestant.dtypes or arrays.cell not in contestant.cells:
             progress.update(1 + rounds)
             continue
         settle()

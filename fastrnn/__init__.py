@@ -2,6 +2,7 @@
 
 from . import reference
 from .banks import Bank
+from .bidirectional import Bidirectional
 from .functional import rnn_forward
 from .gated import GRU, LSTM
 from .layers import RNN, Dense, Embedding, Sequential
@@ -16,6 +17,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Bank",
+    "Bidirectional",
     "Dense",
     "Embedding",
     "Sequential",

@@ -410,6 +410,25 @@ def check_model(model: object) -> Any:
     return model
 
 
+def check_causal(purpose: str, causal: bool, model: object) -> None:
+    if not causal:
+        raise ValueError(f"model must hold no Bidirectional for {purpose}: its outputs depend on later steps, too; got {model!r}")
+
+
+def check_directions(forward: Any, backward: Any, merge: str, kind: type, nested: type) -> None:
+    """Check the two layers of a Bidirectional."""
+    for name, layer in (("forward", forward), ("backward", backward)):
+        if not isinstance(layer, kind) or isinstance(layer, nested):
+            raise TypeError(f"{name} must be an RNN, a GRU or an LSTM, got {type(layer).__name__}")
+    if forward.dtype != backward.dtype:
+        raise TypeError(f"forward and backward must have the same dtype, got {forward.dtype} and {backward.dtype}")
+    if forward.input_size != backward.input_size:
+        raise ValueError(f"forward and backward must have the same input_size, got {forward.input_size} and {backward.input_size}")
+    if merge != "concat" and forward.output_size != backward.output_size:
+        sizes = f"{forward.output_size} and {backward.output_size}"
+        raise ValueError(f"forward and backward must have the same output_size for merge={merge!r}, got {sizes}")
+
+
 def check_padding(arrays: Sequence[Array]) -> tuple[int, ...]:
     """Check sequences that are to be padded, and return the shape of one of their steps."""
     if not arrays:

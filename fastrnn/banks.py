@@ -11,6 +11,7 @@ from .arguments import (
     Array,
     check_at,
     check_capacity,
+    check_causal,
     check_count,
     check_out,
     check_reset,
@@ -84,6 +85,7 @@ class Bank:
     """
 
     def __init__(self, model: Model, capacity: int, state0: Any = None) -> None:
+        check_causal("a bank", model._causal, model)
         self._model, self._network, self._capacity = model, model._packed(), check_capacity(capacity)
         network, self._dtype = self._network, self._network.dtype
         self._start, self._first, _ = start_states(network, model._split("state0", state0), (), given="a row", shape=())
@@ -202,10 +204,8 @@ class Bank:
         TypeError, ValueError
             For arguments of another dtype or shape, rows that aren't handed out or come twice, and tokens out of range.
         """
-        if at is None:
-            rows = self._all_rows()
-        else:
-            rows = at if type(at) is np.ndarray and at.dtype is INT64 and at.ndim == 1 else check_at(at)
+        quick = type(at) is np.ndarray and at.dtype is INT64 and at.ndim == 1
+        rows: Any = self._all_rows() if at is None else at if quick else check_at(at)
         count, dtype = len(rows), self._dtype
         ready = self._ready.get(count) or self._prepare(count)
         if ready is None:

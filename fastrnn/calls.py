@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +10,15 @@ from numpy.typing import ArrayLike
 from .arguments import Array, check_lengths, check_out, check_reset, check_state
 from .forward import SPACE, Task, assign, idle, plan_at_once, run_network, take_space
 from .packing import Network
+
+
+class Model(Protocol):
+    """What states are started for."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def states(self) -> tuple[int, ...]: ...
 
 
 def call_at_once(network: Network, x: object, state: object) -> tuple[Array, tuple[Array, ...]] | None:
@@ -61,11 +70,11 @@ def start_at_once(state: object, shapes: tuple[tuple[int, ...], ...], dtype: np.
 
 
 def start_states(
-    network: Network, states: list[tuple[str, Any]], leading: tuple[int, ...], *, given: str, shape: tuple[int, ...]
+    model: Model, states: list[tuple[str, Any]], leading: tuple[int, ...], *, given: str, shape: tuple[int, ...]
 ) -> tuple[Array, tuple[Array, ...], list[tuple[str, Array]]]:
     """Copy states into one array: return that, a view of it for each array of the layers' states, and the arrays given."""
-    flat, checked = np.zeros(math.prod(leading) * sum(network.states), network.dtype), []
-    views = views_of(network, flat, leading)
+    flat, checked = np.zeros(math.prod(leading) * sum(model.states), model.dtype), []
+    views = views_of(model, flat, leading)
     for (name, value), view in zip(states, views, strict=True):
         if value is not None:
             state = check_state(name, value, view.shape, given=given, shape=shape)
@@ -74,9 +83,9 @@ def start_states(
     return flat, views, checked
 
 
-def views_of(network: Network, flat: Array, leading: tuple[int, ...]) -> tuple[Array, ...]:
+def views_of(model: Model, flat: Array, leading: tuple[int, ...]) -> tuple[Array, ...]:
     """Give each array of the layers' states, which lie in one array one after the other."""
-    sequences, sizes = math.prod(leading), network.states
+    sequences, sizes = math.prod(leading), model.states
     ends = [sequences * end for end in itertools.accumulate(sizes)]
     return tuple([flat[end - sequences * size : end].reshape(*leading, size) for end, size in zip(ends, sizes, strict=True)])
 

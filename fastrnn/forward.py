@@ -1,14 +1,14 @@
 """Carries a plan out: kernel calls of bounded work, alone or with the help of other threads."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import native, threads
 from .arguments import Array
-from .kernels.layout import HEAD_BYTES, IN_OUT, IN_X, LENGTH, MATRIX, TOGETHER
+from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, LENGTH, MATRIX, TABLE_ROWS, TOGETHER
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import Conversion, Demand, Piece, Plan, fits_at_once, plan_call, side_by_side
 
@@ -42,8 +42,9 @@ class Task(NamedTuple):
 
     x is (..., T + further, I), for a network of tokens (..., T + further, 1): `further` steps are no input, but read as targets or written
     by a sink.
-    out is (..., T, O), for scores (..., T), None where no output is wanted; past a sequence's end it is left as it is. Where states are
-    None, those of a single recurrent layer start from h0 (..., H), or zeros, and are not kept.
+    out is (..., T, O), for scores (..., T), None where no output is wanted; past a sequence's end it is left as it is. Its rows may be
+    wider: the output begins at `column`. Where states are None, those of a single recurrent layer start from h0 (..., H), or zeros, and
+    are not kept. Backwards, each sequence is run from its last step to its first, and every step's output is still in its own row of out.
     """
 
     x: Array
@@ -54,6 +55,24 @@ class Task(NamedTuple):
     further: int = 0
     sink: str = ""  # the operation that takes the last layer's output; "" stores it
     generation: Array | None = None  # settings of a sink that chooses tokens
+    backwards: bool = False
+    column: int = 0
+
+    @property
+    def kind(self) -> Hashable:
+        """Give what a job depends on beside the network, where it is all of the task."""
+        return self.x.shape, self.sink, self.further, self.backwards, self.column, 0 if self.out is None else self.out.shape[-1]
+
+    @property
+    def width(self) -> int:
+        """Give the elements of a row of out."""
+        return 1 if self.sink == "score" or self.out is None else int(self.out.shape[-1])
+
+    def first_step(self, piece: Piece) -> Any:
+        """Tell at which step a piece begins: an array, where sequences differ in length."""
+        if not self.backwards:
+            return piece.start
+        return self.steps - 1 - piece.start if piece.left is None else piece.left - 1
 
     @property
     def sequences(self) -> int:
@@ -106,7 +125,9 @@ def job_at_once(network: Network, shape: tuple[int, ...], rows: int, **values: i
         chunk=min(steps, rows // block - 1),
         total=sequences,
         x_sequence=steps * inputs,
+        x_step=inputs,
         out_sequence=steps * network.output_size,
+        out_step=network.output_size,
         out_size=network.output_size,
         buffer=rows * network.widest,
         **values,
@@ -137,7 +158,7 @@ def run_network(network: Network, task: Task) -> None:
     if not task.sequences or task.steps <= 0:
         return
     source = Source(task, INT64 if network.tokens else network.dtype)
-    kind = (task.x.shape, task.sink, task.further, task.out is None)
+    kind = task.kind
     simple = source.direct and task.lengths is None and task.generation is None and task.states is not None
     ready = network.jobs.get(kind) if simple else None
     if ready is not None:
@@ -148,7 +169,7 @@ def run_network(network: Network, task: Task) -> None:
     gathered = task.lengths is not None and not network.tokens
     plan = plan_call(network, Demand(task.sequences, task.steps, task.sink in FEEDBACKS, task.lengths, gathered, source.conversion))
     source.allocate(plan.together)
-    states, table = task.states, np.empty(3 * plan.at_once if plan.order is not None else 0, np.int64)
+    states = task.states
     if states is None:
         states = np.empty(plan.at_once * network.states[0], network.dtype)
     space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.dtype.itemsize)
@@ -156,21 +177,9 @@ def run_network(network: Network, task: Task) -> None:
     arrays = (space, source.data, NOTHING if task.out is None else task.out, states, *([] if team is None else [team.words]))
     common = common_to_pieces(network, task, plan, shared=team is not None)
     try:
-        for piece in plan.pieces():
-            x_at, x_sequence = source.take(piece)
-            if piece.which is not None and piece.lengths is not None:
-                rows = table[: 3 * piece.sequences].reshape(3, piece.sequences)
-                places = piece.which if source.direct else np.arange(piece.sequences)
-                rows[IN_X], rows[IN_OUT], rows[LENGTH] = places, piece.which, piece.lengths
+        for piece, job in jobs_of(network, task, plan, source, common):
             if task.states is None and piece.start == 0:
                 begin_states(states[: piece.sequences * network.states[0]], task, piece)
-            job = network.job(
-                x=x_at,
-                x_sequence=x_sequence,
-                table=native.address_of(table) if len(table) else 0,
-                **common,
-                **place(network, task, plan, piece),
-            )
             native.kept.call(job, *arrays)
     finally:
         if team is not None:
@@ -179,6 +188,19 @@ def run_network(network: Network, task: Task) -> None:
     whole = (plan.at_once, plan.length) == (plan.sequences, plan.steps)
     if simple and whole and len(space) == SPACE and fits_at_once(network, task.x.shape):
         remember(network.jobs, kind, job)
+
+
+def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: dict[str, int]) -> Iterator[tuple[Piece, Array]]:
+    """Give each piece of a plan and its job, which is to be done before the next is asked for: they share memory."""
+    table = np.empty(TABLE_ROWS * plan.at_once if plan.order is not None else 0, np.int64)
+    for piece in plan.pieces():
+        of_x, x_places = source.take(piece)
+        if piece.which is not None and piece.left is not None:
+            rows = table[: TABLE_ROWS * piece.sequences].reshape(TABLE_ROWS, piece.sequences)
+            rows[IN_X], rows[IN_STATES], rows[LENGTH] = x_places, piece.which, np.minimum(piece.left, piece.span)
+            rows[IN_OUT] = (piece.which * task.steps + task.first_step(piece)) * task.width
+        at_table = native.address_of(table) if len(table) else 0
+        yield piece, network.job(table=at_table, **of_x, **common, **place(network, task, plan, piece))
 
 
 def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) -> dict[str, int]:
@@ -198,15 +220,18 @@ def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) 
         **{field: addresses[name] for field, name in operations.items()},
         "generation": 0 if task.generation is None else native.address_of(task.generation),
         "out_size": 0 if task.out is None else size,
-        "out_sequence": task.steps * size,
+        "out_sequence": task.steps * task.width,
+        "out_step": -task.width if task.backwards else task.width,
         "buffer": plan.rows * plan.width,
     }
 
 
 def place(network: Network, task: Task, plan: Plan, piece: Piece) -> dict[str, int]:
     """Tell what a piece works on, and where its output and states are."""
-    size, kept = 1 if task.sink == "score" else network.output_size, task.states is not None
-    out = piece.start * size + (0 if kept else piece.first * task.steps * size)
+    kept = task.states is not None
+    out = task.column
+    if piece.which is None:
+        out += task.width * (task.first_step(piece) + (0 if kept else piece.first * task.steps))
     return {
         "count": piece.sequences,
         "steps": piece.span,
@@ -231,7 +256,7 @@ class Source:
 
     def __init__(self, task: Task, kind: np.dtype[Any]) -> None:
         x = task.x
-        self.x, self.kind, self.further, self.size = x, kind, task.further, x.shape[-1] * kind.itemsize
+        self.task, self.x, self.kind, self.further, self.size = task, x, kind, task.further, x.shape[-1] * kind.itemsize
         self.direct = x.dtype == kind and x.flags.carray
         self.conversion = None if self.direct else Conversion((1 + task.further) * self.size, math.prod(x.shape) * kind.itemsize)
         self.data = x
@@ -240,26 +265,43 @@ class Source:
         if self.conversion:
             self.data = np.empty(self.conversion.buffer(together) // self.kind.itemsize, self.kind)
 
-    def take(self, piece: Piece) -> tuple[int, int]:
-        """Convert what a piece needs: give the byte where its input begins, and the elements from sequence to sequence."""
+    def take(self, piece: Piece) -> tuple[dict[str, int], Any]:
+        """Convert what a piece needs: give its job's fields, x counted in bytes, and where each sequence of a table begins from there."""
         *_, given, inputs = self.x.shape
+        first = self.task.first_step(piece)
         if self.direct:
-            first = 0 if piece.which is not None else piece.first
-            return (first * given + piece.start) * self.size, given * inputs
-        steps = slice(piece.start, piece.start + piece.span + self.further)
+            fields = {"x_sequence": given * inputs, "x_step": -inputs if self.task.backwards else inputs}
+            if piece.which is not None:
+                return {"x": 0, **fields}, (piece.which * given + first) * inputs
+            return {"x": (piece.first * given + first) * self.size, **fields}, None
         which = range(piece.first, piece.first + piece.sequences) if piece.which is None else piece.which
-        convert(self.x, which, (steps, slice(None)), self.data)
-        return 0, (piece.span + self.further) * inputs
+        convert(self.x, which, (self.steps(piece, first), slice(None)), self.data)
+        length = (piece.span + self.further) * inputs
+        return {"x": 0, "x_sequence": length, "x_step": inputs}, np.arange(piece.sequences) * length
+
+    def steps(self, piece: Piece, first: Any) -> slice | Array:
+        """Give the steps of x that a piece is to read, in the order in which it reads them."""
+        if not self.task.backwards:
+            return slice(first, first + piece.span + self.further)
+        if piece.left is None:
+            return slice(first, first - piece.span if first >= piece.span else None, -1)
+        steps: Array = np.maximum(first[:, np.newaxis] - np.arange(piece.span), 0)
+        return steps
 
 
-def convert(array: Array, which: range | Array, own: tuple[slice, ...], buffer: Array) -> None:
-    """Copy the given sequences, counted in C order, of an array of any layout and dtype into the buffer; `own` cuts its last axes."""
+def convert(array: Array, which: range | Array, own: tuple[slice | Array, ...], buffer: Array) -> None:
+    """Copy the given sequences, counted in C order, of an array of any layout and dtype into the buffer; `own` cuts its last axes.
+
+    The first of `own` may be an array: for each sequence its own steps.
+    """
     leading = array.shape[: array.ndim - len(own)]
     index: tuple[Any, ...] = (None,)
     if len(leading) == 1 and isinstance(which, range):
         index = (slice(which.start, which.stop),)
     elif leading:
         index = np.unravel_index(np.asarray(which), leading)
+        if isinstance(own[0], np.ndarray):
+            index = tuple([numbers[:, np.newaxis] for numbers in index])
     piece = array[(*index, *own)]
     assign(buffer[: piece.size].reshape(piece.shape), piece)
 

@@ -1,6 +1,6 @@
 """The layers: weights copied once, frozen, and called on arrays."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -26,6 +26,7 @@ from .arguments import (
 from .banks import Bank
 from .calls import call, call_at_once
 from .packing import Network, Part, pack_network
+from .stages import Stage, Stages, call_stages
 from .streaming import Stream
 
 # Bytes of a small table's products with the next weights, which are made when packing, not at every step: a step of V 29, E 256, H 256
@@ -37,6 +38,8 @@ class Frozen:
     """What every layer is: attributes set once, and copied or pickled as the arguments it was made from."""
 
     _network: Network | None
+    _stages: Stages | None
+    _causal = True  # whether no output depends on later steps
 
     def __call__(self, x: ArrayLike, *state: Any, **options: Any) -> Any:
         raise NotImplementedError
@@ -521,12 +524,45 @@ def fold(table: Array, part: Part) -> Part:
     return part._replace(weight_ih=products.T, bias=np.full(products.shape[1], -0.0, table.dtype), feed="embed")
 
 
+def parts_of(layers: Sequence[Any]) -> list[Part]:
+    """Give layers as the engine sees them: an Embedding and the layer after it may become one."""
+    first, *others = layers
+    parts: list[Part] = [part for layer in others for part in layer._parts()]
+    if not isinstance(first, Embedding):
+        return first._parts() + parts
+    if first.weight is None:
+        return [parts[0]._replace(feed="embed"), *parts[1:]]
+    if parts and first.input_size * len(parts[0].weight_ih) * parts[0].weight_ih.itemsize <= FOLDED:
+        return [fold(first.weight, parts[0]), *parts[1:]]
+    return first._parts() + parts
+
+
+def network_of_layers(layers: Sequence[Any]) -> Network:
+    return pack_network(parts_of(layers))
+
+
+def stages_of(layers: Sequence[Any]) -> Iterator[Stage]:
+    """Cut layers into stages: each Bidirectional is one, together with an Embedding before it, and so are the layers between two."""
+    between: list[Any] = []
+    for layer in layers:
+        if layer._causal:
+            between.append(layer)
+            continue
+        before = between if [type(one) for one in between] == [Embedding] else []
+        if between and not before:
+            yield Stage((network_of_layers(between),))
+        between = []
+        yield layer._stage(before)
+    if between:
+        yield Stage((network_of_layers(between),))
+
+
 class Sequential(Frozen):
     """Run layers one after the other in one pass over the data: the same bits as the layers one by one, sooner.
 
     Parameters
     ----------
-    *layers : Embedding, RNN or Dense
+    *layers : Embedding, RNN, GRU, LSTM, Bidirectional or Dense
         Each takes what the one before gives; all of one dtype. An Embedding comes first and only there: the model reads tokens.
 
     Attributes
@@ -562,6 +598,7 @@ class Sequential(Frozen):
         first, last = layers[0], layers[-1]
         check_not_alone(first, first.input_size, alone=last.dtype is None)
         self._set(layers=layers, input_size=first.input_size, output_size=last.output_size, dtype=last.dtype, _network=None)
+        self._set(_stages=None, _causal=all(layer._causal for layer in layers))
 
     def __call__(
         self,
@@ -581,13 +618,14 @@ class Sequential(Frozen):
             Numbers of any real dtype, converted to the layers' dtype; with an Embedding tokens, from 0 to input_size - 1.
         state : tuple or list of array_like of shape (..., hidden_size), optional
             The state before the first step, one entry for each recurrent layer; None, whole or as an entry, means zeros.
-            Where there is one recurrent layer, its state alone will do.
+            Where there is one recurrent layer, its state alone will do. A Bidirectional counts as one; its state is a pair.
         lengths : array_like of int of shape (...), optional
             Steps of each sequence, in any order; T where not given. What lies beyond is not read.
         reset : array_like of bool of shape (...), optional
             Which sequences start from zeros, whatever state is given, and whatever their lengths are.
         return_sequences : bool
             Whether to return every step's output, or the last step's alone: computed there only, without memory for the others.
+            Where the last recurrent layer is a Bidirectional, its last output is what its two directions end with.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or a state.
 
@@ -604,7 +642,11 @@ class Sequential(Frozen):
         TypeError, ValueError
             For arguments of another dtype or shape, tokens beyond the vocabulary, and lengths beyond T.
         """
-        network, only = self._network or self._packed(), state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
+        network, only = self._network, state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
+        if network is None:
+            if not self._causal:
+                return self._run_stages(x, state, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
+            network = self._packed()
         if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
             return done if len(done[1]) == 1 else (done[0], self._joined(iter(done[1])))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
@@ -620,16 +662,24 @@ class Sequential(Frozen):
     def _joined(self, states: Iterator[Array]) -> Any:
         return tuple([layer._joined(states) for layer in self.layers if isinstance(layer, Recurrent)])
 
+    def _run_stages(
+        self, x: ArrayLike, state: Any, out: Array | None, *, lengths: ArrayLike | None, **options: Any
+    ) -> tuple[Array, tuple[Any, ...]]:
+        stages = self._staged()
+        data = check_data("x", x, self.input_size, tokens=stages.tokens, lengths=lengths)
+        output, arrays = call_stages(stages, data, self._named(state), out, lengths=lengths, **options)
+        return output, self._joined(iter(arrays))
+
+    def _staged(self) -> Stages:
+        """Pack at the first call what holds a Bidirectional."""
+        stages = self._stages
+        if stages is None:
+            stages = Stages(stages_of(self.layers))
+            self._set(_stages=stages)
+        return stages
+
     def _parts(self) -> list[Part]:
-        first, *others = self.layers
-        parts = [part for layer in others for part in layer._parts()]
-        if not isinstance(first, Embedding):
-            return first._parts() + parts
-        if first.weight is None:
-            return [parts[0]._replace(feed="embed"), *parts[1:]]
-        if parts and first.input_size * len(parts[0].weight_ih) * parts[0].weight_ih.itemsize <= FOLDED:
-            return [fold(first.weight, parts[0]), *parts[1:]]
-        return first._parts() + parts
+        return parts_of(self.layers)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), self.layers, {})

@@ -22,6 +22,7 @@ MOST_BY_STEPS = 7  # threads that share every step all wait at every step's barr
 WORTH_HELP = 1 << 26  # bytes of weights to multiply by, 0.3 ms: with less, help comes too late
 WARM_UP = 8_000_000  # multiplications before the workers that share steps must be there
 FEW_SEQUENCES, LARGE = 16, 1 << 20  # bytes of weight_hh: with more, half of them for all sequences is faster than all for half of those
+FEW_SIDE_BY_SIDE = 16  # sequences: more fill tiles on both threads
 SHARED = 1 << 18  # bytes of weight_hh: with fewer, a barrier at every step takes longer than sharing saves
 
 
@@ -34,7 +35,7 @@ class Piece(NamedTuple):
     span: int
     block: int  # sequences side by side
     which: Array | None  # the sequences' numbers, where they differ in length
-    lengths: Array | None  # how many of the steps each has
+    left: Array | None  # how many steps each has from `start` on
 
 
 class Plan(NamedTuple):
@@ -77,7 +78,7 @@ class Plan(NamedTuple):
             return Piece(first, 0, start, span, 1, None, None)
         block = side_by_side(count, self.rows, self.threads)
         dealt = deal(count, block) if self.threads > 1 else np.arange(count)
-        return Piece(first, count, start, span, block, self.order[first + dealt], np.minimum(left[dealt], span))
+        return Piece(first, count, start, span, block, self.order[first + dealt], left[dealt])
 
 
 class Conversion(NamedTuple):
@@ -100,10 +101,13 @@ class Demand(NamedTuple):
     lengths: Array | None
     gathered: bool  # rows of x are brought together in the workspace
     conversion: Conversion | None
+    alone: bool = False  # no thread helps
 
 
 def plan_call(network: Network, demand: Demand) -> Plan:
-    workers, by_steps = division(network, demand.sequences, demand.steps, fed_back=demand.fed_back)
+    workers, by_steps = 0, False
+    if not demand.alone:
+        workers, by_steps = division(network, demand.sequences, demand.steps, fed_back=demand.fed_back)
     width, rows, itemsize = network.widest, network.rows, network.dtype.itemsize
     if demand.gathered and network.input_size > width:
         width, rows = network.input_size, rows_that_fit(network.input_size, itemsize)
@@ -145,6 +149,14 @@ def division(network: Network, sequences: int, steps: int, *, fed_back: bool) ->
     if fed_back or not (sequences == 1 or few or fewer):
         return min(workers, sequences - 1), False
     return min(workers, sequences * steps * network.shared_work * itemsize // WORTH_HELP, MOST_BY_STEPS), True
+
+
+def worth_two_threads(networks: tuple[Network, Network], sequences: int, steps: int) -> bool:
+    """Tell whether two networks over the same sequences are done soonest side by side, each by one thread."""
+    work = sum([network.work * network.dtype.itemsize for network in networks])
+    if get_num_threads() == 1 or sequences * steps * work < WORTH_HELP or sequences > FEW_SIDE_BY_SIDE:
+        return False
+    return all(division(network, sequences, steps, fed_back=False)[0] < 2 for network in networks)
 
 
 def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tuple[int, int]:

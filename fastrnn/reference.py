@@ -229,6 +229,39 @@ class LSTM(Recurrent):
         return self.run(x, state or (None, None), lengths, reset, return_sequences)
 
 
+class Bidirectional:
+    """One layer from each sequence's beginning, one from its end, and their outputs merged."""
+
+    def __init__(self, forward: Recurrent, backward: Recurrent, *, merge: str = "concat") -> None:
+        self.forward, self.backward, self.merge = forward, backward, merge
+
+    def __call__(
+        self, x: Array, state: Any = None, *, lengths: Array | None = None, reset: Array | None = None, return_sequences: bool = True
+    ) -> tuple[Array, tuple[Any, Any]]:
+        before, options = state or (None, None), {"lengths": lengths, "reset": reset, "return_sequences": return_sequences}
+        forward, after_forward = self.forward(x, before[0], **options)  # type: ignore[arg-type]
+        backward, after_backward = self.backward(backwards(x, lengths), before[1], **options)  # type: ignore[arg-type]
+        if return_sequences:
+            backward = backwards(backward, lengths)
+        return MERGES[self.merge](forward, backward), (after_forward, after_backward)
+
+
+def backwards(x: Array, lengths: Array | None) -> Array:
+    """Turn each sequence around within its length; what lies beyond stays."""
+    steps = np.arange(x.shape[-2])
+    ends = np.full(x.shape[:-2], len(steps)) if lengths is None else np.asarray(lengths)
+    turned = np.where(steps < ends[..., None], ends[..., None] - 1 - steps, steps)
+    return np.take_along_axis(x, turned[..., None], axis=-2)
+
+
+MERGES: dict[str, Callable[[Array, Array], Array]] = {
+    "concat": lambda one, other: np.concatenate([one, other], axis=-1),
+    "sum": lambda one, other: one + other,
+    "mean": lambda one, other: (one + other) / 2,
+    "product": lambda one, other: one * other,
+}
+
+
 class Dense:
     """y_t = f(weight x_t + bias)."""
 
@@ -256,9 +289,9 @@ class Embedding:
 
 
 class Sequential:
-    """Layers one after the other."""
+    """Layers one after the other. What follows a Bidirectional that is asked for its last output alone works on that."""
 
-    def __init__(self, *layers: Embedding | Recurrent | Dense) -> None:
+    def __init__(self, *layers: Embedding | Recurrent | Bidirectional | Dense) -> None:
         self.layers = layers
 
     def __call__(
@@ -270,13 +303,17 @@ class Sequential:
         reset: Array | None = None,
         return_sequences: bool = True,
     ) -> tuple[Array, tuple[Any, ...]]:
-        recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
+        recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent | Bidirectional)]
         if len(recurrent) == 1 and not (isinstance(state, (tuple, list)) and len(state) == 1):
             state = [state]
         before, after = iter(state or [None] * len(recurrent)), []
         for layer in self.layers:
-            if isinstance(layer, Recurrent):
-                x, last = layer(x, next(before), lengths=lengths, reset=reset)
+            if isinstance(layer, Recurrent | Bidirectional):
+                ends = not return_sequences and layer is recurrent[-1] and isinstance(layer, Bidirectional)
+                steps = x.shape[-2]
+                x, last = layer(x, next(before), lengths=lengths, reset=reset, return_sequences=not ends)
+                if ends:
+                    x, lengths = x[..., None, :], np.minimum(steps if lengths is None else lengths, 1)
                 after.append(last)
             else:
                 x = layer(x)

@@ -89,6 +89,7 @@ from .arguments import (
     ROW_ACTIVATIONS,
     Array,
     as_array,
+    check_causal,
     check_choice,
     check_lengths,
     check_model,
@@ -219,7 +220,8 @@ def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, length
     >>> bool(fastrnn.log_likelihood(model, [0, 3, 2]) == 2 * np.log(1 / 4))
     True
     """
-    network = check_model(model)._packed()
+    check_causal("log_likelihood, which would score tokens that it has seen", check_model(model)._causal, model)
+    network = model._packed()
     check_reads_tokens("log_likelihood", network.tokens, model, network.input_size)
     check_probabilities("log_likelihood", network.activation in ROW_ACTIVATIONS, model)
     check_vocabulary("log_likelihood", network.input_size, network.output_size)
@@ -306,7 +308,8 @@ def generate(
     >>> fastrnn.generate(model, 1, 6, feedback="argmax")[0]
     array([2, 3, 0, 1, 2, 3])
     """
-    network = check_model(model)._packed()
+    check_causal("generate", check_model(model)._causal, model)
+    network = model._packed()
     check_choice("feedback", feedback, tuple(SINKS))
     if feedback == "output":
         check_reads_numbers("generate with feedback='output'", not network.tokens, model)

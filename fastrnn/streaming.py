@@ -59,7 +59,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import native
-from .arguments import Array, as_array, check_batch, check_data, check_out, check_reset, check_step, no_lengths
+from .arguments import Array, as_array, check_batch, check_causal, check_data, check_out, check_reset, check_step, no_lengths
 from .calls import restart, start_states, views_of
 from .forward import Task, run_network
 from .kernels.layout import HEAD_BYTES
@@ -69,6 +69,8 @@ from .plan import WORK
 
 class Model(Protocol):
     """What a stream needs of a layer or a Sequential."""
+
+    _causal: bool
 
     def _packed(self) -> Network: ...
     def _named(self, state: Any) -> list[tuple[str, Any]]: ...
@@ -109,6 +111,7 @@ class Stream:
     """
 
     def __init__(self, model: Model, state: Any = None, state0: Any = None) -> None:
+        check_causal("a stream", model._causal, model)
         self._model, self._network = model, model._packed()
         self._dtype, self._token = self._network.dtype, np.zeros(1, np.int64)
         self._buffer = FEWEST_ROWS * self._network.widest
@@ -159,7 +162,9 @@ class Stream:
             chunk=1,
             total=sequences,
             x_sequence=1 if network.tokens else network.input_size,
+            x_step=1 if network.tokens else network.input_size,
             out_sequence=network.output_size,
+            out_step=network.output_size,
             out_size=network.output_size,
             buffer=self._buffer,
         )

@@ -1,6 +1,7 @@
 """The one table of models with their references and sizes, the one table of tolerances, and random weights."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -55,7 +56,10 @@ CELLS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A chain of layers, each a kind and its function or form, an Embedding of a table among them; sizes begins with the input's."""
+    """A chain of layers, each a kind and its function or form, an Embedding of a table among them; sizes begins with the input's.
+
+    A Bidirectional's form is how its outputs are merged, and the two layers; its size is that of one output.
+    """
 
     name: str
     layers: tuple
@@ -64,6 +68,15 @@ class Case:
     bias: bool = True
     one_hot: bool = False  # an Embedding of one-hot vectors comes first
     looked_up: bool = False  # a table's rows are looked up although it is small enough to be multiplied with the next weights
+
+    @property
+    def causal(self):
+        """Whether no output depends on later steps."""
+        return not any(kind == "Bidirectional" for kind, _ in self.layers)
+
+    @property
+    def output_size(self):
+        return self.sizes[-1] * width_of(*self.layers[-1])
 
     @property
     def chained(self):
@@ -79,7 +92,7 @@ class Case:
         if self.looked_up:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(fastrnn.layers, "FOLDED", 0)
-                model._packed()
+                pack(model)
         return model
 
     def reference(self, dtype, *, sizes=None, seed=0):
@@ -90,7 +103,7 @@ class Case:
         rng = np.random.default_rng(seed)
         computed = np.float64 if library is reference else dtype
         layers = [library.Embedding.one_hot(sizes[0])] if self.one_hot else []
-        for (kind, form), inputs, outputs in zip(self.layers, sizes[:-1], sizes[1:], strict=True):
+        for (kind, form), (inputs, outputs) in zip(self.layers, self._widths(sizes), strict=True):
             scale = {"Dense": inputs, "Embedding": 1}.get(kind, outputs)
 
             def draw(*shape, scale=scale):
@@ -101,9 +114,18 @@ class Case:
             elif kind == "Dense":
                 bias = draw(outputs) if self.bias else None
                 layers.append(library.Dense(draw(outputs, inputs), bias, activation=form))
+            elif kind == "Bidirectional":
+                merge, *both = form
+                directions = [self._recurrent(library, *one, draw, inputs, outputs) for one in both]
+                layers.append(library.Bidirectional(*directions, merge=merge))
             else:
                 layers.append(self._recurrent(library, kind, form, draw, inputs, outputs))
         return library.Sequential(*layers) if self.chained else layers[0]
+
+    def _widths(self, sizes):
+        """The inputs and the outputs of every layer, a Bidirectional's those of one direction."""
+        doubled = [1, *(width_of(*layer) for layer in self.layers)]
+        return [(below * width, above) for (below, above), width in zip(pairwise(sizes), doubled, strict=False)]
 
     def _recurrent(self, library, kind, form, draw, inputs, outputs):
         gates, _, forms = CELLS[kind]
@@ -128,8 +150,19 @@ class Case:
         x = rng.integers(0, sizes[0], shape) if self.tokens else uniform(rng, (*shape, sizes[0]), dtype, 1.0)
         of_states = []
         for (kind, form), size in zip(self.layers, sizes[1:], strict=True):
-            of_states += [size, units_of(kind, form, size)][: CELLS[kind][1]] if kind in CELLS else []
+            for cell, own in form[1:] if kind == "Bidirectional" else [(kind, form)]:
+                of_states += [size, units_of(cell, own, size)][: CELLS[cell][1]] if cell in CELLS else []
         return x, tuple(uniform(rng, (*leading, size), dtype, 0.9) for size in of_states)
+
+
+def pack(model):
+    """Pack a model's weights, as its first call does, and give what it keeps of them."""
+    return (model._packed if model._causal else model._staged)()
+
+
+def width_of(kind, form):
+    """How many times its size a layer's output has."""
+    return 2 if kind == "Bidirectional" and form[0] == "concat" else 1
 
 
 def units_of(kind, form, outputs):
@@ -179,7 +212,25 @@ CASES = [
     Case("rnn-rnn-log-softmax", (("RNN", "relu"), ("RNN", "tanh"), ("Dense", "log_softmax")), (11, 66, 37, 101)),
     Case("dense-rnn-dense", (("Dense", "sigmoid"), ("RNN", "sigmoid"), ("Dense", "identity")), (6, 14, 90, 2)),
 ]
+MIXED = ("concat", ("GRU", "after"), ("LSTM", "peephole, projected"))
+ELMANS = ("concat", ("RNN", "tanh"), ("RNN", "relu"))
+CASES[-3:-3] = [
+    Case("bidirectional", (("Bidirectional", ELMANS),), (7, 45)),
+    Case("bidirectional-sum", (("Bidirectional", ("sum", ("LSTM", "plain"), ("GRU", "before"))),), (9, 37)),
+    Case("bidirectional-mean", (("Bidirectional", ("mean", ("RNN", "leaky at the input"), ("LSTM", "projected"))),), (5, 33)),
+    Case("bidirectional-product", (("Bidirectional", ("product", ("GRU", "after"), ("RNN", "tanh"))),), (3, 130), bias=False),
+    Case("bidirectional-softmax", (("Bidirectional", MIXED), ("Dense", "softmax")), (4, 20, 33)),
+    Case("dense-bidirectional", (("Dense", "tanh"), ("Bidirectional", MIXED)), (4, 20, 13)),
+    Case(
+        "bidirectional-dense-bidirectional-rnn",
+        (("Bidirectional", ELMANS), ("Dense", "tanh"), ("Bidirectional", MIXED), ("RNN", "tanh")),
+        (6, 20, 9, 33, 12),
+    ),
+    Case("rnn-bidirectional-bidirectional", (("RNN", "tanh"), ("Bidirectional", MIXED), ("Bidirectional", ELMANS)), (6, 20, 13, 7)),
+]
 TABLES = [
+    Case("table-bidirectional", (("Embedding", None), ("Bidirectional", MIXED), ("Dense", "softmax")), (12, 9, 35, 7)),
+    Case("table-dense-bidirectional", (("Embedding", None), ("Dense", "tanh"), ("Bidirectional", ELMANS)), (11, 9, 35, 7)),
     Case("table-rnn", (("Embedding", None), ("RNN", "tanh")), (19, 7, 45)),
     Case("table-dense", (("Embedding", None), ("Dense", "softmax")), (5, 70, 33)),
     Case("table-of-one", (("Embedding", None), ("RNN", "sigmoid")), (1, 1, 5), bias=False),
@@ -191,7 +242,7 @@ TABLES = [
 ]
 BEHIND_ONE_HOT = (
     "rnn-tanh", "rnn-no-bias", "dense", "dense-softmax", "leaky-units", "leaky-input-units", "gru-no-bias", "gru-before", "lstm",
-    "lstm-peephole-projected", "lstm-unusual", "rnn-rnn-log-softmax", "dense-rnn-dense",
+    "lstm-peephole-projected", "lstm-unusual", "rnn-rnn-log-softmax", "dense-rnn-dense", "bidirectional", "dense-bidirectional",
 )  # fmt: skip
 # Models of tokens: of one-hot vectors before other layers, and of a table's rows.
 READERS = [
@@ -218,14 +269,22 @@ def run(model, x, states=(), **options):
 def nested(model, states):
     """Put the arrays of states together as a model takes them."""
     rest = iter(states)
-    counts = [count for layer in getattr(model, "layers", [model]) if (count := arrays_of(layer))]
-    entries = tuple(next(rest) if count == 1 else tuple(next(rest) for _ in range(count)) for count in counts)
+    entries = tuple(entry_of(layer, rest) for layer in getattr(model, "layers", [model]) if arrays_of(layer))
     assert not list(rest)
     return entries[0] if entries and not hasattr(model, "layers") else entries
 
 
+def entry_of(layer, arrays):
+    """Put the next arrays together as a layer takes them."""
+    if type(layer).__name__ == "Bidirectional":
+        return entry_of(layer.forward, arrays), entry_of(layer.backward, arrays)
+    return next(arrays) if arrays_of(layer) == 1 else tuple(next(arrays) for _ in range(arrays_of(layer)))
+
+
 def arrays_of(layer):
     """How many arrays a layer's state has."""
+    if type(layer).__name__ == "Bidirectional":
+        return arrays_of(layer.forward) + arrays_of(layer.backward)
     return CELLS[type(layer).__name__][1] if type(layer).__name__ in CELLS else 0
 
 

@@ -14,6 +14,8 @@ often = settings(max_examples=200)  # 0.4 s: a situation has many sides
 TIMED = [replace(case, sequential=True) if [kind for kind, _ in case.layers] == ["Dense"] else case for case in CASES]
 # What takes lengths, of tokens too.
 ALL = [*TIMED, *READERS]
+# What can be cut: no output depends on later steps.
+CAUSAL, CAUSAL_READERS = [case for case in TIMED if case.causal], [case for case in READERS if case.causal]
 # What gives a distribution over tokens, of one layer or of three.
 HEADS = [
     Case("dense-softmax", (("Dense", "softmax"),), (4, 4)),

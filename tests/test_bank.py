@@ -12,10 +12,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 import fastrnn
 from fastrnn import banks, native, plan, threads
 
-from .cases import DTYPES, MODEL, READERS, Case, assert_same_bits, flat, nested
-from .situations import ALL, TIMED
+from .cases import DTYPES, MODEL, Case, assert_same_bits, flat, nested
+from .situations import ALL, CAUSAL, CAUSAL_READERS
 
-every_case = pytest.mark.parametrize("case", [*TIMED, *READERS], ids=lambda case: case.name)
+every_case = pytest.mark.parametrize("case", [*CAUSAL, *CAUSAL_READERS], ids=lambda case: case.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 CHAIN = Case("", (("GRU", "before"), ("LSTM", "projected"), ("RNN", "leaky at the input"), ("Dense", "softmax")), (6, 20, 12, 40, 5))
 SMALL = [CHAIN, Case("", (("Embedding", None), ("LSTM", "plain")), (9, 4, 11)), *(case for case in ALL if case.name == "dense-softmax")]

@@ -12,7 +12,7 @@ import fastrnn
 from fastrnn import generate
 
 from .cases import DTYPES, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
-from .situations import HEADS, TELLERS, TIMED, exact, often, situations
+from .situations import CAUSAL, HEADS, TELLERS, exact, often, situations
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_teller = pytest.mark.parametrize("case", TELLERS, ids=lambda case: case.name)
@@ -66,7 +66,7 @@ def test_sample_equals_the_reference(s, top_k, temperature, stop):
 
 
 @often
-@given(situations(TIMED, closed=True))
+@given(situations(CAUSAL, closed=True))
 def test_output_equals_the_reference(s):
     """Vectors fed back as they are, from any model that gives what it takes."""
     compare(s, s.case.data(s.dtype, s.leading, 1, sizes=s.sizes, seed=9)[0][..., 0, :], s.steps, feedback="output")
@@ -75,7 +75,7 @@ def test_output_equals_the_reference(s):
 @often
 @given(
     situations(
-        [replace(case, one_hot=True) for case in TIMED if case.layers[-1][1] not in ("relu", "sigmoid", "hard_sigmoid")], closed=True
+        [replace(case, one_hot=True) for case in CAUSAL if case.layers[-1][1] not in ("relu", "sigmoid", "hard_sigmoid")], closed=True
     )
 )
 def test_argmax_of_any_output_equals_the_reference(s):
@@ -96,7 +96,7 @@ def test_argmax_is_resumed_at_any_cut(s, cut):
 
 
 @often
-@given(situations(TIMED, steps=12, closed=True), st.integers(0, 12))
+@given(situations(CAUSAL, steps=12, closed=True), st.integers(0, 12))
 def test_output_is_resumed_at_any_cut(s, cut):
     """So with vectors, and they are the model's own outputs over what was fed back."""
     start, cut = s.case.data(s.dtype, s.leading, 1, sizes=s.sizes)[0][..., 0, :], min(cut, s.steps)

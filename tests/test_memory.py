@@ -63,6 +63,9 @@ plain, tokens = model(np.float32), np.full(1_000_000, 3, np.int64)
 network = fastrnn.Sequential(fastrnn.Embedding.one_hot(I), *plain.layers)
 looked_up = fastrnn.Sequential(fastrnn.Embedding(touched((I, I), np.float32)), *plain.layers)
 small = tokens.astype(np.uint8)
+def bidirectional(merge, inputs=I):
+    rnn = fastrnn.RNN(touched((4, inputs), np.float32), touched((4, 4), np.float32))
+    return fastrnn.Bidirectional(rnn, rnn, merge=merge)
 def rise_after_compiling(call):
     call(2)
     print(rise(lambda: call(1_000_000)))
@@ -96,6 +99,22 @@ rise_after_compiling(lambda T: plain(x, lengths=np.minimum([250_000, 0, 3, 70_00
     "log-likelihood of each": """
 batch = np.full((4, 250_000), 3)
 rise_after_compiling(lambda T: fastrnn.log_likelihood(network, batch[:, :T], lengths=np.minimum([250_000, 0, 3, 70_000], T)))""",
+    "both directions": """
+x, out, both = touched((1_000_000, I), np.float32), touched((1_000_000, 8), np.float32), bidirectional("concat")
+rise_after_compiling(lambda T: both(x[:T], out=out[:T]))""",
+    "both directions, converted and summed": """
+x, out, both = touched((1_000_000, I), np.float64), touched((1_000_000, 4), np.float32), bidirectional("sum")
+rise_after_compiling(lambda T: both(x[:T], out=out[:T]))""",
+    "both directions of each": """
+x, out, both = touched((4, 250_000, I), np.float64), touched((4, 250_000, 4), np.float32), bidirectional("mean")
+rise_after_compiling(lambda T: both(x, lengths=np.minimum([250_000, 0, 3, 70_000], T), out=out))""",
+    "the ends of both directions": """
+x, both = touched((1_000_000, I), np.float64), bidirectional("concat")
+rise_after_compiling(lambda T: both(x[:T], return_sequences=False))""",
+    "a stack of both directions, many sequences": """
+x, out = touched((20_000, 100, I), np.float16), touched((20_000, 100, 4), np.float32)
+stack = fastrnn.Sequential(bidirectional("concat"), bidirectional("sum", 8))
+rise_after_compiling(lambda T: stack(x[:T], out=out[:T]))""",
     "streamed": """
 out, stream = touched((1_000_000, O), np.float32), network.stream()
 rise_after_compiling(lambda T: stream(tokens[:T], out=out[:T]))""",

@@ -68,7 +68,7 @@ def test_import_is_light():
     assert loaded - set(sys.stdlib_module_names) <= {"fastrnn", "numpy", "llvmlite", "platformdirs"}
 
 
-DRIVERS = ("banks", "compiling", "forward", "native", "packing", "plan", "streaming", "threads")
+DRIVERS = ("banks", "compiling", "directions", "forward", "native", "packing", "plan", "stages", "streaming", "threads")
 ENGINE = [*KERNELS, *(PACKAGE / f"{name}.py" for name in DRIVERS)]
 
 
@@ -118,6 +118,7 @@ def test_public_names():
     """__all__ lists the public names, and each is there."""
     names = [
         "Bank",
+        "Bidirectional",
         "Dense",
         "Embedding",
         "GRU",

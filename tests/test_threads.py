@@ -24,7 +24,7 @@ from fastrnn import forward, functional, plan, threads
 from fastrnn.kernels import team as kernels
 from fastrnn.kernels.layout import CHUNK, JOB, MEETINGS, TEAM, TEAMS
 
-from .cases import DTYPES, Case, assert_same_bits, run, uniform
+from .cases import DTYPES, Case, assert_same_bits, pack, run, uniform
 from .interception import around, chunk_of, field
 from .process import start
 from .situations import ALL, HEADS, TELLERS, situations
@@ -289,7 +289,7 @@ def test_dealt_anew():
 def packed(situation):
     """Make a model that has made no call yet, but packed its weights: a small table's products may have help, too."""
     model = situation.model
-    model._packed()
+    pack(model)
     return model
 
 

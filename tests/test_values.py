@@ -101,7 +101,7 @@ def test_nothing_to_do(case, leading):
     for steps in (0, 4) if 0 in leading else (0,):
         x, states = case.data(np.float32, leading, steps)
         output, last = run(case.layer(np.float32), x, states)
-        assert output.shape == (*leading, steps, case.sizes[-1])
+        assert output.shape == (*leading, steps, case.output_size)
         assert output.dtype == np.float32
         for one, other in zip(last, states, strict=True):
             assert_same_bits(one, other)
@@ -165,8 +165,9 @@ def test_integers_are_numbers(case, dtype, kind):
     if states:
         last = run(model, numbers.astype(dtype), states, lengths=[5, 0, 2], return_sequences=False)
         assert_same_results(run(model, given_x, states, lengths=[5, 0, 2], return_sequences=False), last)
-    stream = model.stream(nested(model, states) if states else None)
-    assert_same_bits(stream(given_x), expected[0])
+    if case.causal:
+        stream = model.stream(nested(model, states) if states else None)
+        assert_same_bits(stream(given_x), expected[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -17,6 +17,7 @@ MODULES = {
     "ONNX Runtime": "onnx_runtime",
     "OpenVINO": "open_vino",
     "JAX": "xla",
+    "reservoirpy": "reservoir",
     "fastrnn": "ours",
 }
 DISTRIBUTIONS = {
@@ -25,6 +26,7 @@ DISTRIBUTIONS = {
     "ONNX Runtime": "onnxruntime",
     "OpenVINO": "openvino",
     "JAX": "jax",
+    "reservoirpy": "reservoirpy",
     "fastrnn": "fastrnn",
 }
 
@@ -42,6 +44,7 @@ class Library(Protocol):
     """The interface of a library. Each module of this package has one, under the name `library`."""
 
     dtypes: tuple[str, ...]
+    cells: tuple[str, ...] = ("RNN", "GRU", "LSTM")
     environment: tuple[str, str] | None = None  # the variable for one thread, if only a process's start decides it
 
     def running(self, threads: int, dtype: str) -> AbstractContextManager[Any]:

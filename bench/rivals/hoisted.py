@@ -10,6 +10,8 @@ from bench.rows import Task
 
 
 class Hoisted(Loop):
+    cells = ("RNN",)
+
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
         yield from step_ways(task) if task.single else sequence_ways(task)
 

@@ -9,6 +9,7 @@ import threadpoolctl
 
 from bench.cases import DTYPES
 from bench.rivals import Library, Way, time_major
+from bench.rivals.cells import make_step
 from bench.rows import Task
 
 BLAS = threadpoolctl.ThreadpoolController().select(user_api="blas")
@@ -36,13 +37,35 @@ def batch(task: Task) -> list[np.ndarray]:
     return outputs
 
 
+def cell_ways(task: Task) -> Iterator[Way]:
+    step_of_cell, state = make_step(task), task.states
+
+    def step() -> np.ndarray:
+        nonlocal state
+        state = step_of_cell(task.x, *state)
+        return state[0]
+
+    def loop() -> list[np.ndarray]:
+        after, outputs = task.states, []
+        for t in range(task.x.shape[-2]):
+            after = step_of_cell(task.x[..., t, :], *after)
+            outputs.append(after[0])
+        return outputs
+
+    yield Way("one step", step, np.array) if task.single else Way("loop", loop, time_major)
+
+
 class Loop(Library):
     dtypes = DTYPES
+    cells = ("RNN", "GRU", "LSTM", "leaky")
 
     def running(self, threads: int, dtype: str) -> contextlib.AbstractContextManager[Any]:
         return BLAS.limit(limits=threads)
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
+        if task.cell != "RNN":
+            yield from cell_ways(task)
+            return
         state_t = task.h0
 
         def step() -> np.ndarray:

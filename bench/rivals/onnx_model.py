@@ -23,6 +23,11 @@ def make_model(inputs: dict[str, np.ndarray], outputs: dict[str, list[int]], con
 
 def sequence_models(task: Task):
     """Yield each model's name, the model, its inputs, and its output's name and shape (T, 1, N, O)."""
+    if task.cell != "RNN":
+        node, given, constants = cell_node(task)
+        output = {"y": [len(given["x"]), 1, given["h"].shape[1], task.W.shape[1]]}
+        yield task.cell, make_model(given, output, constants, [node]), given, output
+        return
     hidden, inputs = task.U.shape
     h0 = task.h0.reshape(1, -1, hidden)
     feeds = {"h0": h0}
@@ -51,16 +56,40 @@ def sequence_models(task: Task):
 
 
 def step_models(task: Task):
-    """Yield each model of one step: its name, the model, its inputs x and h. The output y is the next h."""
+    """Yield each model of one step: its name, the model, its inputs, and each state's name with the name of the output that is the next."""
+    if task.cell != "RNN":
+        node, given, constants = cell_node(task)
+        node.output[:] = ["", *(f"{name}_n" for name in given if name != "x")]
+        handed_on = {name: f"{name}_n" for name in given if name != "x"}
+        shape = [1, *given["h"].shape[1:]]
+        yield task.cell, make_model(given, dict.fromkeys(handed_on.values(), shape), constants, [node]), given, handed_on
+        return
     hidden = len(task.U)
     B = np.concatenate([task.b, np.zeros_like(task.b)])[None]
     rnn = helper.make_node("RNN", ["x", "W", "R", "B", "", "h"], ["", "y"], hidden_size=hidden)
     inputs = {"x": task.x[None, None], "h": task.h0[None, None]}
-    yield "RNN", make_model(inputs, {"y": [1, 1, hidden]}, {"W": task.U[None], "R": task.W[None], "B": B}, [rnn]), inputs
+    yield "RNN", make_model(inputs, {"y": [1, 1, hidden]}, {"W": task.U[None], "R": task.W[None], "B": B}, [rnn]), inputs, {"h": "y"}
     gemms = [
         helper.make_node("Gemm", ["x", "U", "b"], ["p"], transB=1),
         helper.make_node("Gemm", ["h", "W", "p"], ["z"], transB=1),
         helper.make_node("Tanh", ["z"], ["y"]),
     ]
     inputs = {"x": task.x[None], "h": task.h0[None]}
-    yield "Gemm, Gemm, Tanh", make_model(inputs, {"y": [1, hidden]}, {"U": task.U, "W": task.W, "b": task.b}, gemms), inputs
+    yield "Gemm, Gemm, Tanh", make_model(inputs, {"y": [1, hidden]}, {"U": task.U, "W": task.W, "b": task.b}, gemms), inputs, {"h": "y"}
+
+
+def cell_node(task: Task):
+    """Make the node of a GRU or an LSTM with the output y, its inputs, and its constants, with the gates in ONNX's order."""
+    order = {"GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}[task.cell]
+    hidden, inputs = task.W.shape[1], task.U.shape[1]
+    bias_hh = np.zeros_like(task.b)
+    if task.bias_hn is not None:
+        bias_hh[2 * hidden :] = task.bias_hn
+    W, R, *B = (a.reshape(len(order), hidden, *a.shape[1:])[order].reshape(a.shape) for a in (task.U, task.W, task.b, bias_hh))
+    steps = 1 if task.single else task.x.shape[-2]
+    given = {"x": np.ascontiguousarray(task.x.reshape(-1, steps, inputs).swapaxes(0, 1))}
+    given |= {name: array.reshape(1, -1, hidden) for name, array in zip("hc", task.states, strict=False)}
+    options = {"linear_before_reset": 1} if task.cell == "GRU" else {}
+    names = ["x", "W", "R", "B", "", *(name for name in given if name != "x")]
+    node = helper.make_node(task.cell, names, ["y"], hidden_size=hidden, **options)
+    return node, given, {"W": W[None], "R": R[None], "B": np.concatenate(B)[None]}

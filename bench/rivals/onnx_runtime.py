@@ -62,16 +62,20 @@ def sequence_ways(task: Task, options: onnxruntime.SessionOptions) -> Iterator[W
 
 
 def step_ways(task: Task, options: onnxruntime.SessionOptions) -> Iterator[Way]:
-    for name, model, inputs in step_models(task):
+    for name, model, inputs, handed_on in step_models(task):
         session = start(model, options)
-        feeds = dict(inputs)
+        feeds, names = dict(inputs), list(handed_on.values())
 
-        def plain(session=session, feeds=feeds):
-            (feeds["h"],) = session.run(["y"], feeds)
-            return feeds["h"]
+        def plain(session=session, feeds=feeds, names=names, handed_on=handed_on):
+            results = session.run(names, feeds)
+            feeds.update(zip(handed_on, results, strict=True))
+            return results[0]
 
-        x, states = own(inputs["x"]), [own(inputs["h"]), own(inputs["h"])]
-        bindings = [(bind(session, {"x": x, "h": states[i]}, {"y": states[1 - i]}), states[1 - i]) for i in range(2)]
+        x, states = own(inputs["x"]), [{key: own(inputs[key]) for key in handed_on} for _ in range(2)]
+        bindings = []
+        for before, after in (states, states[::-1]):
+            outputs = {output: after[key] for key, output in handed_on.items()}
+            bindings.append((bind(session, {"x": x, **before}, outputs), after["h"]))
 
         def bound(session=session, bindings=bindings):
             bindings.reverse()

@@ -52,14 +52,15 @@ def sequence_ways(task: Task, options: dict[str, Any]) -> Iterator[Way]:
 
 
 def step_ways(task: Task, options: dict[str, Any]) -> Iterator[Way]:
-    for name, model, inputs in step_models(task):
-        states, requests = [tensor(inputs["h"]), tensor(inputs["h"])], []
-        for i in range(2):
+    for name, model, inputs, handed_on in step_models(task):
+        states, requests = [{key: tensor(inputs[key]) for key in handed_on} for _ in range(2)], []
+        for before, after in (states, states[::-1]):
             request = start(model, options)
             request.set_tensor("x", tensor(inputs["x"]))
-            request.set_tensor("h", states[i])
-            request.set_tensor("y", states[1 - i])
-            requests.append((request, states[1 - i]))
+            for key, output in handed_on.items():
+                request.set_tensor(key, before[key])
+                request.set_tensor(output, after[key])
+            requests.append((request, after["h"]))
 
         def run(requests=requests):
             requests.reverse()

@@ -14,6 +14,7 @@ from bench.rows import Task
 
 class FastRNN(Library):
     dtypes = DTYPES
+    cells = ("RNN", "GRU", "LSTM", "leaky")
 
     @contextlib.contextmanager
     def running(self, threads: int, dtype: str) -> Iterator[None]:
@@ -25,7 +26,7 @@ class FastRNN(Library):
             fastrnn.set_num_threads(before)
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
-        rnn = fastrnn.RNN(task.U, task.W, task.b)
+        rnn, h0 = task.layer(fastrnn), task.h0 if task.c0 is None else task.states
         first = [fastrnn.Embedding.one_hot(task.U.shape[1])] if task.tokens else []
         model = rnn if task.V is None else fastrnn.Sequential(*first, rnn, fastrnn.Dense(task.V, activation="softmax"))
         if task.single:
@@ -33,15 +34,15 @@ class FastRNN(Library):
             return
         out = np.empty(task.expected.shape, task.W.dtype)
         if task.lengths is not None:
-            yield Way("rnn(x, h0, lengths=lengths)", lambda: model(task.x, task.h0, lengths=task.lengths)[0], np.array)
-            yield Way("rnn(x, h0, lengths=lengths, out=out)", lambda: model(task.x, task.h0, lengths=task.lengths, out=out)[0], np.array)
+            yield Way("rnn(x, h0, lengths=lengths)", lambda: model(task.x, h0, lengths=task.lengths)[0], np.array)
+            yield Way("rnn(x, h0, lengths=lengths, out=out)", lambda: model(task.x, h0, lengths=task.lengths, out=out)[0], np.array)
         else:
-            yield Way("model(x, h0)", lambda: model(task.x, task.h0)[0], np.array)
-            yield Way("model(x, h0, out=out)", lambda: model(task.x, task.h0, out=out)[0], np.array)
+            yield Way("model(x, h0)", lambda: model(task.x, h0)[0], np.array)
+            yield Way("model(x, h0, out=out)", lambda: model(task.x, h0, out=out)[0], np.array)
 
 
-def step_in_stream(rnn: fastrnn.RNN, task: Task) -> Way:
-    return Way("stream.step(x_t)", functools.partial(rnn.stream(task.h0).step, task.x), np.array)
+def step_in_stream(rnn: fastrnn.RNN | fastrnn.LSTM, task: Task) -> Way:
+    return Way("stream.step(x_t)", functools.partial(rnn.stream(task.h0 if task.c0 is None else task.states).step, task.x), np.array)
 
 
 def step_by_call(rnn: fastrnn.RNN, task: Task) -> Way:

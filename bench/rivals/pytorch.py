@@ -31,7 +31,9 @@ class PyTorch(Library):
             yield
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
-        if task.single:
+        if task.cell != "RNN":
+            yield from cell_ways(task)
+        elif task.single:
             yield from step_ways(task)
         elif task.lengths is not None:
             yield from packed_ways(task)
@@ -97,6 +99,39 @@ def step_ways(task: Task) -> Iterator[Way]:
     yield Way("nn.RNNCell", with_cell, lambda h: h[0].numpy().copy())
     h = torch.tensor(task.h0[None])
     yield Way("addmm, addmm, tanh", with_functions, lambda h: h[0].numpy().copy())
+
+
+def cell_ways(task: Task) -> Iterator[Way]:
+    hidden, inputs = task.W.shape[1], task.U.shape[1]
+    bias_hh = np.zeros_like(task.b)
+    if task.bias_hn is not None:
+        bias_hh[2 * hidden :] = task.bias_hn
+    weights = task.U, task.W, task.b, bias_hh
+    x = torch.tensor(task.x.reshape(-1, task.x.shape[-2] if not task.single else 1, inputs))
+    cell = load_weights(getattr(nn, f"{task.cell}Cell")(inputs, hidden), *weights)
+    first = tuple(torch.tensor(array.reshape(-1, hidden)) for array in task.states)
+    state = first if task.c0 is not None else first[0]
+    x_t = x[:, 0].contiguous()
+
+    def step():
+        nonlocal state
+        state = cell(x_t, state)
+        return state if task.c0 is None else state[0]
+
+    def one_step(given=state):
+        result = cell(x_t, given)
+        return result if task.c0 is None else result[0]
+
+    if task.single:
+        yield Way(f"nn.{task.cell}Cell", step, lambda h: h.numpy().copy())
+        return
+    if x.shape[1] == 1:
+        yield Way(f"nn.{task.cell}Cell", one_step, lambda h: h.numpy())
+    h0 = tuple(array[None] for array in first) if task.c0 is not None else first[0][None]
+    for name, batch_first in {f"nn.{task.cell}": False, f"nn.{task.cell}, batch_first": True}.items():
+        module = load_weights(getattr(nn, task.cell)(inputs, hidden, batch_first=batch_first), *weights)
+        given = x if batch_first else x.transpose(0, 1).contiguous()
+        yield Way(name, lambda module=module, given=given: module(given, h0)[0], torch.Tensor.numpy if batch_first else read)
 
 
 library = PyTorch()

@@ -12,6 +12,7 @@ from jax import lax
 
 from bench.cases import DTYPES
 from bench.rivals import Library, Way, time_major
+from bench.rivals.cells import make_step
 from bench.rows import Task
 
 jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -25,7 +26,10 @@ class JAX(Library):
         return jax.enable_x64(dtype == "float64")
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
-        yield from step_ways(task) if task.single else sequence_ways(task)
+        if task.cell != "RNN":
+            yield from cell_ways(task)
+        else:
+            yield from step_ways(task) if task.single else sequence_ways(task)
 
 
 def sequence_ways(task: Task) -> Iterator[Way]:
@@ -72,6 +76,31 @@ def step_ways(task: Task) -> Iterator[Way]:
         return h
 
     yield Way("jit", step, np.array)
+
+
+def cell_ways(task: Task) -> Iterator[Way]:
+    step, state = make_step(task, jnp), tuple(jnp.asarray(array) for array in task.states)
+    x = jnp.asarray(task.x if task.x.ndim < 3 else task.x.swapaxes(0, 1).copy())
+    compiled = jax.jit(step)
+
+    def run_step():
+        nonlocal state
+        state = compiled(x, *state)
+        return state[0].block_until_ready()
+
+    def forward(x, state, unroll):
+        def scanned(state, x_t):
+            after = step(x_t, *state)
+            return after, after[0]
+
+        return lax.scan(scanned, state, x, unroll=unroll)[1]
+
+    if task.single:
+        yield Way("jit", run_step, np.array)
+        return
+    for name, unroll in {"scan": 1, "scan, unroll=8": 8}.items():
+        scan = jax.jit(functools.partial(forward, unroll=unroll))
+        yield Way(name, lambda scan=scan, first=state: scan(x, first).block_until_ready(), time_major)
 
 
 library = JAX()

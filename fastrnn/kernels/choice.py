@@ -4,8 +4,8 @@ import numpy as np
 
 from .elementary import exp
 from .jit import function, inline, operation
-from .layout import IN_OUT, IN_X, NOTHING
-from .network import move_states, place
+from .layout import NOTHING
+from .network import in_out, in_x, move_states
 from .records import CHUNK, JOB, LAYER, as_double, copy_bytes, generation_at, put_word, word
 from .tile import ahead, at, copy, element, lanes_of, load, put, store
 
@@ -149,8 +149,8 @@ def leave(layer, job, chunk):
 def score(layer, job, chunk, like):
     # out (total, steps)   receives each row's output at the token that comes next
     for i in range(chunk.together):
-        token_at = place(job, IN_X, chunk.n + i) * job.x_sequence + chunk.t + 1
-        target = ahead(at(job.out, like), place(job, IN_OUT, chunk.n + i) * job.out_sequence + chunk.t)
+        token_at = in_x(job, chunk.n + i) + chunk.t + 1
+        target = ahead(at(job.out, like), in_out(job, chunk.n + i) + chunk.t)
         for t in range(chunk.begin, chunk.begin + chunk.own):
             token = min(max(word(job.x, token_at + t), 0), layer.output_size - 1)
             put(target, t, element(at(chunk.source, like), t * chunk.step + i * chunk.sequence + token))

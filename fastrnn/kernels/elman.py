@@ -2,7 +2,7 @@
 
 from .jit import ROWS, inline, operation
 from .records import CHUNK, JOB, LAYER, invoke_activation, invoke_one
-from .recurrent import activate, factors_of, gate_at, part_at, row_product
+from .recurrent import activate_here, factors_of, gate_at, part_at, row_product
 from .tile import ahead, at
 
 
@@ -15,7 +15,7 @@ def step_together(layer, job, chunk, count):
         current = part_at(layer, job, chunk, t, 0)
         factors.x, factors.start, factors.out = part_at(layer, job, chunk, t - 1, 0), current + left, current + left
         invoke_one(layer.product, factors)
-        activate(layer, job, chunk, count, current, layer.activation, layer.parameters)
+        activate_here(layer, job, chunk, count, current, layer.activation, layer.parameters)
 
 
 @operation(LAYER, JOB, CHUNK)

@@ -1,8 +1,7 @@
 """What feeds a layer: the projection of its input, or for tokens the choice of its weights' columns, or of a table's rows."""
 
 from .jit import FULL, HALF, ONE, inline, operation
-from .layout import IN_X
-from .network import place
+from .network import in_x
 from .records import CHUNK, JOB, LAYER, copy_bytes, fresh_factors, invoke_one, word
 from .tile import ahead, at, lanes_of, load, store
 
@@ -56,9 +55,9 @@ def embed(layer, job, chunk, like):
     size, columns, stride, together = layer.input_size, layer.columns, layer.stride, chunk.together
     weights, bias, rows = at(layer.weight, like), at(layer.bias, like), at(chunk.rows, like)
     for i in range(together):
-        start = place(job, IN_X, chunk.n + i) * job.x_sequence + chunk.t + chunk.begin
+        start = in_x(job, chunk.n + i) + (chunk.t + chunk.begin) * job.x_step
         for t in range(chunk.own):
-            token = token_at(layer, job, start + t)
+            token = token_at(layer, job, start + t * job.x_step)
             for gate in range(layer.gates):
                 first = gate * columns
                 choose_column(
@@ -73,6 +72,6 @@ def look_up(layer, job, chunk):
     # rows (own, together, ...)   receive the tokens' rows of the table
     size, step, together = job.itemsize * layer.output_size, job.itemsize * layer.stride, chunk.together
     for i in range(together):
-        start = place(job, IN_X, chunk.n + i) * job.x_sequence + chunk.t + chunk.begin
+        start = in_x(job, chunk.n + i) + (chunk.t + chunk.begin) * job.x_step
         for t in range(chunk.own):
-            copy_bytes(layer.weight + token_at(layer, job, start + t) * size, chunk.rows + (t * together + i) * step, size)
+            copy_bytes(layer.weight + token_at(layer, job, start + t * job.x_step) * size, chunk.rows + (t * together + i) * step, size)

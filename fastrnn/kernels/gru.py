@@ -6,7 +6,7 @@ h = (1 - z) n + z h, which keeps h exactly where z is 1
 """
 
 from .elementary import sigmoid_vector, tanh_vector
-from .jit import inline, operation
+from .jit import function, operation
 from .records import CHUNK, JOB, LAYER
 from .recurrent import activate, add_gates, factors_of, gate_at, multiply, part_at, row_at, vector
 from .tile import ahead, elementwise, fma, lanes_of, store
@@ -26,7 +26,7 @@ blend_usual = elementwise(lambda h, z, n: blended(h, sigmoid_vector(z), tanh_vec
 step_usual = elementwise(lambda h, r, z, n, u: blended(h, sigmoid_vector(z), tanh_vector(fma(sigmoid_vector(r), u, n))))
 
 
-@inline
+@function
 def update(layer, job, chunk, t, like):
     """Blend candidate and state, which become the new state, in columns left to right."""
     count, r = chunk.together, part_at(layer, job, chunk, t, 0)
@@ -41,7 +41,7 @@ def update(layer, job, chunk, t, like):
             store(ahead(row, i), 0, blend_usual(h, z, candidate) if layer.usual else blend(h, z, candidate))
 
 
-@inline
+@function
 def update_usual(layer, job, chunk, t, like):
     """Do what follows the products, with the usual activations: all of it in registers."""
     columns = layer.columns
@@ -56,7 +56,7 @@ def update_usual(layer, job, chunk, t, like):
             store(ahead(row, i), 0, state)
 
 
-@inline
+@function
 def reset_product(layer, job, chunk, t, like):
     """Add the recurrent product of the candidate, times the reset gate, to its part."""
     columns, r = layer.columns, part_at(layer, job, chunk, t, RESET)
@@ -91,7 +91,7 @@ def gru(layer, job, chunk, like):
             update(layer, job, chunk, t, like)
 
 
-@inline
+@function
 def reset_state(layer, job, chunk, t, like):
     """Put the state, times the reset gate, into the room."""
     columns, r = layer.columns, part_at(layer, job, chunk, t, RESET)

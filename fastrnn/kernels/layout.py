@@ -60,8 +60,9 @@ JOB = Fields(
     "steps count "  # of the piece: time steps, and sequences
     "block chunk "  # sequences side by side, and steps from layer to layer, at most
     "first total begun "  # the piece's first sequence among all in out and states, how many those are, and its first step
-    "x x_sequence "  # where x begins, and elements from one sequence to the next
-    "out out_sequence out_size states "  # the same of out, its elements a step (0 for no output), and the states
+    # where the first sequence's first step in x is, and elements from one sequence to the next, and from one step to the next
+    "x x_sequence x_step "
+    "out out_sequence out_step out_size states "  # the same of out, the elements it receives a step (0 for no output), and the states
     "rows buffer "  # the workspace of two layers' rows, and elements of each
     "table generation "  # where sequences are, if they differ in length; how tokens are chosen
     "feed trim leave sink claim meet share "  # operations in place of the first layer's feed, of storing states or output, and of a team
@@ -106,8 +107,9 @@ TEAMS = 32  # that can have help at the same time
 POOL = Fields("Pool", "opened sleepers wakes teams mutex condition", spacing=2 * LINE)
 WORKER = Fields("Worker", "pool head done memory size")
 
-# The rows of the table that places sequences: where one is in x, where in out and the states, and its length.
-IN_X, IN_OUT, LENGTH = range(3)
+# The rows of the table that places sequences: the elements from x and from out to a sequence's first step, its number in the states,
+# and its length.
+IN_X, IN_OUT, IN_STATES, LENGTH = range(TABLE_ROWS := 4)
 
 TOGETHER = 64  # sequences stepped side by side, so that weights are read once for them all
 BLOCK = 32  # a softmax's row is summed in 32 interleaved partial sums, whatever the registers' width
@@ -176,9 +178,11 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "argmax": (f"{KERNELS}.choice", True),
     "sample": (f"{KERNELS}.choice", True),
     "repeat": (f"{KERNELS}.choice", False),
+    **{f"merge_{name}": (f"{KERNELS}.merge", True) for name in ("sum", "mean", "product")},
     "leave": (f"{KERNELS}.choice", False),
     "lead": (f"{KERNELS}.team", False),
     "work": (f"{KERNELS}.workers", False),
+    "each": (f"{KERNELS}.each", False),
     "claim": (f"{KERNELS}.team", False),
     "meet": (f"{KERNELS}.team", False),
     "share": (f"{KERNELS}.team", False),

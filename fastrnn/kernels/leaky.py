@@ -7,7 +7,7 @@
 A unit with a = 1 is a plain one, to the last bit.
 """
 
-from .jit import inline, operation
+from .jit import function, operation
 from .records import CHUNK, JOB, LAYER
 from .recurrent import activate, add_gates, factors_of, part_at, row_at, vector
 from .tile import ahead, at, choose, elementwise, fma, lanes_of, load, store
@@ -17,7 +17,7 @@ OUTPUT, VALUE = range(2)  # the parts of a row: the output, and v
 leaked = elementwise(lambda leak, old, new: choose(leak, "==", 1.0, new, fma(leak, new, (1.0 - leak) * old)))
 
 
-@inline
+@function
 def leak(layer, job, chunk, t, part, like):
     """Blend the output's part of step t with what another part was at the step before; that part receives it."""
     leaks = at(layer.vector_hh, like)
@@ -28,7 +28,7 @@ def leak(layer, job, chunk, t, part, like):
             store(ahead(row, part * layer.columns + i), 0, leaked(load(ahead(leaks, i), 0, 1, 1), old, new))
 
 
-@inline
+@function
 def multiply_state(layer, job, chunk, t, like):
     """Add the product of the output before to the projected input."""
     factors = factors_of(layer, chunk, 0)
@@ -46,7 +46,7 @@ def leaky_output(layer, job, chunk, like):
         leak(layer, job, chunk, t, OUTPUT, like)
 
 
-@inline
+@function
 def put_out(layer, job, chunk, t, like):
     """Compute f(v) of step t."""
     out = part_at(layer, job, chunk, t, OUTPUT)

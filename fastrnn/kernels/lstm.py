@@ -8,7 +8,7 @@ h    = o tanh(c), or R (o tanh(c))
 """
 
 from .elementary import sigmoid_vector, tanh_vector
-from .jit import inline, operation
+from .jit import function, operation
 from .records import CHUNK, JOB, LAYER
 from .recurrent import activate, add_gates, factors_of, multiply, part_at, row_at, vector
 from .tile import ahead, at, elementwise, fma, lanes_of, store
@@ -22,7 +22,7 @@ open_output_usual = elementwise(lambda o, c: sigmoid_vector(o) * tanh_vector(c))
 times, add_scaled = elementwise(lambda a, b: a * b), elementwise(lambda p, c, gate: fma(p, c, gate))
 
 
-@inline
+@function
 def update_usual(layer, job, chunk, t, part, like):
     """Do what follows the products, with the usual activations and no peephole: all of it in registers. o tanh(c) becomes a part."""
     columns = layer.columns
@@ -36,7 +36,7 @@ def update_usual(layer, job, chunk, t, part, like):
             store(ahead(row, part * columns + i), 0, open_output_usual(o, c))
 
 
-@inline
+@function
 def peep(layer, job, chunk, t, gate, like):
     """Let a gate see the cell's state: the output gate the new one, the others the old."""
     columns, weights = layer.columns, at(layer.vector_hh, like)
@@ -48,7 +48,7 @@ def peep(layer, job, chunk, t, gate, like):
             store(ahead(row, gate * columns + i), 0, add_scaled(vector(weights, columns, gate, i), c, sum_so_far))
 
 
-@inline
+@function
 def update(layer, job, chunk, t, part, like):
     """Do what follows the products. o tanh(c) becomes a part."""
     columns, size, count, first = layer.columns, job.itemsize * layer.columns, chunk.together, part_at(layer, job, chunk, t, 0)
@@ -74,7 +74,7 @@ def update(layer, job, chunk, t, part, like):
             store(ahead(row, part * columns + i), 0, times(vector(row, columns, OUTPUT, i), vector(row, columns, UNITS, i)))
 
 
-@inline
+@function
 def step(layer, job, chunk, t, part, like):
     factors = factors_of(layer, chunk, 0)
     factors.x = part_at(layer, job, chunk, t - 1, 0)
@@ -94,7 +94,7 @@ def lstm(layer, job, chunk, like):
         step(layer, job, chunk, t, 0, like)
 
 
-@inline
+@function
 def project_units(layer, job, chunk, t, like):
     """Multiply o tanh(c) by R, in as many of the columns left to right as R has."""
     factors, item, columns = factors_of(layer, chunk, 0), job.itemsize, layer.columns

@@ -5,7 +5,7 @@ the job has its address.
 """
 
 from .jit import ROWS, function, inline, operation
-from .layout import HEAD_BYTES, IN_OUT, IN_X, JOB_BYTES
+from .layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB_BYTES
 from .records import (
     BEGIN,
     JOB,
@@ -26,11 +26,21 @@ LAYER_BYTES, JOB_SIZE = 8 * LAYER.fields.words, 8 * JOB.fields.words
 
 
 @function
-def place(job, row, i):
-    """Where sequence i of a piece is: IN_X, or IN_OUT and in the states."""
-    if job.table:
-        return word(job.table, row * job.count + i)
-    return i + job.first if row == IN_OUT else i
+def in_x(job, i):
+    """Give the elements from the job's x to the first step of sequence i of the piece."""
+    return word(job.table, IN_X * job.count + i) if job.table else i * job.x_sequence
+
+
+@function
+def in_out(job, i):
+    """Give the elements from the job's out to the first step of sequence i."""
+    return word(job.table, IN_OUT * job.count + i) if job.table else (i + job.first) * job.out_sequence
+
+
+@function
+def in_states(job, i):
+    """Give the number of sequence i among all in the states."""
+    return word(job.table, IN_STATES * job.count + i) if job.table else i + job.first
 
 
 @function
@@ -40,7 +50,7 @@ def move_states(layer, job, chunk, i, leaving):
     row = chunk.there + item * layer.stride * (i + (chunk.span * chunk.together if leaving else 0))
     for part in range(layer.kept):
         size = item * (layer.hidden if part else layer.output_size)
-        state, values = states + size * place(job, IN_OUT, chunk.n + i), row + item * part * layer.columns
+        state, values = states + size * in_states(job, chunk.n + i), row + item * part * layer.columns
         copy_bytes(values if leaving else state, state if leaving else values, size)
         if not leaving:  # steps compute past a state's end, too: with what was there, that could be slow
             clear_bytes(values + size, item * layer.columns - size)
@@ -110,12 +120,12 @@ def store(job, chunk):
     item, size = job.itemsize, job.out_size
     for i in range(chunk.together):
         source = chunk.source + item * (chunk.begin * chunk.step + i * chunk.sequence)
-        target = job.out + item * (place(job, IN_OUT, chunk.n + i) * job.out_sequence + (chunk.t + chunk.begin) * size)
-        if chunk.step == size:
+        target = job.out + item * (in_out(job, chunk.n + i) + (chunk.t + chunk.begin) * job.out_step)
+        if chunk.step == size == job.out_step:
             copy_bytes(source, target, item * size * chunk.own)
         else:
             for t in range(chunk.own):
-                copy_bytes(source + item * t * chunk.step, target + item * t * size, item * size)
+                copy_bytes(source + item * t * chunk.step, target + item * t * job.out_step, item * size)
 
 
 @inline
@@ -129,9 +139,8 @@ def next_block(job, chunk, first):
 @inline
 def run_chunk(job, chunk):
     """Run all layers over the chunk, and pass on what comes out."""
-    inputs = layer_at(job.layers).input_size
-    chunk.source = job.x + job.itemsize * (place(job, IN_X, chunk.n) * job.x_sequence + chunk.t * inputs)
-    chunk.step, chunk.sequence, chunk.state = inputs, job.x_sequence, job.states
+    chunk.source = job.x + job.itemsize * (in_x(job, chunk.n) + chunk.t * job.x_step)
+    chunk.step, chunk.sequence, chunk.state = job.x_step, job.x_sequence, job.states
     chunk.here, chunk.there = job.rows, job.rows + job.itemsize * job.buffer
     walk(job, chunk)
     if chunk.members == 0:

@@ -3,7 +3,7 @@
 A step works on the columns left to right of every part, and on all sequences of the chunk; other threads may have the other columns.
 """
 
-from .jit import FULL, HALF, ONE, ROWS, inline
+from .jit import FULL, HALF, ONE, ROWS, function, inline
 from .records import fresh_factors, invoke_activation, invoke_one
 from .tile import add_product, add_products, ahead, at, lanes_of, load, store, zeros_like
 
@@ -60,7 +60,7 @@ def row_product(x, start, out, size, half, weights, window):
 
 
 @inline
-def activate(layer, job, chunk, count, values, activation, parameters):
+def activate_here(layer, job, chunk, count, values, activation, parameters):
     """Apply an activation, given with its parameters, to a part of the first `count` rows, which begin at an address."""
     width = chunk.right - chunk.left
     if activation and width == layer.stride:
@@ -70,7 +70,13 @@ def activate(layer, job, chunk, count, values, activation, parameters):
             invoke_activation(activation, values + job.itemsize * (n * layer.stride + chunk.left), width, parameters)
 
 
-@inline
+@function
+def activate(layer, job, chunk, count, values, activation, parameters):
+    """The same, compiled once for a step that has several activations."""
+    activate_here(layer, job, chunk, count, values, activation, parameters)
+
+
+@function
 def multiply(layer, chunk, factors, backwards, like):
     """Compute products of all rows: whole tiles by the product's operation, then row by row, which is faster for few."""
     factors.count = chunk.together - chunk.together % ROWS

@@ -1,0 +1,169 @@
+"""Bidirectional layers: one reads each sequence from its beginning, one from its end.
+
+>>> import numpy as np
+>>> import fastrnn
+>>> rng = np.random.default_rng(0)
+>>> T, I, H, O = 100, 32, 64, 10
+>>> def gru(inputs):
+...     shapes = (3 * H, inputs), (3 * H, H), (3 * H,)
+...     return fastrnn.GRU(*[rng.uniform(-0.1, 0.1, shape) for shape in shapes])
+>>> both = fastrnn.Bidirectional(gru(I), gru(I))
+>>> output, (forward, backward) = both(rng.random((8, T, I)))   # (8, T, I) -> (8, T, 2 H), and the last states (8, H)
+>>> bool((output[:, -1, :H] == forward).all() and (output[:, 0, H:] == backward).all())
+True
+
+Layers of all kinds can be stacked. With `lengths=` each sequence is read backwards within its own length.
+
+>>> head = fastrnn.Dense(rng.uniform(-0.1, 0.1, (O, 2 * H)), activation="softmax")
+>>> model = fastrnn.Sequential(both, fastrnn.Bidirectional(gru(2 * H), gru(2 * H)), head)
+>>> sequences = [rng.random((length, I)) for length in (5, 90, 0, 31)]
+>>> x, lengths = fastrnn.pad(sequences)
+>>> probs, (first, second) = model(x, lengths=lengths)          # (4, 90, O), and a pair of states for each Bidirectional
+>>> bool((probs[0, :5] == model.predict(sequences[0])).all())   # the same bits as alone
+True
+
+For one output of each sequence, `return_sequences=False` merges what each direction ends with: the forward layer's output at the last
+step, and the backward layer's at the first.
+
+>>> ends, (forward, backward) = both(x, lengths=lengths, return_sequences=False)    # (4, 2 H)
+>>> bool((ends[0] == np.concatenate([forward[0], backward[0]])).all())
+True
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, get_args
+
+from numpy.typing import ArrayLike
+
+from .arguments import Array, check_choice, check_data, check_directions, check_entries
+from .layers import Embedding, Recurrent, network_of_layers, rebuild
+from .stages import Stage, Stages, call_stages
+
+Merge = Literal["concat", "sum", "mean", "product"]
+
+
+class Bidirectional(Recurrent):
+    """Run one recurrent layer over each sequence forwards and one backwards, and merge their outputs step by step.
+
+    Parameters
+    ----------
+    forward, backward : RNN, GRU or LSTM
+        Of any kinds, of one input_size and dtype.
+    merge : {"concat", "sum", "mean", "product"}
+        What becomes of the two outputs of a step: one behind the other, forward's first, or their sum, mean or product, for
+        which both must have the same output_size.
+
+    Attributes
+    ----------
+    forward, backward : RNN, GRU or LSTM
+    merge : str
+    input_size, output_size : int
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError
+        For something that is not a recurrent layer, or layers of different dtypes.
+    ValueError
+        For sizes that disagree, or an unknown merge.
+
+    References
+    ----------
+    M. Schuster and K. K. Paliwal, "Bidirectional recurrent neural networks", IEEE Transactions on Signal Processing 45 (1997),
+    2673-2681.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> count = fastrnn.RNN(np.eye(1), np.eye(1), nonlinearity="identity")
+    >>> output, (h_forward, h_backward) = fastrnn.Bidirectional(count, count)(np.ones((4, 1)))
+    >>> output
+    array([[1., 4.],
+           [2., 3.],
+           [3., 2.],
+           [4., 1.]])
+    """
+
+    forward: Recurrent
+    backward: Recurrent
+    merge: Merge
+    _causal = False
+
+    def __init__(self, forward: Recurrent, backward: Recurrent, *, merge: Merge = "concat") -> None:
+        check_choice("merge", merge, get_args(Merge))
+        check_directions(forward, backward, merge, Recurrent, Bidirectional)
+        outputs = forward.output_size + (backward.output_size if merge == "concat" else 0)
+        self._set(forward=forward, backward=backward, merge=merge, _network=None, _stages=None)
+        self._set(input_size=forward.input_size, output_size=outputs, dtype=forward.dtype)
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: Any = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        return_sequences: bool = True,
+        out: Array | None = None,
+    ) -> tuple[Array, tuple[Any, Any]]:
+        """Run both layers.
+
+        Parameters
+        ----------
+        x : array_like of shape (..., T, input_size)
+            Numbers of any real dtype; converted to the layers' dtype.
+        state : pair of states, optional
+            What the forward layer starts with before the first step, and the backward layer before the last; each as its
+            layer takes it, zeros where not given. Not broadcast.
+        lengths : array_like of int of shape (...), optional
+            Steps of each sequence, in any order; T where not given. Each sequence is read backwards from its own end. What
+            lies beyond is not read.
+        reset : array_like of bool of shape (...), optional
+            Where true, both layers start from zeros, whatever the state.
+        return_sequences : bool
+            Whether to return every step's output, or what the two directions end with, merged.
+        out : ndarray of the output's shape, optional
+            Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or the state.
+
+        Returns
+        -------
+        output : ndarray of shape (..., T, output_size)
+            Zero past a sequence's end; without return_sequences (..., output_size): the forward layer's output at a sequence's
+            last step merged with the backward layer's at the first, zero where it has none.
+        state : pair of states
+            Those of the forward layer after the last step, and of the backward layer after the first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape, and lengths beyond T.
+        """
+        data, given = check_data("x", x, self.input_size, tokens=False), self._split("state", state)
+        stages = self._staged()
+        options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences}
+        output, arrays = call_stages(stages, data, given, out, **options)
+        return output, self._joined(iter(arrays))
+
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        entries = check_entries(name, state, 2, "forward's and backward's")
+        layers = self.forward, self.backward
+        return [array for i, layer in enumerate(layers) for array in layer._split(f"{name}[{i}]", entries[i])]
+
+    def _joined(self, states: Iterator[Array]) -> tuple[Any, Any]:
+        return self.forward._joined(states), self.backward._joined(states)
+
+    def _stage(self, before: Sequence[Embedding]) -> Stage:
+        """Pack both layers, each behind what comes before: a token's vector is looked up twice, not kept."""
+        return Stage(tuple([network_of_layers([*before, layer]) for layer in (self.forward, self.backward)]), self.merge)
+
+    def _staged(self) -> Stages:
+        if self._stages is None:
+            self._set(_stages=Stages([self._stage([])]))
+        assert self._stages is not None
+        return self._stages
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, (type(self), (self.forward, self.backward), {"merge": self.merge})
+
+    def __repr__(self) -> str:
+        return f"Bidirectional({self.forward!r}, {self.backward!r}, merge={self.merge!r})"

@@ -1,0 +1,104 @@
+"""The two directions of a `Bidirectional`: one after the other, each with help, or side by side on two threads.
+
+Side by side they never wait for each other within a piece of work. They write to different columns of the output. Where their outputs are
+merged, they write to different halves of a sequence's steps, and then merge into the half that the other one has written:
+
+    steps      0 ......... T/2 ......... T
+    forward    writes ---> | merges --->
+    backward   <--- merges | <--- writes
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import native, threads
+from .arguments import Array
+from .forward import INT64, NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, take_space
+from .kernels.layout import HEAD_BYTES, JOB
+from .packing import Network
+from .plan import Demand, plan_call, worth_two_threads
+
+Pair = tuple[Network, Network]
+
+
+def run_directions(networks: Pair, tasks: tuple[Task, Task], merge: str) -> None:
+    """Carry out a task forwards and one backwards, of the same x and out; `merge` names the operation that merges, "" for none."""
+    forward, backward = tasks
+    if worth_two_threads(networks, forward.sequences, forward.steps) and (not merge or forward.sequences == 1):
+        for pair in halves(forward, backward, merge) if merge else [tasks]:
+            run_side_by_side(networks, pair)
+    else:
+        run_network(networks[0], forward)
+        run_network(networks[1], backward._replace(sink=merge))
+
+
+def halves(forward: Task, backward: Task, merge: str) -> Iterator[tuple[Task, Task]]:
+    """Cut the steps of a single sequence into two halves: both directions write to one, and then merge into the other."""
+    x, out, end = forward.x, forward.out, forward.steps if forward.lengths is None else int(forward.lengths[0])
+    assert out is not None
+    x, out = x.reshape(x.shape[-2:]), out.reshape(out.shape[-2:])
+    first, second = slice(end // 2), slice(end // 2, end)
+    for steps, others, sink in ((first, second, ""), (second, first, merge)):
+        yield (
+            forward._replace(x=x[steps], out=out[steps], lengths=None, sink=sink),
+            backward._replace(x=x[others], out=out[others], lengths=None, sink=sink),
+        )
+
+
+def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
+    """Give each of two threads a task, piece by piece; where no thread helps, the calling one does both."""
+    given = [Alone(network, task) for network, task in zip(networks, tasks, strict=True) if task.steps > 0]
+    rows = max([one.rows for one in given], default=0)
+    space = take_space(2 * HEAD_BYTES + 2 * rows * networks[0].dtype.itemsize)
+    team = threads.pool.take(1, len(space))
+    sharing = {"function": "begin"} if team is None else {"function": "lead", "claim": "claim"}
+    addresses = native.all_addresses((*sharing.values(), "each"), networks[0].dtype.char)
+    common = {field: addresses[name] for field, name in sharing.items()} | {"run": addresses["each"], "block": 1}
+    arrays = (NOTHING, NOTHING, NOTHING, *([] if team is None else [team.words]))
+    pieces = itertools.zip_longest(*[one.jobs() for one in given])
+    try:
+        for jobs in pieces:
+            records = np.concatenate([job for job in jobs if job is not None])
+            count = len(records) // JOB.words
+            native.kept.call(JOB.filled(layers=native.address_of(records), count=count, **common), space, *arrays)
+    finally:
+        if team is not None:
+            team.give_back()
+    give_back(space)
+
+
+class Alone:
+    """A task for one thread. Where it is a single piece, its job is kept for the next such task."""
+
+    rows: int  # elements of a layer's rows in a workspace
+    relative: Iterable[tuple[Any, Array]]  # jobs whose data begins at 0
+
+    def __init__(self, network: Network, task: Task) -> None:
+        self.task, self.source = task, Source(task, INT64 if network.tokens else network.dtype)
+        simple, kind = self.source.direct and task.lengths is None, ("alone", task.kind)
+        if simple and kind in network.jobs:
+            self.rows, self.relative = network.jobs[kind]
+            return
+        gathered = task.lengths is not None and not network.tokens
+        demand = Demand(task.sequences, task.steps, False, task.lengths, gathered, self.source.conversion, alone=True)
+        plan = plan_call(network, demand)
+        self.source.allocate(plan.together)
+        self.rows = plan.rows * plan.width
+        common = common_to_pieces(network, task, plan, shared=False)
+        self.relative = jobs_of(network, task, plan, self.source, common)
+        if simple and (plan.at_once, plan.length) == (plan.sequences, plan.steps):
+            self.relative = list(self.relative)
+            remember(network.jobs, kind, (self.rows, self.relative))
+
+    def jobs(self) -> Iterator[Array]:
+        """Give the jobs, which say by themselves where their data is."""
+        places = {"x": self.source.data, "states": self.task.states, "out": self.task.out}
+        for _, job in self.relative:
+            absolute = job.copy()
+            for field, array in places.items():
+                if array is not None:
+                    absolute[JOB.offsets[field]] += native.address_of(array)
+            yield absolute

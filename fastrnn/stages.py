@@ -1,0 +1,179 @@
+"""Models that hold a `Bidirectional`: run stage by stage, with whole rows between stages, for some sequences at a time."""
+
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .arguments import Array, check_lengths, check_out, check_reset
+from .calls import restart, run_last, start_states
+from .directions import run_directions
+from .forward import Task, run_network
+from .packing import Network
+from .threads import get_num_threads
+
+BETWEEN = 1 << 24  # bytes of rows between stages
+FEWEST = 8  # sequences for each thread: a tile and more
+
+
+class Stage(NamedTuple):
+    """Layers that are run in one pass; or the two of a Bidirectional, and how their outputs are merged."""
+
+    networks: tuple[Network, ...]
+    merge: str = ""
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        """Give the size of each array of the layers' states."""
+        return tuple([size for network in self.networks for size in network.states])
+
+    @property
+    def output_size(self) -> int:
+        return sum([network.output_size for network in self.networks]) if self.merge == "concat" else self.networks[0].output_size
+
+
+class Stages:
+    """Stages one after the other."""
+
+    def __init__(self, stages: Iterable[Stage]) -> None:
+        self.all = tuple(stages)
+        first = self.all[0].networks[0]
+        self.dtype, self.tokens, self.output_size = first.dtype, first.tokens, self.all[-1].output_size
+        self.states = tuple([size for stage in self.all for size in stage.states])
+        self.recurrent = max([i for i, stage in enumerate(self.all) if stage.states])  # the last of those that are
+
+    def between(self, return_sequences: bool) -> list[int]:
+        """Give the elements of a step in each of two buffers, which receive the stages' rows in turn."""
+        sizes = [stage.output_size for stage in self.all[: -1 if return_sequences else self.recurrent]]
+        return [max(sizes[i::2], default=0) for i in range(2)]
+
+
+def call_stages(
+    stages: Stages,
+    x: Array,
+    states: list[tuple[str, Any]],
+    out: Array | None,
+    *,
+    lengths: ArrayLike | None,
+    reset: ArrayLike | None,
+    return_sequences: bool,
+) -> tuple[Array, tuple[Array, ...]]:
+    """Check what is left to check, and run."""
+    leading, steps, sequences = x.shape[:-2], x.shape[-2], math.prod(x.shape[:-2])
+    flat, final, inputs = start_states(stages, states, leading, given="x", shape=x.shape[:-1] if stages.tokens else x.shape)
+    valid = None if lengths is None else check_lengths(lengths, leading, steps)
+    shape = (*leading, steps, stages.output_size) if return_sequences else (*leading, stages.output_size)
+    if reset is not None:
+        restart(final, check_reset(reset, leading), None)
+    inputs += [(name, np.asarray(value)) for name, value in (("lengths", lengths), ("reset", reset)) if value is not None]
+    output = np.empty(shape, stages.dtype) if out is None else check_out(out, shape, stages.dtype, [("x", x), *inputs])
+    if valid is not None or not steps:
+        output[...] = 0
+    if not steps or not sequences:
+        return output, final
+    rows, widths = output.reshape(sequences, *shape[len(leading) :]), stages.between(return_sequences)
+    at_once = sequences
+    if any(widths):
+        at_once = min(sequences, max(BETWEEN // (steps * sum(widths) * stages.dtype.itemsize), FEWEST * get_num_threads()))
+    buffers = [np.empty(at_once * steps * width, stages.dtype) for width in widths]
+    arrays = [view.reshape(sequences, view.shape[-1]) for view in final]
+    for first in range(0, sequences, at_once):
+        group = slice(first, min(first + at_once, sequences))
+        own = flat if at_once == sequences else np.concatenate([array[group].reshape(-1) for array in arrays])
+        run = Group(sequences_of(x, group), own, rows[group], None if valid is None else valid[group], buffers)
+        if return_sequences:
+            run_whole(stages.all, run)
+        else:
+            run_to_last(stages, run)
+        if own is not flat:
+            for array, view in zip(arrays, views(own, stages.states, len(run.out)), strict=True):
+                array[group] = view
+    return output, final
+
+
+class Group(NamedTuple):
+    """Sequences in work."""
+
+    x: Array
+    states: Array  # the arrays of all layers' states (n, H), one after the other: advanced
+    out: Any  # (n, T, O), or (n, O); None where no output is wanted
+    lengths: Array | None
+    buffers: list[Array]  # of the rows between stages, in turn
+
+
+def sequences_of(x: Array, group: slice) -> Array:
+    """Give some sequences of x, counted in C order."""
+    leading, own = x.shape[:-2], x.shape[-2:]
+    if group.stop - group.start == math.prod(leading):
+        return x
+    if len(leading) == 1 or x.flags.c_contiguous:
+        return x.reshape(math.prod(leading), *own)[group]
+    chosen: Array = x[np.unravel_index(np.arange(group.start, group.stop), leading)]
+    return chosen
+
+
+def views(flat: Array, sizes: tuple[int, ...], count: int) -> list[Array]:
+    """Give the arrays of states that were put one after the other."""
+    ends = [count * end for end in itertools.accumulate(sizes)]
+    return [flat[end - count * size : end].reshape(count, size) for end, size in zip(ends, sizes, strict=True)]
+
+
+def run_whole(stages: tuple[Stage, ...], group: Group) -> None:
+    """Run stages one after the other over all steps."""
+    x, states, count, steps = group.x, group.states, len(group.out), group.x.shape[-2]
+    for i, stage in enumerate(stages):
+        shape = count, steps, stage.output_size
+        target = group.out if i == len(stages) - 1 else group.buffers[i % 2][: math.prod(shape)].reshape(shape)
+        end = count * sum(stage.states)
+        run_stage(stage, Group(x, states[:end], target, group.lengths, []))
+        x, states = target, states[end:]
+
+
+def run_to_last(stages: Stages, group: Group) -> None:
+    """Run to the last recurrent stage without keeping its output, and what follows it on what this stage ends with alone."""
+    before, stage, after = stages.all[: stages.recurrent], stages.all[stages.recurrent], stages.all[stages.recurrent + 1 :]
+    x, states, out, lengths, buffers = group
+    count = len(out)
+    if before:
+        shape, end = (count, x.shape[-2], before[-1].output_size), count * sum([sum(one.states) for one in before])
+        rows = buffers[(len(before) - 1) % 2][: math.prod(shape)].reshape(shape)
+        run_whole(before, Group(x, states[:end], rows, lengths, buffers))
+        x, states = rows, states[end:]
+    arrays = views(states, stage.states, count)
+    if not stage.merge:
+        run_last(stage.networks[0], x, states, out, tuple(arrays), lengths=lengths)
+        return
+    run_stage(stage, Group(x, states, None, lengths, []))
+    ends = merged(stage.merge, arrays[0], arrays[len(stage.networks[0].states)])
+    if after:
+        run_network(after[0].networks[0], Task(ends[:, np.newaxis, :], ends[:0], out[:, np.newaxis, :]))
+    else:
+        out[...] = ends
+    if lengths is not None:
+        out[lengths == 0] = 0
+
+
+def run_stage(stage: Stage, group: Group) -> None:
+    """Run a stage; with no out, advance its states only."""
+    x, states, out, lengths, _ = group
+    task = Task(x, states, out, lengths=lengths)
+    if not stage.merge:
+        run_network(stage.networks[0], task)
+        return
+    forward, backward = stage.networks
+    end, concat = task.sequences * sum(forward.states), stage.merge == "concat"
+    column = forward.output_size if concat else 0
+    tasks = task._replace(states=states[:end]), task._replace(states=states[end:], backwards=True, column=column)
+    run_directions((forward, backward), tasks, "" if concat or out is None else f"merge_{stage.merge}")
+
+
+def merged(merge: str, one: Array, other: Array) -> Array:
+    """Merge two outputs as the engine does."""
+    if merge == "concat":
+        return np.concatenate([one, other], axis=-1)
+    with np.errstate(all="ignore"):
+        result: Array = one * other if merge == "product" else one + other if merge == "sum" else (one + other) / 2
+    return result
