@@ -21,28 +21,30 @@ class Model(Protocol):
     def states(self) -> tuple[int, ...]: ...
 
 
-def call_at_once(network: Network, x: object, state: object) -> tuple[Array, tuple[Array, ...]] | None:
-    """Run what needs no conversion and no second look: 3 us less than with all checks. None for anything else, wrong or right."""
+def call_at_once(network: Network, x: object, state: object) -> tuple[Array, Any] | None:
+    """Run what needs no conversion and no second look: 3 us less than with all checks. None for anything else, wrong or right.
+
+    The state that comes with the output is an array, or a tuple where the layers' states have several.
+    """
     if type(x) is not np.ndarray:
         return None
     known = network.plans.get(x.shape) or plan_at_once(network, x.shape)
     if known is None:
         return None
-    plan, call, dtype, output_shape, shapes = known
+    plan, call, dtype, output_shape, state_shape, shapes = known
     if x.dtype is not dtype or not x.flags.carray:
         return None
-    if len(shapes) > 1:
+    after: Any
+    if state_shape is None:
         if (started := start_at_once(state, shapes, dtype)) is None:
             return None
-        final, states = started
+        final, after = started
+    elif state is None:
+        final = after = np.zeros(state_shape, dtype)
+    elif type(state) is np.ndarray and state.dtype is dtype and state.shape == state_shape:
+        final = after = state.copy()
     else:
-        if state is None:
-            final = np.zeros(shapes[0], dtype)
-        elif type(state) is np.ndarray and state.dtype is dtype and state.shape == shapes[0]:
-            final = state.copy()
-        else:
-            return None
-        states = (final,)
+        return None
     output = np.empty(output_shape, dtype)
     try:
         space = idle.pop()
@@ -50,7 +52,7 @@ def call_at_once(network: Network, x: object, state: object) -> tuple[Array, tup
         space = take_space(SPACE)
     call(plan, space, x, output, final)
     idle.append(space)
-    return output, states
+    return output, after
 
 
 def start_at_once(state: object, shapes: tuple[tuple[int, ...], ...], dtype: np.dtype[Any]) -> tuple[Array, tuple[Array, ...]] | None:

@@ -90,6 +90,7 @@ class AtOnce(NamedTuple):
     call: Callable[..., None]
     dtype: np.dtype[Any]
     output: tuple[int, ...]
+    state: tuple[int, ...] | None  # where there is one
     states: tuple[tuple[int, ...], ...]
 
 
@@ -101,7 +102,9 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
         return None
     plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
     states = tuple([(*shape[:-2], size) for size in network.states])
-    known = AtOnce(plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), states)
+    known = AtOnce(
+        plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), states[0] if len(states) == 1 else None, states
+    )
     remember(network.plans, shape, known)
     return known
 
@@ -158,9 +161,8 @@ def run_network(network: Network, task: Task) -> None:
     if not task.sequences or task.steps <= 0:
         return
     source = Source(task, INT64 if network.tokens else network.dtype)
-    kind = task.kind
     simple = source.direct and task.lengths is None and task.generation is None and task.states is not None
-    ready = network.jobs.get(kind) if simple else None
+    ready = network.jobs.get(task.kind) if simple else None
     if ready is not None:
         space = take_space(SPACE)
         native.kept.call(ready, space, task.x, NOTHING if task.out is None else task.out, task.states)
@@ -187,7 +189,7 @@ def run_network(network: Network, task: Task) -> None:
     give_back(space)
     whole = (plan.at_once, plan.length) == (plan.sequences, plan.steps)
     if simple and whole and len(space) == SPACE and fits_at_once(network, task.x.shape):
-        remember(network.jobs, kind, job)
+        remember(network.jobs, task.kind, job)
 
 
 def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: dict[str, int]) -> Iterator[tuple[Piece, Array]]:

@@ -304,7 +304,7 @@ class LSTM(Gated):
         """
         network = self._network or self._packed()
         if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, state)) is not None:
-            return done[0], (done[1][0], done[1][1])
+            return done
         return self._run(x, "state", state, lengths=lengths, reset=reset, return_sequences=return_sequences, out=out)
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:

@@ -168,7 +168,7 @@ class Hidden(Recurrent):
         """
         network = self._network or self._packed()
         if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
-            return done[0], done[1][0]
+            return done
         return self._run(x, "h0", h0, lengths=lengths, reset=reset, return_sequences=return_sequences, out=out)
 
 
@@ -648,7 +648,7 @@ class Sequential(Frozen):
                 return self._run_stages(x, state, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
             network = self._packed()
         if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
-            return done if len(done[1]) == 1 else (done[0], self._joined(iter(done[1])))
+            return done[0], done[1:] if len(network.states) == 1 else self._joined(iter(done[1]))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
         states = self._named(state)
         output, arrays = call(network, data, states, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
