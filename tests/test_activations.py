@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import RNN, Dense, Sequential, reference, rnn_forward
+from fastrnn import RNN, Dense, Embedding, Sequential, reference, rnn_forward
 from fastrnn.arguments import ACTIVATIONS
 
 from .cases import DTYPES, assert_close, assert_same_bits, uniform
@@ -151,7 +151,8 @@ def test_parameters_of_a_head_that_is_left_out(dtype):
         RNN(*(uniform(rng, shape, dtype, 0.3) for shape in ((12, 6), (12, 12))), nonlinearity=("elu", 0.4)),
         uniform(rng, (6, 12), dtype, 1.0),
     )
-    model, plain = Sequential(layers[0], Dense(layers[1], activation="softmax")), Sequential(layers[0], Dense(layers[1]))
+    first = Embedding.one_hot(6), layers[0]
+    model, plain = Sequential(*first, Dense(layers[1], activation="softmax")), Sequential(*first, Dense(layers[1]))
     tokens = rng.integers(0, 6, (3, 8))
     log_p = fastrnn.log_likelihood(model, tokens)
     churn(dtype)
