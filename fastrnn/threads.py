@@ -46,6 +46,7 @@ import functools
 import os
 import pathlib
 import signal
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +66,8 @@ class Pool:
 
     started = 0
     words: Array
+    free: list[int]
+    lent: "dict[int, weakref.ref[Team]]"
 
     def __init__(self) -> None:
         self.forget()
@@ -82,18 +85,26 @@ class Pool:
             for name in ("mutex", "condition"):
                 place = ctypes.c_void_p(native.address_of(self.words) + 8 * POOL.offsets[name])
                 getattr(ctypes.CDLL(None), {"mutex": "pthread_mutex_init", "condition": "pthread_cond_init"}[name])(place, None)
-        self.free = list(range(TEAMS))
+        self.free, self.lent = list(range(TEAMS)), {}
 
     def take(self, workers: int, space: int) -> "Team | None":
         """Make a team, which workers join when its leader opens the gate; None where as many calls have help as can have."""
+        if not self.free:
+            self.take_back_lost()
         try:
-            index = self.free.pop()
+            team = Team(self, self.free.pop())
         except IndexError:
             return None
-        TEAM.fill(self.teams[index], workers=workers, space=space)
+        TEAM.fill(team.words, workers=workers, space=space)
         while self.started < min(workers, MOST_WORKERS) and self.start():
             pass
-        return Team(self, index)
+        return team
+
+    def take_back_lost(self) -> None:
+        """Take back the teams of calls that an interrupt ended before they gave theirs back."""
+        for index, team in list(self.lent.items()):
+            if team() is None and self.lent.pop(index, None) is not None:
+                self.free.append(index)
 
     def start(self) -> bool:
         """Start a worker, and tell whether the system gave one."""
@@ -106,16 +117,15 @@ class Pool:
 
 
 class Team:
-    """A call's right to help. It is given back at the call's end, however that comes."""
+    """A call's right to help. It is given back at the call's end; by no `__del__`, for an interrupt there would be swallowed."""
 
     def __init__(self, pool: Pool, index: int) -> None:
-        self.words, self.free, self.index = pool.teams[index], pool.free, [index]
+        self.words, self.free, self.lent, self.index = pool.teams[index], pool.free, pool.lent, index
+        self.lent[index] = weakref.ref(self)
 
     def give_back(self) -> None:
-        while self.index:  # an interrupt here may lose a team, but never gives it to two calls
-            self.free.append(self.index.pop())
-
-    __del__ = give_back
+        if self.lent.pop(self.index, None) is not None:  # an interrupt here may lose a team, but never gives it to two calls
+            self.free.append(self.index)
 
 
 def immortal(words: int) -> Array:

@@ -580,6 +580,21 @@ def test_more_calls_than_teams():
         assert sorted(threads.pool.free) == list(range(TEAMS))
 
 
+def test_a_call_that_gives_no_team_back():
+    """A team that an interrupt kept from being given back is taken back where no other is free, with no code of Python's at its end."""
+    assert not hasattr(threads.Team, "__del__")  # where Python swallows an interrupt
+    held = [threads.pool.take(0, 0) for _ in range(TEAMS)]
+    assert threads.pool.take(0, 0) is None
+    del held[3:5]
+    again = [threads.pool.take(0, 0) for _ in range(3)]
+    assert [one is None for one in again] == [False, False, True]
+    assert len({one.index for one in [*held, *again[:2]]}) == TEAMS
+    for one in [*held, *again[:2]]:
+        one.give_back()
+        one.give_back()
+    assert sorted(threads.pool.free) == list(range(TEAMS))
+
+
 @pytest.mark.skipif(os.name == "nt", reason="processor time comes in 16 ms there")
 def test_helpers_go_to_sleep():
     """A burst of calls from many threads leaves nobody at work."""
