@@ -208,7 +208,7 @@ def measure_start(rounds: int = ROUNDS) -> dict[str, dict]:
         directory = pathlib.Path(temporary)
         expected = float(prepare(directory).expected.ravel()[-1])
         packages, notes = build_packages(directory)
-        rows = [*((name, name) for name in installed()), *((WHEEL, OURS) for _ in packages.keys() & {WHEEL})]
+        rows = [*((name, name) for name in installed() if name in SCRIPTS), *((WHEEL, OURS) for _ in packages.keys() & {WHEEL})]
         with tqdm(total=(1 + rounds) * len(rows), disable=None) as progress:
             for turn in range(1 + rounds):  # the first turn isn't counted
                 for row, name in rows:

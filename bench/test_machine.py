@@ -46,7 +46,7 @@ def test_cache_sizes():
     assert 0 < sizes["L1"] < sizes["L2"] < sizes["L3"]
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("name", startup.SCRIPTS)
 def test_first_result(name, tmp_path):
     """A new process prints the right first result. `launch` compares it with the reference."""
     try:
