@@ -64,7 +64,7 @@ from .calls import restart, start_states, views_of
 from .forward import Task, run_network
 from .kernels.layout import HEAD_BYTES
 from .packing import FEWEST_ROWS, Network, empty_aligned
-from .plan import WORK
+from .plan import fits_at_once
 
 
 class Model(Protocol):
@@ -168,7 +168,7 @@ class Stream:
             out_size=network.output_size,
             buffer=self._buffer,
         )
-        small = 0 < sequences * network.work <= WORK
+        small = fits_at_once(network, (*leading, 1, network.input_size))
         self._flat, self._views, self._plan, self._call = flat, views, plan, native.kept.call
         self._token_fits, self._result = not leading and small and network.tokens, (*leading, network.output_size)
         self._leading, self._vector = leading, (*leading, network.input_size) if small and not network.tokens else None
