@@ -91,7 +91,7 @@ class Bank:
         self._start, self._first, _ = start_states(network, model._split("state0", state0), (), given="a row", shape=())
         # Pages of zeros that no row has touched take no memory.
         self._flat = np.zeros(self._capacity * sum(network.states), network.dtype)
-        self._views = views_of(network, self._flat, (self._capacity,))
+        self._views = views_of(network.states, self._flat, (self._capacity,))
         self._handed = np.zeros(self._capacity, np.int64)  # 1 where a row is handed out
         self._free: list[int] = []  # a heap of rows below _next; after an interrupt, of rows that are handed out, too
         self._next = 0  # from here on no row has ever been handed out

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,12 +13,25 @@ from .packing import Network
 
 
 class Model(Protocol):
-    """What states are started for."""
+    """What a call needs to know of a network, or of stages."""
 
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property
+    def tokens(self) -> bool: ...
+    @property
+    def output_size(self) -> int: ...
+    @property
     def states(self) -> tuple[int, ...]: ...
+
+
+class Begun(NamedTuple):
+    """A call whose arguments are checked."""
+
+    states: Array  # one array after the other
+    final: tuple[Array, ...]  # views of them
+    output: Array  # zero where lengths may leave it as it is
+    lengths: Array | None
 
 
 def call_at_once(network: Network, x: object, state: object) -> tuple[Array, Any] | None:
@@ -31,12 +44,12 @@ def call_at_once(network: Network, x: object, state: object) -> tuple[Array, Any
     known = network.plans.get(x.shape) or plan_at_once(network, x.shape)
     if known is None:
         return None
-    plan, call, dtype, output_shape, state_shape, shapes = known
+    plan, call, dtype, output_shape, state_shape = known
     if x.dtype is not dtype or not x.flags.carray:
         return None
     after: Any
     if state_shape is None:
-        if (started := start_at_once(state, shapes, dtype)) is None:
+        if (started := start_at_once(network, state, output_shape[:-2])) is None:
             return None
         final, after = started
     elif state is None:
@@ -55,20 +68,17 @@ def call_at_once(network: Network, x: object, state: object) -> tuple[Array, Any
     return output, after
 
 
-def start_at_once(state: object, shapes: tuple[tuple[int, ...], ...], dtype: np.dtype[Any]) -> tuple[Array, tuple[Array, ...]] | None:
+def start_at_once(network: Network, state: object, leading: tuple[int, ...]) -> tuple[Array, tuple[Array, ...]] | None:
     """Start several arrays from zeros, or two from a pair: one array and views of it. None for anything that must be looked at."""
-    if state is not None and not (type(state) is tuple and len(state) == len(shapes) == 2):
+    if state is not None and not (type(state) is tuple and len(state) == len(network.states) == 2):
         return None
-    sizes = [math.prod(shape) for shape in shapes]
-    flat, end, views = np.zeros(sum(sizes), dtype), 0, []
-    for size, shape in zip(sizes, shapes, strict=True):
-        views.append(flat[end : end + size].reshape(shape))
-        end += size
+    flat = np.zeros(math.prod(leading) * sum(network.states), network.dtype)
+    views = views_of(network.states, flat, leading)
     for view, given in zip(views, state or (), strict=False):
-        if type(given) is not np.ndarray or given.dtype is not dtype or given.shape != view.shape:
+        if type(given) is not np.ndarray or given.dtype is not network.dtype or given.shape != view.shape:
             return None
         view[...] = given
-    return flat, tuple(views)
+    return flat, views
 
 
 def start_states(
@@ -76,7 +86,7 @@ def start_states(
 ) -> tuple[Array, tuple[Array, ...], list[tuple[str, Array]]]:
     """Copy states into one array: return that, a view of it for each array of the layers' states, and the arrays given."""
     flat, checked = np.zeros(math.prod(leading) * sum(model.states), model.dtype), []
-    views = views_of(model, flat, leading)
+    views = views_of(model.states, flat, leading)
     for (name, value), view in zip(states, views, strict=True):
         if value is not None:
             state = check_state(name, value, view.shape, given=given, shape=shape)
@@ -85,9 +95,9 @@ def start_states(
     return flat, views, checked
 
 
-def views_of(model: Model, flat: Array, leading: tuple[int, ...]) -> tuple[Array, ...]:
+def views_of(sizes: tuple[int, ...], flat: Array, leading: tuple[int, ...]) -> tuple[Array, ...]:
     """Give each array of the layers' states, which lie in one array one after the other."""
-    sequences, sizes = math.prod(leading), model.states
+    sequences = math.prod(leading)
     ends = [sequences * end for end in itertools.accumulate(sizes)]
     return tuple([flat[end - sequences * size : end].reshape(*leading, size) for end, size in zip(ends, sizes, strict=True)])
 
@@ -101,38 +111,41 @@ def restart(views: tuple[Array, ...], reset: Array, first: tuple[Array, ...] | N
 
 
 def call(
-    network: Network,
+    network: Network, x: Array, states: list[tuple[str, Any]], out: Array | None, *, return_sequences: bool = True, **options: Any
+) -> tuple[Array, tuple[Array, ...]]:
+    """Check what is left to check, and run."""
+    flat, final, output, lengths = begin(network, x, states, out, return_sequences=return_sequences, **options)
+    if return_sequences:
+        run_network(network, Task(x, flat, output, lengths=lengths))
+    else:
+        run_last(network, x, flat, output, final, lengths=lengths)
+    return output, final
+
+
+def begin(
+    model: Model,
     x: Array,
     states: list[tuple[str, Any]],
     out: Array | None,
     *,
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
-    return_sequences: bool = True,
-) -> tuple[Array, tuple[Array, ...]]:
-    """Check what is left to check, and run."""
-    *_, steps, _ = given = x.shape
-    dtype, leading = network.dtype, given[:-2]
-    flat, final, inputs = start_states(network, states, leading, given="x", shape=given[:-1] if network.tokens else given)
+    return_sequences: bool,
+) -> Begun:
+    """Check a call's arguments but x, start its states, and make its output."""
+    leading, steps = x.shape[:-2], x.shape[-2]
+    flat, final, inputs = start_states(model, states, leading, given="x", shape=x.shape[:-1] if model.tokens else x.shape)
     valid = None if lengths is None else check_lengths(lengths, leading, steps)
     if reset is not None:
         restart(final, check_reset(reset, leading), None)
-    shape = (*leading, steps, network.output_size) if return_sequences else (*leading, network.output_size)
-    if out is not None:
-        if lengths is not None:
-            inputs.append(("lengths", np.asarray(lengths)))
-        if reset is not None:
-            inputs.append(("reset", np.asarray(reset)))
-        output = check_out(out, shape, dtype, [("x", x), *inputs])
-        if valid is not None:
-            output[...] = 0
-    else:
-        output = np.empty(shape, dtype) if valid is None else np.zeros(shape, dtype)
-    if return_sequences:
-        run_network(network, Task(x, flat, output, lengths=valid))
-    else:
-        run_last(network, x, flat, output, final, lengths=valid)
-    return output, final
+    shape = (*leading, steps, model.output_size) if return_sequences else (*leading, model.output_size)
+    if out is None:
+        return Begun(flat, final, np.empty(shape, model.dtype) if valid is None else np.zeros(shape, model.dtype), valid)
+    inputs += [(name, np.asarray(value)) for name, value in (("lengths", lengths), ("reset", reset)) if value is not None]
+    output = check_out(out, shape, model.dtype, [("x", x), *inputs])
+    if valid is not None:
+        output[...] = 0
+    return Begun(flat, final, output, valid)
 
 
 def run_last(network: Network, x: Array, flat: Array, output: Array, final: tuple[Array, ...], *, lengths: Array | None) -> None:

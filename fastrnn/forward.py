@@ -90,8 +90,7 @@ class AtOnce(NamedTuple):
     call: Callable[..., None]
     dtype: np.dtype[Any]
     output: tuple[int, ...]
-    state: tuple[int, ...] | None  # where there is one
-    states: tuple[tuple[int, ...], ...]
+    state: tuple[int, ...] | None  # where it is one array
 
 
 def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
@@ -101,10 +100,8 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
     if not right or not small or not fits_at_once(network, shape):
         return None
     plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
-    states = tuple([(*shape[:-2], size) for size in network.states])
-    known = AtOnce(
-        plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), states[0] if len(states) == 1 else None, states
-    )
+    state = (*shape[:-2], *network.states) if len(network.states) == 1 else None
+    known = AtOnce(plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), state)
     remember(network.plans, shape, known)
     return known
 

@@ -1,15 +1,13 @@
 """Models that hold a `Bidirectional`: run stage by stage, with whole rows between stages, for some sequences at a time."""
 
-import itertools
 import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from .arguments import Array, check_lengths, check_out, check_reset
-from .calls import restart, run_last, start_states
+from .arguments import Array
+from .calls import begin, run_last, views_of
 from .directions import run_directions
 from .forward import Task, run_network
 from .packing import Network
@@ -52,29 +50,16 @@ class Stages:
 
 
 def call_stages(
-    stages: Stages,
-    x: Array,
-    states: list[tuple[str, Any]],
-    out: Array | None,
-    *,
-    lengths: ArrayLike | None,
-    reset: ArrayLike | None,
-    return_sequences: bool,
+    stages: Stages, x: Array, states: list[tuple[str, Any]], out: Array | None, *, return_sequences: bool, **options: Any
 ) -> tuple[Array, tuple[Array, ...]]:
     """Check what is left to check, and run."""
+    flat, final, output, valid = begin(stages, x, states, out, return_sequences=return_sequences, **options)
     leading, steps, sequences = x.shape[:-2], x.shape[-2], math.prod(x.shape[:-2])
-    flat, final, inputs = start_states(stages, states, leading, given="x", shape=x.shape[:-1] if stages.tokens else x.shape)
-    valid = None if lengths is None else check_lengths(lengths, leading, steps)
-    shape = (*leading, steps, stages.output_size) if return_sequences else (*leading, stages.output_size)
-    if reset is not None:
-        restart(final, check_reset(reset, leading), None)
-    inputs += [(name, np.asarray(value)) for name, value in (("lengths", lengths), ("reset", reset)) if value is not None]
-    output = np.empty(shape, stages.dtype) if out is None else check_out(out, shape, stages.dtype, [("x", x), *inputs])
-    if valid is not None or not steps:
+    if not steps:
         output[...] = 0
     if not steps or not sequences:
         return output, final
-    rows, widths = output.reshape(sequences, *shape[len(leading) :]), stages.between(return_sequences)
+    rows, widths = output.reshape(sequences, *output.shape[len(leading) :]), stages.between(return_sequences)
     at_once = sequences
     if any(widths):
         at_once = min(sequences, max(BETWEEN // (steps * sum(widths) * stages.dtype.itemsize), FEWEST * get_num_threads()))
@@ -89,7 +74,7 @@ def call_stages(
         else:
             run_to_last(stages, run)
         if own is not flat:
-            for array, view in zip(arrays, views(own, stages.states, len(run.out)), strict=True):
+            for array, view in zip(arrays, views_of(stages.states, own, run.out.shape[:1]), strict=True):
                 array[group] = view
     return output, final
 
@@ -115,12 +100,6 @@ def sequences_of(x: Array, group: slice) -> Array:
     return chosen
 
 
-def views(flat: Array, sizes: tuple[int, ...], count: int) -> list[Array]:
-    """Give the arrays of states that were put one after the other."""
-    ends = [count * end for end in itertools.accumulate(sizes)]
-    return [flat[end - count * size : end].reshape(count, size) for end, size in zip(ends, sizes, strict=True)]
-
-
 def run_whole(stages: tuple[Stage, ...], group: Group) -> None:
     """Run stages one after the other over all steps."""
     x, states, count, steps = group.x, group.states, len(group.out), group.x.shape[-2]
@@ -142,9 +121,9 @@ def run_to_last(stages: Stages, group: Group) -> None:
         rows = buffers[(len(before) - 1) % 2][: math.prod(shape)].reshape(shape)
         run_whole(before, Group(x, states[:end], rows, lengths, buffers))
         x, states = rows, states[end:]
-    arrays = views(states, stage.states, count)
+    arrays = views_of(stage.states, states, (count,))
     if not stage.merge:
-        run_last(stage.networks[0], x, states, out, tuple(arrays), lengths=lengths)
+        run_last(stage.networks[0], x, states, out, arrays, lengths=lengths)
         return
     run_stage(stage, Group(x, states, None, lengths, []))
     ends = merged(stage.merge, arrays[0], arrays[len(stage.networks[0].states)])

@@ -51,7 +51,6 @@ of a stream for each: requests of a server, characters in a game, sensors.
 A stream, or a bank, belongs to one thread at a time. Threads that step side by side need one each; they can share the model.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -61,7 +60,7 @@ from numpy.typing import ArrayLike
 from . import native
 from .arguments import Array, as_array, check_batch, check_causal, check_data, check_out, check_reset, check_step, no_lengths
 from .calls import restart, start_states, views_of
-from .forward import Task, run_network
+from .forward import Task, job_at_once, run_network
 from .kernels.layout import HEAD_BYTES
 from .packing import FEWEST_ROWS, Network, empty_aligned
 from .plan import fits_at_once
@@ -114,8 +113,7 @@ class Stream:
         check_causal("a stream", model._causal, model)
         self._model, self._network = model, model._packed()
         self._dtype, self._token = self._network.dtype, np.zeros(1, np.int64)
-        self._buffer = FEWEST_ROWS * self._network.widest
-        self._space = empty_aligned(HEAD_BYTES + 2 * self._buffer * self._dtype.itemsize, np.uint8)
+        self._space = empty_aligned(HEAD_BYTES + 2 * FEWEST_ROWS * self._network.widest * self._dtype.itemsize, np.uint8)
         self._leading: tuple[int, ...] | None = None
         self._vector: tuple[int, ...] | None = None  # the shape of a step's input, where a step is one kernel call
         self._token_fits = False
@@ -149,27 +147,16 @@ class Stream:
         self.state = None
 
     def _begin(self, leading: tuple[int, ...], named: list[tuple[str, Any]]) -> None:
-        network, sequences = self._network, math.prod(leading)
+        network = self._network
         flat, views, _ = start_states(network, named, leading, given="a stream", shape=leading)
         for (_, value), view, first in zip(named, views, self._first or (), strict=False):
             if value is None:
                 view[...] = first
-        plan = network.job(
-            function=native.address("begin"),
-            steps=1,
-            count=sequences,
-            block=min(max(sequences, 1), FEWEST_ROWS // 2),
-            chunk=1,
-            total=sequences,
-            x_sequence=1 if network.tokens else network.input_size,
-            x_step=1 if network.tokens else network.input_size,
-            out_sequence=network.output_size,
-            out_step=network.output_size,
-            out_size=network.output_size,
-            buffer=self._buffer,
-        )
-        small = fits_at_once(network, (*leading, 1, network.input_size))
-        self._flat, self._views, self._plan, self._call = flat, views, plan, native.kept.call
+        shape = (*leading, 1, 1 if network.tokens else network.input_size)
+        small = fits_at_once(network, shape)
+        if small:
+            self._plan = job_at_once(network, shape, FEWEST_ROWS, function=native.address("begin"))
+        self._flat, self._views, self._call = flat, views, native.kept.call
         self._token_fits, self._result = not leading and small and network.tokens, (*leading, network.output_size)
         self._leading, self._vector = leading, (*leading, network.input_size) if small and not network.tokens else None
 
@@ -261,7 +248,7 @@ class Stream:
     def _restarted(self, again: Array) -> Array:
         """Copy the state, and start those sequences anew."""
         flat = self._flat.copy()
-        restart(views_of(self._network, flat, self._result[:-1]), again, self._first)
+        restart(views_of(self._network.states, flat, self._result[:-1]), again, self._first)
         return flat
 
     def _advance(self, data: Array, again: Array | None, output: Array) -> None:
