@@ -23,7 +23,7 @@ from .arguments import (
 )
 from .calls import start_states, views_of
 from .forward import INT64, Task, job_at_once, run_network
-from .kernels.layout import BANK, HEAD_BYTES, JOB, TOGETHER
+from .kernels.layout import BANK, FREE, HANDED, HEAD_BYTES, JOB, TOGETHER
 from .packing import empty_aligned
 from .plan import fits_at_once
 from .streaming import Model, fits
@@ -92,7 +92,7 @@ class Bank:
         # Pages of zeros that no row has touched take no memory.
         self._flat = np.zeros(self._capacity * sum(network.states), network.dtype)
         self._views = views_of(network.states, self._flat, (self._capacity,))
-        self._handed = np.zeros(self._capacity, np.int64)  # 1 where a row is handed out
+        self._handed = np.zeros(self._capacity, np.int64)  # FREE or HANDED, of each row
         self._free: list[int] = []  # a heap of rows below _next; after an interrupt, of rows that are handed out, too
         self._next = 0  # from here on no row has ever been handed out
         self._rows: Array | None = None  # all that are handed out, as long as that is so
@@ -110,7 +110,7 @@ class Bank:
 
     @property
     def state(self) -> Any:
-        views, free = [view.copy() for view in self._views], self._handed == 0
+        views, free = [view.copy() for view in self._views], self._handed == FREE
         for view, first in zip(views, self._first, strict=True):
             view[free] = first
         return self._model._joined(iter(views))
@@ -133,9 +133,9 @@ class Bank:
         rows, states = kept
         for view, values in zip(self._views, states, strict=True):
             view[rows] = values
-        self._handed[rows] = 1
+        self._handed[rows] = HANDED
         self._next = int(rows[-1]) + 1 if len(rows) else 0
-        self._free = np.flatnonzero(self._handed[: self._next] == 0).tolist()
+        self._free = np.flatnonzero(self._handed[: self._next] == FREE).tolist()
 
     def add(self) -> int:
         """Hand out the lowest row that is free; it starts from state0.
@@ -150,7 +150,7 @@ class Bank:
             Where all rows are handed out.
         """
         free = self._free
-        while free and self._handed[free[0]]:
+        while free and self._handed[free[0]] == HANDED:
             heapq.heappop(free)
         if not free:
             check_row_left(self._next, self._capacity)
@@ -159,7 +159,7 @@ class Bank:
         self._next, self._rows = max(self._next, row + 1), None
         for view, first in zip(self._views, self._first, strict=True):
             view[row] = first
-        self._handed[row] = 1  # the one act that counts: before it, and after it, Ctrl-C leaves a sound bank
+        self._handed[row] = HANDED  # the one act that counts: before it, and after it, Ctrl-C leaves a sound bank
         heapq.heappop(free)
         return row
 
@@ -178,7 +178,7 @@ class Bank:
         row = check_row(i, self._handed)
         self._rows = None
         heapq.heappush(self._free, row)
-        self._handed[row] = 0
+        self._handed[row] = FREE
 
     def step(self, x: ArrayLike, *, at: ArrayLike | None = None, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
         """Advance some rows by one time step.
@@ -225,7 +225,7 @@ class Bank:
 
     def _all_rows(self) -> Array:
         if self._rows is None:
-            self._rows = np.flatnonzero(self._handed[: self._next])
+            self._rows = np.flatnonzero(self._handed[: self._next] == HANDED)
         return self._rows
 
     def _checked(self, x: ArrayLike, count: int) -> Array:

@@ -36,7 +36,7 @@ from typing import Any, Literal, get_args
 from numpy.typing import ArrayLike
 
 from .arguments import Array, check_choice, check_data, check_directions, check_entries
-from .layers import Embedding, Recurrent, network_of_layers, rebuild
+from .layers import Embedding, Recurrent, network_of_layers
 from .stages import Stage, Stages, call_stages
 
 Merge = Literal["concat", "sum", "mean", "product"]
@@ -88,6 +88,8 @@ class Bidirectional(Recurrent):
     backward: Recurrent
     merge: Merge
     _causal = False
+    _arguments = ("forward", "backward")
+    _options = ("merge",)
 
     def __init__(self, forward: Recurrent, backward: Recurrent, *, merge: Merge = "concat") -> None:
         check_choice("merge", merge, get_args(Merge))
@@ -161,9 +163,6 @@ class Bidirectional(Recurrent):
             self._set(_stages=Stages([self._stage([])]))
         assert self._stages is not None
         return self._stages
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, (type(self), (self.forward, self.backward), {"merge": self.merge})
 
     def __repr__(self) -> str:
         return f"Bidirectional({self.forward!r}, {self.backward!r}, merge={self.merge!r})"

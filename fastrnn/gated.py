@@ -37,48 +37,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Activation, Array, NamedWeight, check_activation, check_entries, check_projection, check_weights, no_bias_hn
+from .arguments import Activation, Array, check_activation, check_entries, check_projection, no_bias_hn
 from .calls import call_at_once
-from .layers import Hidden, Recurrent, read_only, rebuild
+from .layers import Hidden, Recurrent, Weighted
 from .packing import Part
 
 
-class Gated(Recurrent):
+class Gated(Weighted, Recurrent):
     """What the gated layers have in common."""
 
     weight_ih: Array
     weight_hh: Array
-    bias: Array | None
     activation: Activation
     recurrent_activation: Activation
 
-    _arguments: tuple[str, ...]  # names of the positional ones
-    _options: tuple[str, ...]  # and of the others
-
-    def _begin(self, named: list[NamedWeight], activation: Activation, recurrent_activation: Activation) -> None:
-        """Check weights by their names, None where not given, and activations, and set them."""
+    def _begin(self, named: list[tuple[str, Any, tuple[str, ...]]], activation: Activation, recurrent_activation: Activation) -> None:
+        """Check activations, and weights by their names, None where not given, and set them."""
         functions = {"activation": activation, "recurrent_activation": recurrent_activation}
         self._set(**{name: check_activation(name, function) for name, function in functions.items()})
-        given = [entry for entry in named if entry[1] is not None]
-        checked = {name: read_only(weight) for (name, _, _), weight in zip(given, check_weights(given), strict=True)}
-        self._set(**{name: checked.get(name) for name, _, _ in named})
-        self._set(input_size=self.weight_ih.shape[1], output_size=self.weight_hh.shape[1], dtype=self.weight_ih.dtype, _network=None)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        arguments = tuple([getattr(self, name) for name in self._arguments])
-        return rebuild, (type(self), arguments, {name: getattr(self, name) for name in self._options})
-
-    def __repr__(self) -> str:
-        outputs = "" if self.output_size == self.hidden_size else f", output_size={self.output_size}"
-        bias = "" if self.bias is not None else ", bias=None"
-        options = "".join([self._described(name, getattr(self, name)) for name in self._options])
-        sizes = f"input_size={self.input_size}, hidden_size={self.hidden_size}{outputs}"
-        return f"{type(self).__name__}({sizes}{bias}{options}, dtype={self.dtype})"
-
-    def _described(self, name: str, value: Any) -> str:
-        """Describe an option, an array by its shape."""
-        shown = f"array of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)
-        return "" if value is None else f", {name}={shown}"
+        self._set_weights(named)
+        self._set(input_size=self.weight_ih.shape[1], output_size=self.weight_hh.shape[1])
 
 
 class GRU(Gated, Hidden):

@@ -11,7 +11,6 @@ from .arguments import (
     Activation,
     Array,
     DenseActivation,
-    NamedWeight,
     check_activation,
     check_choice,
     check_data,
@@ -40,6 +39,12 @@ class Frozen:
     _network: Network | None
     _stages: Stages | None
     _causal = True  # whether no output depends on later steps
+    _arguments: tuple[str, ...]  # names of the arguments given by position
+    _options: tuple[str, ...]  # and of the others
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = tuple([getattr(self, name) for name in self._arguments])
+        return rebuild, (type(self), arguments, {name: getattr(self, name) for name in self._options})
 
     def __call__(self, x: ArrayLike, *state: Any, **options: Any) -> Any:
         raise NotImplementedError
@@ -98,6 +103,48 @@ def read_only(array: Array) -> Array:
 
 def rebuild(kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     return kind(*arguments, **options)
+
+
+class Weighted(Frozen):
+    """What layers with weights and a bias have in common."""
+
+    bias: Array | None
+    input_size: int
+    output_size: int
+    dtype: np.dtype[Any]
+
+    def _set_weights(self, named: list[tuple[str, Any, tuple[str, ...]]]) -> None:
+        """Check weights, given by their names and axes, None where there are none, and set them, and the dtype."""
+        given = [entry for entry in named if entry[1] is not None]
+        checked = {name: read_only(weight) for (name, _, _), weight in zip(given, check_weights(given), strict=True)}
+        self._set(**{name: checked.get(name) for name, _, _ in named}, dtype=checked[named[0][0]].dtype, _network=None)
+
+    def __repr__(self) -> str:
+        hidden = getattr(self, "hidden_size", None)
+        sizes = {
+            "input_size": self.input_size,
+            "hidden_size": hidden,
+            "output_size": None if hidden == self.output_size else self.output_size,
+        }
+        shown = [f"{name}={size}" for name, size in sizes.items() if size is not None]
+        shown += ["bias=None"] * (self.bias is None)
+        for name, value in self._shown().items():
+            shown.append(f"{name}={f'array of shape {value.shape}' if isinstance(value, np.ndarray) else repr(value)}")
+        return f"{type(self).__name__}({', '.join([*shown, f'dtype={self.dtype}'])})"
+
+    def _shown(self) -> dict[str, Any]:
+        """Give the options that a repr names."""
+        return {name: getattr(self, name) for name in self._options if getattr(self, name) is not None}
+
+
+class Stateless(Frozen):
+    """What layers without a state have in common."""
+
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        return check_states(name, state, 0)
+
+    def _joined(self, states: Iterator[Array]) -> Any:
+        return ()
 
 
 class Recurrent(Frozen):
@@ -172,7 +219,7 @@ class Hidden(Recurrent):
         return self._run(x, "h0", h0, lengths=lengths, reset=reset, return_sequences=return_sequences, out=out)
 
 
-class RNN(Hidden):
+class RNN(Hidden, Weighted):
     """Run an Elman layer over whole sequences: s_t = f(weight_ih x_t + weight_hh s_{t-1} + bias).
 
     Parameters
@@ -236,10 +283,8 @@ class RNN(Hidden):
     nonlinearity: Activation
     leak: float | Array
     leak_at: Literal["output", "input"]
-    input_size: int
-    hidden_size: int
-    output_size: int
-    dtype: np.dtype[Any]
+    _arguments = ("weight_ih", "weight_hh", "bias")
+    _options = ("nonlinearity", "leak", "leak_at")
 
     def __init__(
         self,
@@ -253,26 +298,16 @@ class RNN(Hidden):
     ) -> None:
         nonlinearity = check_activation("nonlinearity", nonlinearity)
         check_choice("leak_at", leak_at, ("output", "input"))
-        named: list[NamedWeight] = [
-            ("weight_ih", weight_ih, ("hidden_size", "input_size")),
-            ("weight_hh", weight_hh, ("hidden_size", "hidden_size")),
-        ]
-        if bias is not None:
-            named.append(("bias", bias, ("hidden_size",)))
-        weights = [read_only(weight) for weight in check_weights(named)]
-        self._set(
-            weight_ih=weights[0],
-            weight_hh=weights[1],
-            bias=weights[2] if bias is not None else None,
-            nonlinearity=nonlinearity,
-            leak=check_leak(leak, len(weights[0]), weights[0].dtype),
-            leak_at=leak_at,
-            input_size=weights[0].shape[1],
-            hidden_size=weights[0].shape[0],
-            output_size=weights[0].shape[0],
-            dtype=weights[0].dtype,
-            _network=None,
+        self._set_weights(
+            [
+                ("weight_ih", weight_ih, ("hidden_size", "input_size")),
+                ("weight_hh", weight_hh, ("hidden_size", "hidden_size")),
+                ("bias", bias, ("hidden_size",)),
+            ]
         )
+        hidden, inputs = self.weight_ih.shape
+        self._set(nonlinearity=nonlinearity, leak=check_leak(leak, hidden, self.dtype), leak_at=leak_at)
+        self._set(input_size=inputs, hidden_size=hidden, output_size=hidden)
 
     def _parts(self) -> list[Part]:
         if self._plain:
@@ -291,21 +326,11 @@ class RNN(Hidden):
         first = next(states)
         return first if self.leak_at == "output" else next(states)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        options = {"nonlinearity": self.nonlinearity, "leak": self.leak, "leak_at": self.leak_at}
-        return rebuild, (type(self), (self.weight_ih, self.weight_hh, self.bias), options)
-
-    def __repr__(self) -> str:
-        bias = "" if self.bias is not None else ", bias=None"
-        leak = self.leak if isinstance(self.leak, float) else f"array of shape {self.leak.shape}"
-        leaky = "" if self._plain else f", leak={leak}, leak_at={self.leak_at!r}"
-        return (
-            f"RNN(input_size={self.input_size}, hidden_size={self.hidden_size}{bias}, "
-            f"nonlinearity={self.nonlinearity!r}{leaky}, dtype={self.dtype})"
-        )
+    def _shown(self) -> dict[str, Any]:
+        return {"nonlinearity": self.nonlinearity} if self._plain else super()._shown()
 
 
-class Dense(Frozen):
+class Dense(Stateless, Weighted):
     """Apply y = f(weight x + bias) at every step: the head on a recurrent layer.
 
     Parameters
@@ -343,25 +368,13 @@ class Dense(Frozen):
     weight: Array
     bias: Array | None
     activation: DenseActivation
-    input_size: int
-    output_size: int
-    dtype: np.dtype[Any]
+    _arguments = ("weight", "bias")
+    _options = ("activation",)
 
     def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None, *, activation: DenseActivation = "identity") -> None:
         activation = check_activation("activation", activation, DENSE_ACTIVATIONS)
-        named: list[NamedWeight] = [("weight", weight, ("output_size", "input_size"))]
-        if bias is not None:
-            named.append(("bias", bias, ("output_size",)))
-        weights = [read_only(weight) for weight in check_weights(named)]
-        self._set(
-            weight=weights[0],
-            bias=weights[1] if bias is not None else None,
-            activation=activation,
-            input_size=weights[0].shape[1],
-            output_size=weights[0].shape[0],
-            dtype=weights[0].dtype,
-            _network=None,
-        )
+        self._set_weights([("weight", weight, ("output_size", "input_size")), ("bias", bias, ("output_size",))])
+        self._set(activation=activation, input_size=self.weight.shape[1], output_size=len(self.weight))
 
     def __call__(self, x: ArrayLike, *, out: Array | None = None) -> Array:
         """Run the layer.
@@ -387,23 +400,8 @@ class Dense(Frozen):
     def _parts(self) -> list[Part]:
         return [Part("dense", self.weight, None, self.bias, self.activation)]
 
-    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        return check_states(name, state, 0)
 
-    def _joined(self, states: Iterator[Array]) -> Any:
-        return ()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, (type(self), (self.weight, self.bias), {"activation": self.activation})
-
-    def __repr__(self) -> str:
-        bias = "" if self.bias is not None else ", bias=None"
-        return (
-            f"Dense(input_size={self.input_size}, output_size={self.output_size}{bias}, activation={self.activation!r}, dtype={self.dtype})"
-        )
-
-
-class Embedding(Frozen):
+class Embedding(Stateless):
     """Make tokens vectors: each integer stands for its row of a table. The first layer of a `Sequential`, which then reads tokens.
 
     Parameters
@@ -500,12 +498,6 @@ class Embedding(Frozen):
         check_not_alone(self, self.input_size, alone=self.weight is None)
         assert self.weight is not None
         return [Part("dense", self.weight.T, None, None, "identity", feed="look_up")]
-
-    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        return check_states(name, state, 0)
-
-    def _joined(self, states: Iterator[Array]) -> Any:
-        return ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.weight is None:

@@ -1,10 +1,9 @@
 """Steps of some rows of a bank: their states are gathered, advanced side by side, and scattered back."""
 
 from .jit import function, operation
+from .layout import HANDED, SEEN
 from .network import JOB_SIZE, LAYER_BYTES, take_plan
 from .records import MOVE_ROWS, STEP_ROWS, bank_at, copy_bytes, invoke_one, job_at, layer_at, put_word, word
-
-FREE, HANDED, SEEN = range(3)  # what the bank says of each row; a row is seen only while rows are checked
 
 
 @function

@@ -107,6 +107,9 @@ TEAMS = 32  # that can have help at the same time
 POOL = Fields("Pool", "opened sleepers wakes teams mutex condition", spacing=2 * LINE)
 WORKER = Fields("Worker", "pool head done memory size")
 
+# What a bank says of each row; a row is seen only while rows are checked.
+FREE, HANDED, SEEN = range(3)
+
 # The rows of the table that places sequences: the elements from x and from out to a sequence's first step, its number in the states,
 # and its length.
 IN_X, IN_OUT, IN_STATES, LENGTH = range(TABLE_ROWS := 4)
