@@ -1,0 +1,43 @@
+"""What sources of weights have in common: numbers of other types, and gates in other orders."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..arguments import Array
+
+# The orders of the gates as this package, like PyTorch, stacks them.
+LSTM_GATES = "ifgo"
+GRU_GATES = "rzn"
+
+
+def as_numbers(name: str, weight: Any, dtype: DTypeLike | None) -> Array:
+    """Give a weight as float32 or float64: its own, float32 for a shorter type, or the one that is asked for."""
+    array = np.asarray(weight)
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{name} must hold floats, got dtype {array.dtype}")
+    if dtype is not None:
+        return array.astype(dtype, copy=False)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def check_dtype(dtype: DTypeLike | None) -> None:
+    if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"dtype must be float32, float64 or None, got {np.dtype(dtype)}")
+
+
+def reordered(weight: Array, given: str, wanted: str) -> Array:
+    """Give a weight whose rows are stacked gate by gate in one order, a letter each, in another."""
+    if given == wanted:
+        return weight
+    gates = np.split(weight, len(given))
+    return np.concatenate([gates[given.index(gate)] for gate in wanted])
+
+
+def gru_biases(bias_ih: Array, bias_hh: Array) -> tuple[Array, Array]:
+    """Make a GRU's two biases, in the order r, z, n, what `fastrnn.GRU` takes: their sum, but for n, and the second's part for n."""
+    candidate = 2 * len(bias_hh) // 3
+    bias = bias_ih.copy()
+    bias[:candidate] += bias_hh[:candidate]
+    return bias, bias_hh[candidate:]
