@@ -556,10 +556,13 @@ class Sequential(Frozen):
     ----------
     *layers : Embedding, RNN, GRU, LSTM, Bidirectional or Dense
         Each takes what the one before gives; all of one dtype. An Embedding comes first and only there: the model reads tokens.
+    return_sequences : bool
+        What a call does that isn't told: give every step's output, or the last step's alone. Streams and generation are no such calls.
 
     Attributes
     ----------
     layers : tuple
+    return_sequences : bool
     input_size, output_size : int
     dtype : numpy.dtype
 
@@ -581,16 +584,17 @@ class Sequential(Frozen):
     """
 
     layers: tuple[Embedding | Recurrent | Dense, ...]
+    return_sequences: bool
     input_size: int
     output_size: int
     dtype: np.dtype[Any]
 
-    def __init__(self, *layers: Embedding | Recurrent | Dense) -> None:
+    def __init__(self, *layers: Embedding | Recurrent | Dense, return_sequences: bool = True) -> None:
         check_layers(layers, (Recurrent, Dense), Embedding)
         first, last = layers[0], layers[-1]
         check_not_alone(first, first.input_size, alone=last.dtype is None)
         self._set(layers=layers, input_size=first.input_size, output_size=last.output_size, dtype=last.dtype, _network=None)
-        self._set(_stages=None, _causal=all(layer._causal for layer in layers))
+        self._set(return_sequences=bool(return_sequences), _stages=None, _causal=all(layer._causal for layer in layers))
 
     def __call__(
         self,
@@ -599,7 +603,7 @@ class Sequential(Frozen):
         *,
         lengths: ArrayLike | None = None,
         reset: ArrayLike | None = None,
-        return_sequences: bool = True,
+        return_sequences: bool | None = None,
         out: Array | None = None,
     ) -> tuple[Array, tuple[Any, ...]]:
         """Run the layers.
@@ -615,9 +619,9 @@ class Sequential(Frozen):
             Steps of each sequence, in any order; T where not given. What lies beyond is not read.
         reset : array_like of bool of shape (...), optional
             Which sequences start from zeros, whatever state is given, and whatever their lengths are.
-        return_sequences : bool
-            Whether to return every step's output, or the last step's alone: computed there only, without memory for the others.
-            Where the last recurrent layer is a Bidirectional, its last output is what its two directions end with.
+        return_sequences : bool, optional
+            Whether to return every step's output, or the last step's alone: computed there only, without memory for the others;
+            the model's own return_sequences where not given. Where the last recurrent layer is a Bidirectional, its last output is what its two directions end with.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or a state.
 
@@ -634,6 +638,8 @@ class Sequential(Frozen):
         TypeError, ValueError
             For arguments of another dtype or shape, tokens beyond the vocabulary, and lengths beyond T.
         """
+        if return_sequences is None:
+            return_sequences = self.return_sequences
         network, only = self._network, state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
         if network is None:
             if not self._causal:
@@ -674,7 +680,8 @@ class Sequential(Frozen):
         return parts_of(self.layers)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, (type(self), self.layers, {})
+        return rebuild, (type(self), self.layers, {"return_sequences": self.return_sequences})
 
     def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
+        shown = [*map(repr, self.layers), *["return_sequences=False"] * (not self.return_sequences)]
+        return f"Sequential({', '.join(shown)})"

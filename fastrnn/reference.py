@@ -291,8 +291,8 @@ class Embedding:
 class Sequential:
     """Layers one after the other. What follows a Bidirectional that is asked for its last output alone works on that."""
 
-    def __init__(self, *layers: Embedding | Recurrent | Bidirectional | Dense) -> None:
-        self.layers = layers
+    def __init__(self, *layers: Embedding | Recurrent | Bidirectional | Dense, return_sequences: bool = True) -> None:
+        self.layers, self.return_sequences = layers, return_sequences
 
     def __call__(
         self,
@@ -301,8 +301,9 @@ class Sequential:
         *,
         lengths: Array | None = None,
         reset: Array | None = None,
-        return_sequences: bool = True,
+        return_sequences: bool | None = None,
     ) -> tuple[Array, tuple[Any, ...]]:
+        return_sequences = self.return_sequences if return_sequences is None else return_sequences
         recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent | Bidirectional)]
         if len(recurrent) == 1 and not (isinstance(state, (tuple, list)) and len(state) == 1):
             state = [state]

@@ -1,6 +1,8 @@
 """Tokens, sequences of different lengths, many-to-one, and the probabilities of sequences."""
 
+import copy
 import itertools
+import pickle
 import re
 from dataclasses import replace
 
@@ -275,6 +277,29 @@ def test_last_step_only(s):
         output, states = run(s.model, x, s.states, lengths=lengths)
         last = run(s.model, x, s.states, lengths=lengths, return_sequences=False)
         assert_same_results(last, (last_valid(output, ends), states))
+
+
+def test_a_model_that_gives_the_last_step():
+    """A model's own return_sequences holds for calls that aren't told, and for nothing else; copies and the reference have it too."""
+    layers = fastrnn.RNN(np.eye(3, 2), 0.5 * np.eye(3)), fastrnn.Dense(np.ones((4, 3)), activation="softmax")
+    whole, model = fastrnn.Sequential(*layers), fastrnn.Sequential(*layers, return_sequences=False)
+    x = np.random.default_rng(0).normal(size=(5, 7, 2))
+    output, states = whole(x)
+    for one in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert_same_results(one(x), (output[:, -1], states))
+        assert_same_results(one(x[0]), (output[0, -1], (states[0][0],)))
+        assert_same_results(one(x, return_sequences=True), (output, states))
+        assert_same_bits(one.predict(x, lengths=[7, 0, 3, 7, 7]), whole.predict(x, lengths=[7, 0, 3, 7, 7], return_sequences=False))
+        assert_same_bits(one.stream()(x[0]), output[0])
+        assert repr(one) == repr(whole)[:-1] + ", return_sequences=False)"
+        assert not one.return_sequences
+        assert whole.return_sequences
+    reference = fastrnn.reference.Sequential(
+        fastrnn.reference.RNN(np.eye(3, 2), 0.5 * np.eye(3)),
+        fastrnn.reference.Dense(np.ones((4, 3)), activation="softmax"),
+        return_sequences=False,
+    )
+    np.testing.assert_allclose(reference(x)[0], output[:, -1], rtol=1e-12)
 
 
 @every_dtype
