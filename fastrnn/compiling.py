@@ -13,10 +13,10 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import filelock
 import llvmlite.binding as llvm
 
 from . import native
@@ -24,6 +24,18 @@ from .kernels import entry
 from .kernels.layout import OPERATIONS
 from .native import Target, Wanted, kept, log
 from .threads import processors
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def lock_now(file: int) -> None:
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def lock_now(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
 
 Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbol, and the file to write, "" for none
 Progress = Callable[[int, int], None]
@@ -82,19 +94,36 @@ def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
 @contextlib.contextmanager
 def only_one(directory: pathlib.Path | None) -> Iterator[None]:
     """Let one process compile at a time; the others wait as long as it lives."""
-    if directory is None or kept.locked:  # a signal's handler must not wait for the thread that it interrupts
+    if directory is None or kept.lock is not None:  # a signal's handler must not wait for the thread that it interrupts
         yield
         return
-    lock = filelock.FileLock(directory / "lock")
-    # files that are written twice are the same: a file system without locks, or a holder that hangs, is no reason to fail
-    with contextlib.suppress(OSError, NotImplementedError, filelock.Timeout):
-        lock.acquire(timeout=STALE, poll_interval=POLL)
-    kept.locked = True
     try:
+        # a file system without locks is no reason to fail: files that are written twice are the same
+        with contextlib.suppress(OSError):
+            with kept.loading:  # a process forked meanwhile would keep the file open
+                kept.lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            wait_for(kept.lock)
         yield
     finally:
-        kept.locked = False
-        lock.release()
+        with kept.loading:
+            lock, kept.lock = kept.lock, None
+            if lock is not None:
+                os.close(lock)
+
+
+def wait_for(file: int) -> None:
+    """Lock an open file. Another process that holds the lock is waited for as long as it lives, but for one that hangs.
+
+    The package filelock could do it, but waits in every fork of the program's for threads that use it, for ever where such a thread
+    waits for the fork.
+    """
+    end = time.monotonic() + STALE
+    while time.monotonic() < end:
+        try:
+            lock_now(file)
+            return
+        except (BlockingIOError, PermissionError):  # held, as POSIX and as Windows say it
+            time.sleep(POLL)
 
 
 def tell(count: int) -> None:

@@ -64,6 +64,8 @@ if MACHINE not in ARM:
 class Kept:
     """What must live as long as the process: a built-in that outlives its engine crashes."""
 
+    lock: int | None = None  # the open file whose lock says that this process compiles, or waits to
+
     def __init__(self) -> None:
         self.forget_locks()
         self.addresses: dict[Wanted, int] = {}
@@ -75,7 +77,9 @@ class Kept:
     def forget_locks(self) -> None:
         self.loading = threading.RLock()  # around llvmlite's own lock, and while the process forks: that lock is free in the child
         self.compiling = threading.RLock()
-        self.locked = False  # whether this process holds the lock to compile; a forked one doesn't, and waits for what its parent makes
+        if self.lock is not None:  # a forked process has no part in its parent's lock, and waits for what that makes
+            os.close(self.lock)
+            self.lock = None
 
 
 kept = Kept()

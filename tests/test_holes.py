@@ -293,7 +293,7 @@ thread.join()
 print(answers)
 """
 RESULT = """
-import os, signal, threading, time, warnings
+import os, signal, sys, threading, time, warnings
 import numpy as np
 import fastrnn
 warnings.simplefilter("ignore")  # Python 3.12 warns of every fork beside a thread
@@ -313,3 +313,41 @@ def test_forks_while_another_thread_compiles(tmp_path):
     codes, answers = finish(process).splitlines()
     assert codes.split() == ["0"] * 40
     assert answers == "[True]"
+
+
+IMPORTS = """
+class Forking:
+    "At every import a process is forked in another thread; it may have to wait until all are done."
+
+    def find_spec(self, name, path=None, target=None):
+        global count
+        count += 1
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join(0.1)
+        threads.append(thread)
+
+def fork():
+    pid = os.fork()
+    if not pid:
+        signal.alarm(100)
+        os._exit(0 if result() else 1)
+    pids.append(pid)
+
+pids, threads, count = [], [], 0
+sys.meta_path.insert(0, Forking())
+print(result())
+sys.meta_path.pop(0)
+for thread in threads:
+    thread.join()
+print({os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids}, count > 3, len(pids) == count)
+"""
+
+
+@posix
+def test_forks_at_every_import(tmp_path):
+    """Processes forked whenever the first call of a process that must compile imports a module answer their first call."""
+    package = copy_package(tmp_path / "package")
+    process = start(RESULT + IMPORTS, **own_cache(tmp_path / "cache", package))
+    watched(process)
+    assert finish(process).splitlines() == ["True", "{0} True True"]

@@ -160,7 +160,7 @@ layer = fastrnn.Dense(np.ones((5, 3), np.float32), activation="relu")
 layer(np.ones((2, 3), np.float32))
 print(*sorted(set(sys.modules) - before))
 """
-SLOW = {"asyncio", "email", "filelock", "http", "multiprocessing", "numba", "scipy", "socket", "ssl", "subprocess", "unittest", "urllib"}
+SLOW = {"asyncio", "email", "http", "multiprocessing", "numba", "scipy", "socket", "ssl", "subprocess", "unittest", "urllib"}
 
 
 def test_no_slow_module_is_imported(warm, package):
@@ -413,9 +413,9 @@ def test_eight_processes_at_once(almost, package):
 
 
 HOLDING = """
-import filelock
-lock = filelock.FileLock(sys.argv[1])
-lock.acquire()
+import fcntl
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
 print("held", flush=True)
 time.sleep(60)
 """

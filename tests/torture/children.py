@@ -1,6 +1,7 @@
 """What happens to processes: they are interrupted, they fork, they end, they find damaged files. What they compute stays right."""
 
 import atexit
+import contextlib
 import faulthandler
 import functools
 import os
@@ -30,19 +31,31 @@ class Child:
     """A process that runs one of the functions below, and is killed where it takes too long."""
 
     def __init__(self, function, rng, *arguments, **environment):
-        script = f"from tests.torture import children; children.{function.__name__}(*map(int, __import__('sys').argv[1:]))"
+        # in a session of its own, so that what it forks is killed with it
+        script = f"import os, sys; os.setsid(); from tests.torture import children; children.{function.__name__}(*map(int, sys.argv[1:]))"
         # the reference's products go through OpenBLAS, whose own threads hang in a process forked meanwhile
-        self.process = start(script, rng.integers(1 << 30), *arguments, **{"OPENBLAS_NUM_THREADS": 1, **environment})
-        self.timer = threading.Timer(WATCHDOG, self.process.kill)
+        environment = {"OPENBLAS_NUM_THREADS": 1, "PYTHONFAULTHANDLER": 1, **environment}
+        self.process = start(script, rng.integers(1 << 30), *arguments, **environment)
+        self.timer = threading.Timer(WATCHDOG, self.give_up)
         self.timer.start()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
+        self.kill()
         self.process.communicate()
         self.timer.cancel()
+
+    def kill(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()  # it may not have its session yet
+
+    def give_up(self):
+        self.process.send_signal(signal.SIGABRT)  # it says where each of its threads is, and dies
+        time.sleep(1)
+        self.kill()
 
     def expect(self, line):
         said = self.process.stdout.readline()
@@ -51,7 +64,7 @@ class Child:
     def end(self):
         """Wait for the end, and give the exit code and the errors."""
         errors = self.process.communicate()[1]
-        hung = " (it hung)" if self.process.returncode == -signal.SIGKILL else ""
+        hung = " (it hung)" if self.process.returncode == -signal.SIGABRT else ""
         return f"exit code {self.process.returncode}{hung}, errors {errors!r}"
 
     def expect_end(self):
