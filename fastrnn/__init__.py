@@ -6,6 +6,8 @@ from .bidirectional import Bidirectional
 from .functional import rnn_forward
 from .gated import GRU, LSTM
 from .layers import RNN, Dense, Embedding, Sequential
+from .loading.files import load, save
+from .loading.pytorch import from_state_dict, from_torch
 from .native import compile
 from .sequences import generate, log_likelihood, pad, unpad
 from .streaming import Stream
@@ -23,12 +25,16 @@ __all__ = [
     "Sequential",
     "Stream",
     "compile",
+    "from_state_dict",
+    "from_torch",
     "generate",
     "get_num_threads",
+    "load",
     "log_likelihood",
     "pad",
     "reference",
     "rnn_forward",
+    "save",
     "set_num_threads",
     "unpad",
 ]

@@ -39,12 +39,20 @@ class Frozen:
     _network: Network | None
     _stages: Stages | None
     _causal = True  # whether no output depends on later steps
-    _arguments: tuple[str, ...]  # names of the arguments given by position
-    _options: tuple[str, ...]  # and of the others
+    _arguments: tuple[str, ...]  # names of what it is made from, each an attribute
+    _options: tuple[str, ...]  # and of what a repr names
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arguments = tuple([getattr(self, name) for name in self._arguments])
-        return rebuild, (type(self), arguments, {name: getattr(self, name) for name in self._options})
+        return rebuild, (type(self), self._described())
+
+    def _described(self) -> dict[str, Any]:
+        """Give the arguments that this layer was made from, by their names."""
+        return {name: getattr(self, name) for name in (*self._arguments, *self._options)}
+
+    @classmethod
+    def _from_described(cls, **arguments: Any) -> Any:
+        """Make the layer again."""
+        return cls(**arguments)
 
     def __call__(self, x: ArrayLike, *state: Any, **options: Any) -> Any:
         raise NotImplementedError
@@ -101,8 +109,8 @@ def read_only(array: Array) -> Array:
     return copy.view()  # which nobody can make writable again
 
 
-def rebuild(kind: type, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    return kind(*arguments, **options)
+def rebuild(kind: type[Frozen], arguments: dict[str, Any]) -> Any:
+    return kind._from_described(**arguments)
 
 
 class Weighted(Frozen):
@@ -499,10 +507,12 @@ class Embedding(Stateless):
         assert self.weight is not None
         return [Part("dense", self.weight.T, None, None, "identity", feed="look_up")]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.weight is None:
-            return type(self).one_hot, (self.input_size,)
-        return rebuild, (type(self), (self.weight,), {})
+    def _described(self) -> dict[str, Any]:
+        return {"one_hot": self.input_size} if self.weight is None else {"weight": self.weight}
+
+    @classmethod
+    def _from_described(cls, *, one_hot: int | None = None, **weight: Any) -> "Embedding":
+        return cls(**weight) if one_hot is None else cls.one_hot(one_hot)
 
     def __repr__(self) -> str:
         if self.weight is None:
@@ -588,6 +598,8 @@ class Sequential(Frozen):
     input_size: int
     output_size: int
     dtype: np.dtype[Any]
+    _arguments = ("layers",)
+    _options = ("return_sequences",)
 
     def __init__(self, *layers: Embedding | Recurrent | Dense, return_sequences: bool = True) -> None:
         check_layers(layers, (Recurrent, Dense), Embedding)
@@ -621,7 +633,8 @@ class Sequential(Frozen):
             Which sequences start from zeros, whatever state is given, and whatever their lengths are.
         return_sequences : bool, optional
             Whether to return every step's output, or the last step's alone: computed there only, without memory for the others;
-            the model's own return_sequences where not given. Where the last recurrent layer is a Bidirectional, its last output is what its two directions end with.
+            the model's own return_sequences where not given. Where the last recurrent layer is a Bidirectional, its last output
+            is what its two directions end with.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or a state.
 
@@ -679,8 +692,9 @@ class Sequential(Frozen):
     def _parts(self) -> list[Part]:
         return parts_of(self.layers)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, (type(self), self.layers, {"return_sequences": self.return_sequences})
+    @classmethod
+    def _from_described(cls, *, layers: Sequence[Any] = (), **options: Any) -> "Sequential":
+        return cls(*layers, **options)
 
     def __repr__(self) -> str:
         shown = [*map(repr, self.layers), *["return_sequences=False"] * (not self.return_sequences)]

@@ -1,4 +1,4 @@
-"""What sources of weights have in common: numbers of other types, and gates in other orders."""
+"""What sources of weights have in common: numbers of other types, gates in other orders, and activations on their own."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..arguments import Array
+from ..layers import Dense
 
 # The orders of the gates as this package, like PyTorch, stacks them.
 LSTM_GATES = "ifgo"
@@ -41,3 +42,12 @@ def gru_biases(bias_ih: Array, bias_hh: Array) -> tuple[Array, Array]:
     bias = bias_ih.copy()
     bias[:candidate] += bias_hh[:candidate]
     return bias, bias_hh[candidate:]
+
+
+def activate(layers: list[Any], activation: Any) -> None:
+    """Apply an activation to the last layer's output: in a Dense that has none yet, or in one of its own, whose weight is the identity."""
+    last = layers[-1]
+    if isinstance(last, Dense) and last.activation == "identity":
+        layers[-1] = Dense(last.weight, last.bias, activation=activation)
+    else:
+        layers.append(Dense(np.eye(last.output_size, dtype=last.dtype), activation=activation))

@@ -1,0 +1,201 @@
+"""Models in files: safetensors, which hold arrays and no code, with the layers' description as metadata.
+
+>>> import pathlib, tempfile
+>>> import numpy as np
+>>> import fastrnn
+>>> lstm = fastrnn.LSTM(np.ones((16, 3)), np.zeros((16, 4)))
+>>> model = fastrnn.Sequential(lstm, fastrnn.Dense(np.ones((5, 4)), activation="softmax"))
+>>> with tempfile.TemporaryDirectory() as directory:
+...     path = pathlib.Path(directory) / "model.safetensors"
+...     fastrnn.save(model, path)
+...     again = fastrnn.load(path)
+>>> x = np.ones((10, 3))
+>>> bool((again.predict(x) == model.predict(x)).all())
+True
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..arguments import Array
+from ..bidirectional import Bidirectional
+from ..gated import GRU, LSTM
+from ..layers import RNN, Dense, Embedding, Frozen, Sequential
+from .gates import as_numbers, check_dtype
+
+VERSION = 1  # of the description; a file of a later one is refused
+KEY = "fastrnn"  # under which the metadata have it
+LAYERS: dict[str, type[Frozen]] = {kind.__name__: kind for kind in (RNN, GRU, LSTM, Dense, Embedding, Bidirectional, Sequential)}
+
+
+def save(model: Frozen, path: str | os.PathLike[str]) -> None:
+    """Write a layer or a model to a file, whole or not at all.
+
+    Parameters
+    ----------
+    model : RNN, GRU, LSTM, Bidirectional, Dense, Embedding or Sequential
+    path : str or path
+        By custom ``*.safetensors``: any program that reads safetensors finds the weights in it, under names like
+        ``layers.0.weight_ih``. A file that is there is replaced when the new one is complete.
+
+    Raises
+    ------
+    TypeError
+        For something that is not a layer.
+    OSError
+        Where the file can't be written.
+
+    See Also
+    --------
+    load : with an example.
+    """
+    from safetensors.numpy import save_file
+
+    if not isinstance(model, tuple(LAYERS.values())):
+        raise TypeError(f"model must be a layer or a Sequential, got {type(model).__name__}")
+    tensors: dict[str, Array] = {}
+    description = described(model, "", tensors)
+    document = {"version": VERSION, "sha256": digest(description), "model": description}
+    path = pathlib.Path(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
+        whole = pathlib.Path(directory) / path.name
+        save_file(tensors, whole, {KEY: json.dumps(document)})
+        whole.replace(path)
+
+
+def described(layer: Frozen, place: str, tensors: dict[str, Array]) -> dict[str, Any]:
+    """Give a layer as JSON has it. Its arrays go to `tensors`, under their attributes' names after the layer's place."""
+    entry: dict[str, Any] = {"layer": type(layer).__name__}
+    for name, value in layer._described().items():
+        if isinstance(value, np.ndarray):
+            tensors[place + name] = value
+            entry[name] = {"sha256": digest_of(value)}
+        elif isinstance(value, Frozen):
+            entry[name] = described(value, f"{place}{name}.", tensors)
+        elif name == "layers":
+            entry[name] = [described(one, f"{place}{name}.{i}.", tensors) for i, one in enumerate(value)]
+        elif value is not None:
+            entry[name] = value
+    return entry
+
+
+def digest(description: object) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def digest_of(array: Array) -> str:
+    hashed = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
+    hashed.update(array.data)
+    return hashed.hexdigest()
+
+
+def load(path: str | os.PathLike[str], *, dtype: DTypeLike | None = None) -> Any:
+    """Read a layer or a model that `save` wrote: it computes the same bits.
+
+    Nothing of a file is ever run. What isn't a whole file of a known version is refused, whatever its header says.
+
+    Parameters
+    ----------
+    path : str or path
+    dtype : {float32, float64}, optional
+        What the model computes in; the weights' dtype where not given.
+
+    Returns
+    -------
+    RNN, GRU, LSTM, Bidirectional, Dense, Embedding or Sequential
+        What was saved.
+
+    Raises
+    ------
+    ValueError
+        For a file that is damaged, of a later version, or without a description: weights of another program's file are read by
+        ``from_state_dict(safetensors.numpy.load_file(path))``.
+    OSError
+        Where the file can't be read.
+
+    See Also
+    --------
+    save, from_state_dict
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, fastrnn
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = os.path.join(directory, "head.safetensors")
+    ...     fastrnn.save(fastrnn.Dense(np.ones((2, 3)), activation="relu"), path)
+    ...     fastrnn.load(path)
+    Dense(input_size=3, output_size=2, bias=None, activation='relu', dtype=float64)
+    """
+    from safetensors import SafetensorError, safe_open
+
+    check_dtype(dtype)
+    with open(path, "rb"):  # noqa: PTH123  # safetensors' own error for a missing file names no path
+        pass
+    try:
+        with safe_open(path, framework="np") as file:
+            reader = Reader(file, dtype)
+            model = reader.model(description_of((file.metadata() or {}).get(KEY)), "")
+            if reader.unread:
+                raise ValueError(f"its description must name every array, got {min(reader.unread)!r} besides")
+            return model
+    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"path must be a whole file that fastrnn.save wrote, got {os.fspath(path)!r}: {error}") from error
+
+
+def description_of(text: str | None) -> Any:
+    """Read the description that the metadata have; what was changed after it was written is refused."""
+    if text is None:
+        remedy = "from_state_dict(safetensors.numpy.load_file(path)) reads recurrent weights of others"
+        raise ValueError(f"it has no description of layers; {remedy}")
+    document = json.loads(text)
+    version = document.get("version") if isinstance(document, dict) else None
+    if version != VERSION:
+        raise ValueError(f"its description must have version {VERSION}, got {version!r}; another fastrnn may read it")
+    if document.get("sha256") != digest(document.get("model")):
+        raise ValueError("its description was changed, its digest is another")
+    return document["model"]
+
+
+class Reader:
+    """Makes layers of a file's description and arrays. Each array belongs to one layer, so a short file has few layers."""
+
+    def __init__(self, file: Any, dtype: DTypeLike | None) -> None:
+        self.file, self.dtype = file, dtype
+        self.unread = set(file.keys())
+        self.layers_left = 2 * len(self.unread) + 3
+
+    def model(self, entry: Any, place: str) -> Any:
+        """Make the layer that an entry describes."""
+        where, kind = f"{place or 'model.'}"[:-1], LAYERS.get(str(entry.get("layer"))) if isinstance(entry, dict) else None
+        self.layers_left -= 1
+        if kind is None or self.layers_left < 0:
+            raise ValueError(f"{where} must be one of {', '.join(LAYERS)}, and have arrays, got {str(entry)[:80]}")
+        options = {name: self.value(name, value, place) for name, value in entry.items() if name != "layer"}
+        try:
+            return kind._from_described(**options)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where} must be what {kind.__name__} takes: {error}") from error
+
+    def value(self, name: str, value: Any, place: str) -> Any:
+        """Give an option as the layer takes it."""
+        if isinstance(value, dict):
+            return self.array(place + name, value["sha256"]) if "sha256" in value else self.model(value, f"{place}{name}.")
+        if isinstance(value, list):
+            return [self.model(one, f"{place}layers.{i}.") for i, one in enumerate(value)] if name == "layers" else tuple(value)
+        return value
+
+    def array(self, name: str, digest: str) -> Array:
+        if name not in self.unread:
+            raise ValueError(f"it must have an array {name!r}, got none")
+        self.unread.remove(name)
+        array = self.file.get_tensor(name)
+        if digest_of(array) != digest:
+            raise ValueError(f"{name!r} was changed, its digest is another")
+        return as_numbers(name, array, self.dtype)
