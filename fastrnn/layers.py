@@ -27,6 +27,7 @@ from .calls import call, call_at_once
 from .packing import Network, Part, pack_network
 from .stages import Stage, Stages, call_stages
 from .streaming import Stream
+from .summaries import summary_of
 
 # Bytes of a small table's products with the next weights, which are made when packing, not at every step: a step of V 29, E 256, H 256
 # takes 3.6 us, not 6.4. More would take too long to make: 1 MB of V 1000, E 128 takes some ms.
@@ -44,6 +45,28 @@ class Frozen:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), self._described())
+
+    def summary(self) -> str:
+        """Give a table of the layers: what they give, how many parameters they have, and how many bytes those are.
+
+        Returns
+        -------
+        str
+            Some lines, to be printed.
+
+        Examples
+        --------
+        >>> import numpy as np, fastrnn
+        >>> gru = fastrnn.GRU(np.ones((12, 3)), np.ones((12, 4)))
+        >>> print(fastrnn.Sequential(fastrnn.Bidirectional(gru, gru), fastrnn.Dense(np.ones((2, 8)), np.ones(2))).summary())
+        layer            output       parameters  bytes
+        Bidirectional    (..., T, 8)           0      0
+          forward: GRU   (..., T, 4)          84    672
+          backward: GRU  (..., T, 4)          84    672
+        Dense            (..., T, 2)          18    144
+        total                                186  1,488
+        """
+        return summary_of(getattr(self, "layers", (self,)))
 
     def _described(self) -> dict[str, Any]:
         """Give the arguments that this layer was made from, by their names."""

@@ -394,3 +394,12 @@ def test_nothing_is_imported_for_loading():
     """fastrnn imports safetensors, like torch, h5py and onnx, where they are needed."""
     script = "import sys, fastrnn; print(*sorted({'safetensors', 'torch', 'h5py', 'onnx'} & set(sys.modules)))"
     assert python(script).split() == []
+
+
+def test_a_summary_counts_every_weight():
+    """A summary names each layer, also one-hot ones and those within others, and counts what the layers have."""
+    model, lines = small(), small().summary().splitlines()
+    assert [line.split()[0] for line in lines] == ["layer", "Embedding", "Bidirectional", "forward:", "backward:", "Dense", "total"]
+    sizes = [12 + 9, 36 + 27, 12 + 2]
+    assert lines[-1].split() == ["total", str(sum(sizes)), str(8 * sum(sizes))]
+    assert model.layers[2].summary().splitlines()[1:] == ["Dense  (..., T, 2)          14    112", "total                       14    112"]

@@ -116,25 +116,10 @@ def test_the_version_is_said_once():
 
 def test_public_names():
     """__all__ lists the public names, and each is there."""
-    names = [
-        "Bank",
-        "Bidirectional",
-        "Dense",
-        "Embedding",
-        "GRU",
-        "LSTM",
-        "RNN",
-        "Sequential",
-        "Stream",
-        "compile",
-        "generate",
-        "get_num_threads",
-        "log_likelihood",
-        "pad",
-        "reference",
-        "rnn_forward",
-    ]
-    names += ["set_num_threads", "unpad"]
+    classes = ["Bank", "Bidirectional", "Dense", "Embedding", "GRU", "LSTM", "RNN", "Sequential", "Stream"]
+    loaders = ["from_state_dict", "from_torch", "load", "save"]
+    functions = ["compile", "generate", "get_num_threads", "log_likelihood", "pad", "rnn_forward", "set_num_threads", "unpad"]
+    names = sorted([*classes, *loaders, *functions, "reference"])
     assert sorted(fastrnn.__all__) == names
     for name in fastrnn.__all__:
         assert getattr(fastrnn, name).__doc__
