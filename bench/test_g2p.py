@@ -40,7 +40,7 @@ def words():
 
 
 class Phonemes:
-    """The same network in fastrnn. Its gates have PyTorch's order, r, z, n, and two biases, as do the package's arrays."""
+    """The same network in fastrnn. The package's arrays are PyTorch's, under shorter names."""
 
     def __init__(self, package):
         self.package = package
@@ -70,10 +70,9 @@ class Phonemes:
 
 
 def gru(package, part):
-    weight_ih, weight_hh, bias_ih, bias_hh = (getattr(package, f"{part}_{name}") for name in ("w_ih", "w_hh", "b_ih", "b_hh"))
-    gates = 2 * weight_hh.shape[1]  # r and z: their biases are added
-    bias = np.concatenate([bias_ih[:gates] + bias_hh[:gates], bias_ih[gates:]])
-    return fastrnn.GRU(weight_ih, weight_hh, bias, bias_hh[gates:])
+    return fastrnn.from_state_dict(
+        {f"{kind}_{of}": getattr(package, f"{part}_{kind[0]}_{of}") for kind in ("weight", "bias") for of in ("ih", "hh")}
+    ).layers[0]
 
 
 WAYS = {
