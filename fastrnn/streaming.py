@@ -48,6 +48,29 @@ of a stream for each: requests of a server, characters in a game, sensors.
 >>> bank.step(inputs[:2]).shape                             # all that are handed out, in ascending order: one, other
 (2, 10)
 
+**A server.** With asyncio, what arrives within a tick is stepped in one call. Each client waits for its own answer.
+
+>>> import asyncio
+>>> async def serve(bank, arrived):
+...     while True:
+...         await asyncio.sleep(0.001)                      # a tick
+...         now, arrived[:] = arrived[:], []
+...         outputs = bank.step(np.array([x for _, x, _ in now]), at=[row for row, _, _ in now]) if now else []
+...         for (_, _, answer), y in zip(now, outputs):
+...             answer.cancelled() or answer.set_result(y)
+>>> async def ask(arrived, row, x):
+...     arrived.append((row, x, answer := asyncio.get_running_loop().create_future()))
+...     return await answer
+>>> async def clients():
+...     bank, arrived = model.streams(1000), []
+...     server = asyncio.create_task(serve(bank, arrived))
+...     answers = await asyncio.gather(*[ask(arrived, bank.add(), x) for x in np.tile(inputs, (10, 1))])
+...     server.cancel()
+...     return [bool((y == model.stream().step(x)).all()) for y, x in zip(answers, np.tile(inputs, (10, 1)))]
+>>> answers = asyncio.run(clients())
+>>> len(answers), all(answers)
+(1000, True)
+
 A stream, or a bank, belongs to one thread at a time. Threads that step side by side need one each; they can share the model.
 """
 
