@@ -4,13 +4,18 @@ import itertools
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple, NoReturn, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 Array = NDArray[Any]
 NamedWeight = tuple[str, ArrayLike, tuple[str, ...]]  # name, value, axes
+
+# What a state may be given as: an array, or one entry for each recurrent layer, or for h and c, or for two directions.
+State = ArrayLike | Sequence["State"] | None
+# What `numpy.random.default_rng` takes for a seed.
+Seed: TypeAlias = "int | np.integer[Any] | Sequence[int] | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None"
 
 REAL_KINDS = "biuf"
 MOST_AXES = 64  # of a NumPy array
