@@ -97,40 +97,38 @@ def forward(
         return_sequences = getattr(layers, "return_sequences", True)
     token = tokenize(layers, return_sequences, *[given if given is None else given.name for given in (x, ends, *states)])
 
-    run, of_model, of_output = f"fastrnn-run-{token}", f"fastrnn-model-{token}", f"fastrnn-forward-{token}"
-    tasks: dict[Any, Any] = {of_model: layers}
-    for block in blocks(leading):
-        after: Any = [None, *[given if given is None else (given.name, *block, 0) for given in states]]
-        valid = None if ends is None else (ends.name, *block)
-        start = 0
-        for t, size in enumerate(times):
-            data = (x.name, *block, t) if packed.tokens else (x.name, *block, t, 0)
-            tasks[(run, *block, t)] = run_chunk, of_model, data, after, valid, (start, size, steps), return_sequences
-            after = (f"fastrnn-after-{token}", *block, t)
-            tasks[after] = getitem, (run, *block, t), 1  # apart from the output, which a worker that goes on needn't receive
-            start += size
+    run, after = f"fastrnn-run-{token}", f"fastrnn-after-{token}"
+    tasks = tasks_of(token, layers, x, states, ends, axes, return_sequences)
     graph = HighLevelGraph.from_collections(run, tasks, [given for given in (x, ends, *states) if given is not None])
 
-    def array(name: str, own: Chunks, getters: dict[Any, Any]) -> Any:
+    def taken(name: str, source: str, at: tuple[int, ...], position: int, chunks: Chunks) -> Any:
+        """Make an array of what tasks give at a position: of those of all chunks, or of those of the last chunk of time."""
+        getters = {(name, *block, 0): (getitem, (source, *block, *at), position) for block in blocks(chunks[:-1])}
         layered = HighLevelGraph({**graph.layers, name: getters}, {**graph.dependencies, name: {run}})
-        return da.Array(layered, name, (*leading, *own), dtype=packed.dtype)
+        return da.Array(layered, name, chunks, dtype=packed.dtype)
 
-    final = len(times) - 1
-    last = [
-        array(
-            name := f"fastrnn-state-{i}-{token}",
-            ((size,),),
-            {(name, *block, 0): (getitem, (f"fastrnn-after-{token}", *block, final), 1 + i) for block in blocks(leading)},
-        )
-        for i, size in enumerate(packed.states)
-    ]
-    if return_sequences:
-        getters = {(of_output, *block, 0): (getitem, (run, *block), 0) for block in blocks((*leading, times))}
-        output = array(of_output, (times, (packed.output_size,)), getters)
-    else:
-        getters = {(of_output, *block, 0): (getitem, (run, *block, final), 0) for block in blocks(leading)}
-        output = array(of_output, ((packed.output_size,),), getters)
+    final, chunks = (len(times) - 1,), (*leading, times) if return_sequences else leading
+    output = taken(f"fastrnn-forward-{token}", run, () if return_sequences else final, 0, (*chunks, (packed.output_size,)))
+    sizes = enumerate(packed.states)
+    last = [taken(f"fastrnn-state-{i}-{token}", after, final, 1 + i, (*leading, (size,))) for i, size in sizes]
     return output, layers._joined(iter(last))
+
+
+def tasks_of(token: str, model: Any, x: Any, states: list[Any], lengths: Any, axes: int, return_sequences: bool) -> dict[Any, Any]:
+    """Make a task for each chunk of x, which takes what the chunk of time before it leaves to it, and one that holds the model."""
+    run, after, of_model = f"fastrnn-run-{token}", f"fastrnn-after-{token}", f"fastrnn-model-{token}"
+    tasks: dict[Any, Any] = {of_model: model}
+    for block in blocks(x.chunks[:axes]):
+        before: Any = [None, *[given if given is None else (given.name, *block, 0) for given in states]]
+        valid, start = None if lengths is None else (lengths.name, *block), 0
+        for t, size in enumerate(x.chunks[axes]):
+            data = (x.name, *block, t, *[0] * (x.ndim - axes - 1))
+            time = start, size, x.shape[axes]
+            tasks[(run, *block, t)] = run_chunk, of_model, data, before, valid, time, return_sequences
+            before = (after, *block, t)
+            tasks[before] = getitem, (run, *block, t), 1  # apart from the output, which a worker that goes on needn't receive
+            start += size
+    return tasks
 
 
 def run_chunk(
