@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import pickle
 import re
 import signal
 import sys
@@ -175,11 +176,23 @@ def test_names_are_deterministic():
     assert python(NAMES).split() == [output.name, h_n.name]
 
 
+def test_names_know_no_identity():
+    """A model that holds one layer twice has the name of one that holds two equal layers, and of its own copy."""
+    x, other = X.rechunk((1, 6, 3)), fastrnn.GRU(np.full((12, 3), 0.1), np.full((12, 4), 0.2))
+    models = BOTH, fastrnn.Bidirectional(GRU, other), pickle.loads(pickle.dumps(BOTH))
+    assert len({fastrnn.dask.forward(model, x)[0].name for model in models}) == 1
+
+
 def test_names_differ():
     """Other weights, options, kinds of layers, arguments and chunks give other names."""
-    weights = np.full((12, 3), 0.1), np.full((12, 4), 0.2)
+    weights = GRU.weight_ih, GRU.weight_hh
     dense = fastrnn.Dense(np.ones((2, 4)))
+
+    class Other(fastrnn.GRU):
+        pass
+
     calls = [
+        (Other(*weights), X),
         (GRU, X),
         (fastrnn.GRU(np.full((12, 3), 0.1), np.full((12, 4), 0.3)), X),
         (fastrnn.GRU(*weights, reset_after=False), X),
