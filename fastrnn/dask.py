@@ -1,0 +1,216 @@
+"""Dask arrays: run a model over data that outgrow one machine's memory, chunk by chunk, on threads, processes or a cluster.
+
+>>> import dask.array as da
+>>> import numpy as np
+>>> import fastrnn.dask
+>>> gru = fastrnn.GRU(np.full((12, 3), 0.1), np.full((12, 4), 0.1))
+>>> model = fastrnn.Sequential(gru, fastrnn.Dense(np.ones((2, 4)), activation="softmax"))
+>>> x = da.random.default_rng(0).random((10, 100, 3), chunks=(5, 25, 3))    # batch in 2 chunks, time in 4
+>>> output, (h_n,) = fastrnn.dask.forward(model, x)         # nothing is computed yet
+>>> output, h_n
+(dask.array<fastrnn-forward, shape=(10, 100, 2), dtype=float64, chunksize=(5, 25, 2), chunktype=numpy.ndarray>, \
+dask.array<fastrnn-state-0, shape=(10, 4), dtype=float64, chunksize=(5, 4), chunktype=numpy.ndarray>)
+>>> bool((output.compute() == model.predict(x.compute())).all())            # the same bits, whatever the chunks
+True
+
+Chunks of sequences run side by side. Chunks of time run one after the other: only the state goes from one to the next, and no two are
+merged. So a task's memory is one chunk of x and one of the output. Each worker process receives the model once. Call
+`python -m fastrnn compile` where workers' containers are built. A worker of `distributed` sets OMP_NUM_THREADS=1, so a call there runs on
+one thread; FASTRNN_NUM_THREADS says otherwise.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from operator import getitem
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import normalize_token, tokenize
+from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import ArrayLike
+
+from .arguments import Array, State, as_array, check_lengths, check_model, check_numbers, check_state
+from .layers import Model, Recurrent, Sequential
+
+Chunks = tuple[tuple[int, ...], ...]
+
+
+def forward(
+    model: Model, x: Any, state: State = None, *, lengths: ArrayLike | None = None, return_sequences: bool | None = None
+) -> tuple[Any, Any]:
+    """Run a model over a Dask array, lazily: the same bits as one call, whatever the chunks.
+
+    Parameters
+    ----------
+    model : layer or Sequential
+    x : dask.array.Array of shape (..., T, input_size), with an Embedding of integers of shape (..., T)
+        In chunks of known sizes along the leading axes and along time, and one chunk along input_size. Where the model holds a
+        Bidirectional, one chunk along time, too.
+    state : as the model takes it, of dask.array.Array or array_like of shape (..., hidden_size), optional
+        The state before the first step; zeros where not given. Rechunked along the leading axes as x is.
+    lengths : dask.array.Array or array_like of int of shape (...), optional
+        Steps of each sequence, in any order; T where not given. Rechunked as x is. What lies beyond is not read.
+    return_sequences : bool, optional
+        Whether to return every step's output, or the last step's alone; where not given, what the model's own call does.
+
+    Returns
+    -------
+    output : dask.array.Array of shape (..., T, output_size)
+        In the chunks of x. Zero past a sequence's end; without return_sequences (..., output_size), the output of a sequence's last
+        step, zero where it has none.
+    state : dask.array.Array of shape (..., hidden_size), or tuple, as the model returns it
+        The state after the last step, in the chunks of x; () for a layer without a state.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an x that is no Dask array, arguments of another dtype or shape, and chunks as above that are several or of unknown sizes.
+        Tokens beyond the vocabulary, and a Dask array's lengths beyond T, raise when they are computed.
+
+    Notes
+    -----
+    Equal models, arguments and chunks give equal names, in every process.
+
+    Examples
+    --------
+    >>> import dask.array as da, numpy as np, fastrnn.dask
+    >>> count = fastrnn.RNN(np.eye(1), np.eye(1), nonlinearity="identity")
+    >>> output, h_n = fastrnn.dask.forward(count, da.ones((2, 6, 1), chunks=(1, 2, 1)), lengths=[6, 3])
+    >>> output[..., 0].compute()
+    array([[1., 2., 3., 4., 5., 6.],
+           [1., 2., 3., 0., 0., 0.]])
+    >>> h_n[:, 0].compute()
+    array([6., 3.])
+    """
+    model = check_model(model)
+    layers: Any = model if isinstance(model, (Recurrent, Sequential)) else Sequential(model)  # type: ignore[arg-type]
+    packed = layers._packed() if layers._causal else layers._staged()
+    check_x(layers, x, tokens=packed.tokens)
+    axes = x.ndim - (1 if packed.tokens else 2)
+    leading, times, steps = x.chunks[:axes], x.chunks[axes], x.shape[axes]
+    states = [chunked_state(name, value, x, leading, size) for (name, value), size in zip(layers._named(state), packed.states, strict=True)]
+    ends = None if lengths is None else chunked_lengths(lengths, leading, x.shape[:axes], steps)
+    if return_sequences is None:
+        return_sequences = getattr(layers, "return_sequences", True)
+    token = tokenize(layers, return_sequences, *[given if given is None else given.name for given in (x, ends, *states)])
+
+    run, after = f"fastrnn-run-{token}", f"fastrnn-after-{token}"
+    tasks = tasks_of(token, layers, x, states, ends, axes, return_sequences)
+    graph = HighLevelGraph.from_collections(run, tasks, [given for given in (x, ends, *states) if given is not None])
+
+    def taken(name: str, source: str, at: tuple[int, ...], position: int, chunks: Chunks) -> Any:
+        """Make an array of what tasks give at a position: of those of all chunks, or of those of the last chunk of time."""
+        getters = {(name, *block, 0): (getitem, (source, *block, *at), position) for block in blocks(chunks[:-1])}
+        layered = HighLevelGraph({**graph.layers, name: getters}, {**graph.dependencies, name: {run}})
+        return da.Array(layered, name, chunks, dtype=packed.dtype)
+
+    final, chunks = (len(times) - 1,), (*leading, times) if return_sequences else leading
+    output = taken(f"fastrnn-forward-{token}", run, () if return_sequences else final, 0, (*chunks, (packed.output_size,)))
+    sizes = enumerate(packed.states)
+    last = [taken(f"fastrnn-state-{i}-{token}", after, final, 1 + i, (*leading, (size,))) for i, size in sizes]
+    return output, layers._joined(iter(last))
+
+
+def tasks_of(token: str, model: Any, x: Any, states: list[Any], lengths: Any, axes: int, return_sequences: bool) -> dict[Any, Any]:
+    """Make a task for each chunk of x, which takes what the chunk of time before it leaves to it, and one that holds the model."""
+    run, after, of_model = f"fastrnn-run-{token}", f"fastrnn-after-{token}", f"fastrnn-model-{token}"
+    tasks: dict[Any, Any] = {of_model: model}
+    for block in blocks(x.chunks[:axes]):
+        before: Any = [None, *[given if given is None else (given.name, *block, 0) for given in states]]
+        valid, start = None if lengths is None else (lengths.name, *block), 0
+        for t, size in enumerate(x.chunks[axes]):
+            data = (x.name, *block, t, *[0] * (x.ndim - axes - 1))
+            time = start, size, x.shape[axes]
+            tasks[(run, *block, t)] = run_chunk, of_model, data, before, valid, time, return_sequences
+            before = (after, *block, t)
+            tasks[before] = getitem, (run, *block, t), 1  # apart from the output, which a worker that goes on needn't receive
+            start += size
+    return tasks
+
+
+def run_chunk(
+    model: Any, x: Array, before: Any, lengths: Any, time: tuple[int, int, int], return_sequences: bool
+) -> tuple[Array, tuple[Any, ...]]:
+    """Run a chunk of steps: give its output, and what the chunk after it starts from, which is the last output and the states."""
+    start, size, steps = time
+    last, *arrays = before
+    valid = None
+    if lengths is not None:
+        leading = np.shape(lengths)
+        valid = np.clip(check_lengths(lengths, leading, steps).reshape(leading) - start, 0, size)
+    output, state = model(x, model._joined(iter(arrays)), lengths=valid, return_sequences=return_sequences)
+    after = [array for _, array in model._named(state)]
+    if return_sequences:
+        return output, (None, *after)
+    if last is not None:
+        output = np.where(np.equal(size if valid is None else valid, 0)[..., np.newaxis], last, output)
+    return output, (output, *after)
+
+
+def blocks(chunks: Chunks) -> Iterator[tuple[int, ...]]:
+    """Give the position of every block."""
+    return itertools.product(*[range(len(sizes)) for sizes in chunks])
+
+
+def check_x(model: Any, x: Any, *, tokens: bool) -> None:
+    if not isinstance(x, da.Array):
+        raise TypeError(f"x must be a dask.array.Array, got {type(x).__name__}; call the model itself")
+    check_known("x", x)
+    shown = stand_in("x", x)
+    if not tokens:
+        check_numbers("x", shown, model.input_size)
+        if len(x.chunks[-1]) > 1:
+            raise ValueError(f"x must have one chunk along its last axis, got {len(x.chunks[-1])}; pass x.rechunk({{{x.ndim - 1}: -1}})")
+    elif shown.dtype.kind not in "iu":
+        raise TypeError(f"x must be integers, the tokens of an Embedding, got dtype {shown.dtype}")
+    elif not shown.ndim:
+        raise ValueError("x must have shape (..., T) where it holds tokens, got ()")
+    axis = x.ndim - (1 if tokens else 2)
+    if not model._causal and len(x.chunks[axis]) > 1:
+        reason = "for a model that holds a Bidirectional, whose outputs depend on later steps"
+        raise ValueError(f"x must have one chunk along time {reason}, got {len(x.chunks[axis])}; pass x.rechunk({{{axis}: -1}})")
+
+
+def check_known(name: str, array: Any) -> None:
+    if any(map(math.isnan, array.shape)):
+        raise ValueError(f"{name} must have chunks of known sizes, got shape {array.shape}; call {name}.compute_chunk_sizes()")
+
+
+def stand_in(name: str, array: Any) -> Array:
+    """Give an array of the same shape and dtype that takes no memory, to be checked in its place."""
+    return as_array(name, np.broadcast_to(np.zeros((), array.dtype), array.shape))
+
+
+def chunked_state(name: str, value: Any, x: Any, leading: Chunks, size: int) -> Any:
+    """Check an array of a state, and give it in the chunks of x."""
+    if value is None:
+        return None
+    lazy = isinstance(value, da.Array)
+    if lazy:
+        check_known(name, value)
+    expected = (*x.shape[: len(leading)], size)
+    checked = check_state(name, stand_in(name, value) if lazy else value, expected, given="x", shape=x.shape)
+    return rechunked(value if lazy else checked, (*leading, (size,)))
+
+
+def chunked_lengths(value: Any, leading: Chunks, shape: tuple[int, ...], steps: int) -> Any:
+    """Check lengths, a Dask array's values when they are computed, and give them in the chunks of x."""
+    lazy = isinstance(value, da.Array)
+    if lazy:
+        check_known("lengths", value)
+    checked = check_lengths(stand_in("lengths", value) if lazy else value, shape, steps)
+    return rechunked(value if lazy else checked.reshape(shape), leading)
+
+
+def rechunked(array: Any, chunks: Chunks) -> Any:
+    return array.rechunk(chunks) if isinstance(array, da.Array) else da.from_array(array, chunks)
+
+
+def normalized(layer: Model) -> tuple[Any, ...]:
+    """Give what a token is made from: the layer's kind, and the arguments that it was made from."""
+    return normalize_token((f"{type(layer).__module__}.{type(layer).__qualname__}", layer._described()))
+
+
+normalize_token.register(Model, normalized)
