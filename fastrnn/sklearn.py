@@ -36,6 +36,7 @@ from .arguments import (
     check_scale,
     check_sequences,
     check_share,
+    check_tokens,
     check_washed_out,
     wrong_random_state,
 )
@@ -348,6 +349,7 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         tokens = isinstance(self.model, Sequential) and isinstance(self.model.layers[0], Embedding)
         x, lengths = read(self, X, washout, reset=reset, tokens=tokens)
         if tokens:
+            check_tokens("X", x, self.model.input_size)
             return x, lengths, washout
         check_features(x.shape, self.model.input_size)
         return x if x.ndim == 3 else x[..., np.newaxis], lengths, washout

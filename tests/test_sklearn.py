@@ -297,7 +297,12 @@ ERRORS = [
         "X must have shape (n_samples, T, 1), or (n_samples, T) for input_size=1, got (6, 9, 3)",
     ),
     (lambda: Features(READER).transform(X), ValueError, "X must have shape (n_samples, T) where it holds tokens, got (6, 9, 3)"),
-    (lambda: Features(READER).transform(X[0]), TypeError, "x must be integers, the tokens of an Embedding, got dtype float64"),
+    (lambda: Features(READER).transform(X[0]), TypeError, "X must be integers, the tokens of an Embedding, got dtype float64"),
+    (
+        lambda: Features(READER).transform([[1, 2], [5, 0]]),
+        ValueError,
+        "X must hold integers from 0 to 4 for a vocabulary of 5, got 5 at position (1, 0)",
+    ),
     (lambda: Features(READER).transform([X[0, 0]]), TypeError, "X[0] must be integers, the tokens of an Embedding, got dtype float64"),
     (
         lambda: Features(READER).transform([np.array([1]), np.array([[1]])]),
