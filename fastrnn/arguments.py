@@ -568,9 +568,8 @@ def check_extracts(model: object, kinds: tuple[type, ...]) -> None:
         raise TypeError(f"model must be a recurrent layer or a Sequential, got {type(model).__name__}")
 
 
-def check_list(sequences: Sequence[ArrayLike], axes: int) -> list[Array]:
+def check_list(arrays: list[Array], axes: int) -> list[Array]:
     """Check a list of sequences: vectors (T, n_features), or with one axis tokens (T,)."""
-    arrays = [as_array(f"X[{i}]", sequence) for i, sequence in enumerate(sequences)]
     for i, array in enumerate(arrays):
         if array.ndim != axes:
             form = "(T, n_features)" if axes == 2 else "(T,), tokens of an Embedding"

@@ -54,8 +54,10 @@ def read(transformer: Any, X: Any, washout: int, *, reset: bool, tokens: bool = 
     lengths, axes = None, 1 if tokens else 2
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)  # as NumPy keeps arrays of several lengths
-    if isinstance(X, (list, tuple)) and X and as_array("X[0]", X[0]).ndim == axes:
-        X, lengths = pad(check_list(X, axes))
+    if isinstance(X, (list, tuple)):
+        arrays = [as_array(f"X[{i}]", sequence) for i, sequence in enumerate(X)]
+        if len({array.shape for array in arrays}) > 1 or (arrays and arrays[0].ndim == axes):  # else they are a table's rows
+            X, lengths = pad(check_list(arrays, axes))
     dtype = None if tokens else [np.float64, np.float32]
     x = check_array(X, dtype=dtype, ensure_2d=False, allow_nd=True, estimator=transformer, input_name="X")
     check_sequences(x.shape, tokens=tokens)

@@ -32,7 +32,7 @@ X = numbers(0, N, T, I)
 RAGGED = [numbers(seed, length, I) for seed, length in enumerate(LENGTHS)]
 RNN = fastrnn.RNN(numbers(1, H, I), numbers(2, H, H), numbers(3, H), leak=0.7)
 NARROW = fastrnn.RNN(numbers(1, H, 1), numbers(2, H, H))
-GRU = fastrnn.GRU(numbers(4, 3 * H, I), numbers(5, 3 * H, H))
+GRU = fastrnn.GRU(numbers(4, 3 * H, I), numbers(5, 3 * H, H), numbers(8, 3 * H))  # of zeros it makes other states than zeros
 READER = fastrnn.Sequential(fastrnn.Embedding(numbers(6, 5, I)), RNN)
 MODELS = {
     "RNN": RNN,
@@ -278,6 +278,7 @@ ERRORS = [
         ValueError,
         "X[1] must have as many features as X[0], 3, got shape (9, 2)",
     ),
+    (lambda: reservoir().fit([[1.0, 2.0], [3.0]]), ValueError, "X[0] must have shape (T, n_features), got (2,)"),
     (lambda: reservoir().fit([X[0], X[1, 0]]), ValueError, "X[1] must have shape (T, n_features), got (3,)"),
     (
         lambda: reservoir().fit([X[0], [[1.0], [1.0, 2.0]]]),
