@@ -5,7 +5,7 @@ from .banks import Bank
 from .bidirectional import Bidirectional
 from .functional import rnn_forward
 from .gated import GRU, LSTM
-from .layers import RNN, Dense, Embedding, Sequential
+from .layers import RNN, Dense, Embedding, Model, Sequential
 from .loading.files import load, save
 from .loading.pytorch import from_state_dict, from_torch
 from .native import compile
@@ -22,6 +22,7 @@ __all__ = [
     "Bidirectional",
     "Dense",
     "Embedding",
+    "Model",
     "Sequential",
     "Stream",
     "compile",

@@ -4,7 +4,7 @@ import itertools
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple, NoReturn, get_args
+from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -12,8 +12,22 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 Array = NDArray[Any]
 NamedWeight = tuple[str, ArrayLike, tuple[str, ...]]  # name, value, axes
 
+# What a state may be given as: an array, or one entry for each recurrent layer, or for h and c, or for two directions.
+State = ArrayLike | Sequence["State"] | None
+# What `numpy.random.default_rng` takes for a seed.
+Seed: TypeAlias = "int | np.integer[Any] | Sequence[int] | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None"
+
 REAL_KINDS = "biuf"
 MOST_AXES = 64  # of a NumPy array
+SHORT_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2")  # ml_dtypes', which become float32; float16 is NumPy's own
+# Arrays of libraries that NumPy would read at the wrong time, or in the wrong order.
+REFUSED = {
+    "dask": "{name} must be an array in memory, got a Dask {type}; pass {name}.compute(), or call fastrnn.dask.forward",
+    "scipy": "{name} must be dense, got a SciPy {type}; pass {name}.toarray()",
+    "xarray": "{name} must not be an xarray {type}, whose dimensions may be in any order; "
+    "call xarray.apply_ufunc(model.predict, ...), or pass {name}.transpose(..., time, feature).values",
+    "zarr": "{name} must be an array in memory, got a zarr {type}; pass {name}[:], or call fastrnn.dask.forward on a Dask array of it",
+}
 
 # What a layer can apply: a function of a number by its name, or a tuple of a name and the function's parameters.
 Name = Literal["tanh", "relu", "sigmoid", "identity", "hard_sigmoid", "softplus", "softsign"]
@@ -37,21 +51,53 @@ def is_nested_list(value: object) -> bool:
     return isinstance(value, (list, tuple, int, float))
 
 
-def as_array(name: str, value: ArrayLike) -> Array:
-    array = value if type(value) is np.ndarray else other_as_array(name, value)
+def as_array(name: str, value: ArrayLike, *, widen: bool = True) -> Array:
+    """Give an array of real numbers; floats shorter than NumPy's own become float32, if they may."""
+    array = value if type(value) is np.ndarray else other_as_array(name, value, widen=widen)
     if array.dtype.kind not in REAL_KINDS:
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        if array.dtype.name in SHORT_FLOATS:
+            return array.astype(np.float32) if widen else array
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}{for_objects(name, value)}")
     return array
 
 
-def other_as_array(name: str, value: ArrayLike) -> Array:
+def other_as_array(name: str, value: Any, *, widen: bool = True) -> Array:
     refuse_masked(name, value)
+    library = type(value).__module__.partition(".")[0]
+    if library in REFUSED and hasattr(value, "shape"):
+        raise TypeError(REFUSED[library].format(name=name, type=type(value).__name__))
     try:
         return np.asarray(value)
-    except ValueError as error:
-        if not isinstance(value, (list, tuple)):
-            raise
-        raise ValueError(f"{name} must be an array or a rectangular nested list, got rows of different lengths") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        if library == "torch":
+            return tensor_as_array(name, value, error, widen=widen)
+        if isinstance(value, (list, tuple)) and isinstance(error, ValueError):
+            raise ValueError(f"{name} must be an array or a rectangular nested list, got rows of different lengths") from error
+        raise TypeError(f"{name} must be something that NumPy makes an array of, got {type(value).__name__}: {error}") from error
+
+
+def tensor_as_array(name: str, tensor: Any, error: Exception, *, widen: bool) -> Array:
+    """Make an array of a PyTorch tensor that NumPy refuses, if only because NumPy has no bfloat16."""
+    short = str(tensor.dtype) == "torch.bfloat16"
+    remedies = {
+        ".detach()": tensor.requires_grad,
+        ".cpu()": tensor.device.type not in ("cpu", "meta"),
+        ".to_dense()": tensor.is_sparse,
+        ".resolve_conj()": tensor.is_conj(),
+    }
+    remedy = "".join(call for call, needed in remedies.items() if needed)
+    if short and widen and not remedy:
+        return np.asarray(tensor.float())
+    remedy += ".float()" * short
+    advice = f"; pass {name}{remedy}" if remedy else ""
+    raise TypeError(f"{name} must be a tensor that NumPy can read, got one that it can't{advice}: {error}") from error
+
+
+def for_objects(name: str, value: Any) -> str:
+    """Say what to do with a table whose columns may lack values."""
+    if type(value).__module__.partition(".")[0] != "pandas" or any(dtype.kind not in REAL_KINDS for dtype in np.atleast_1d(value.dtypes)):
+        return ""
+    return f"; pass {name}.to_numpy(numpy.float64, na_value=numpy.nan)"
 
 
 def refuse_masked(name: str, value: object) -> None:
@@ -99,7 +145,7 @@ def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
     """Convert weights, each given with its name and axes, to one dtype; the same letter must mean the same size."""
     arrays, dtype, decided_by = [], "", ""
     for name, value, axes in named:
-        array = as_array(name, value)
+        array = as_array(name, value, widen=False)
         arrays.append((name, array, axes))
         kind = array.dtype.char
         if is_nested_list(value) or kind == dtype:

@@ -1,7 +1,9 @@
 """A bank: the states of many sequences, each fed when its input comes, by one model. Examples are in streaming.py."""
 
+from __future__ import annotations
+
 import heapq
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,6 +11,7 @@ from numpy.typing import ArrayLike
 from . import native
 from .arguments import (
     Array,
+    State,
     check_at,
     check_capacity,
     check_causal,
@@ -26,7 +29,10 @@ from .forward import INT64, Task, job_at_once, run_network
 from .kernels.layout import BANK, FREE, HANDED, HEAD_BYTES, JOB, TOGETHER
 from .packing import empty_aligned
 from .plan import fits_at_once
-from .streaming import Model, fits
+from .streaming import fits
+
+if TYPE_CHECKING:
+    from .layers import Model
 
 MOST_AT_ONCE = 1024  # rows of one kernel call; more take so long that planning doesn't count
 MOST_COUNTS = 64  # of rows, for which kernel calls are kept ready
@@ -84,7 +90,7 @@ class Bank:
            [0.5, 1. ]])
     """
 
-    def __init__(self, model: Model, capacity: int, state0: Any = None) -> None:
+    def __init__(self, model: Model, capacity: int, state0: State = None) -> None:
         check_causal("a bank", model._causal, model)
         self._model, self._network, self._capacity = model, model._packed(), check_capacity(capacity)
         network, self._dtype = self._network, self._network.dtype

@@ -30,12 +30,14 @@ step, and the backward layer's at the first.
 True
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
 
-from .arguments import Array, check_choice, check_data, check_directions, check_entries
+from .arguments import Array, State, check_choice, check_data, check_directions, check_entries
 from .layers import Embedding, Recurrent, network_of_layers
 from .stages import Stage, Stages, call_stages
 
@@ -101,7 +103,7 @@ class Bidirectional(Recurrent):
     def __call__(
         self,
         x: ArrayLike,
-        state: Any = None,
+        state: State = None,
         *,
         lengths: ArrayLike | None = None,
         reset: ArrayLike | None = None,

@@ -26,6 +26,8 @@ Every call checks and packs the weights. A model does that once, and gives the s
 True
 """
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 

@@ -31,13 +31,15 @@ In a model each recurrent layer has one entry of the state.
 ((100, 5), (64,), (16,))
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Activation, Array, check_activation, check_entries, check_projection, no_bias_hn
+from .arguments import Activation, Array, State, check_activation, check_entries, check_projection, no_bias_hn
 from .calls import call_at_once
 from .layers import Hidden, Recurrent, Weighted
 from .packing import Part
@@ -243,7 +245,7 @@ class LSTM(Gated):
     def __call__(
         self,
         x: ArrayLike,
-        state: Any = None,
+        state: State = None,
         *,
         lengths: ArrayLike | None = None,
         reset: ArrayLike | None = None,

@@ -1,5 +1,7 @@
 """The layers: weights copied once, frozen, and called on arrays."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
@@ -11,6 +13,7 @@ from .arguments import (
     Activation,
     Array,
     DenseActivation,
+    State,
     check_activation,
     check_choice,
     check_data,
@@ -34,9 +37,29 @@ from .summaries import summary_of
 FOLDED = 1 << 20
 
 
-class Frozen:
-    """What every layer is: attributes set once, and copied or pickled as the arguments it was made from."""
+class Model:
+    """What every layer, and every model of layers, is: attributes set once, and copied or pickled as the arguments it was made from.
 
+    A type for programs that take any of them; it is not made itself.
+
+    Attributes
+    ----------
+    input_size, output_size : int
+    dtype : numpy.dtype or None
+        None for one-hot vectors alone, which take the next layer's.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> def outputs(model: fastrnn.Model, x: np.ndarray) -> np.ndarray:
+    ...     return model.predict(x)
+    >>> outputs(fastrnn.Dense(np.ones((1, 2))), np.ones((3, 2))).shape
+    (3, 1)
+    """
+
+    input_size: int
+    output_size: int
+    dtype: np.dtype[Any] | None
     _network: Network | None
     _stages: Stages | None
     _causal = True  # whether no output depends on later steps
@@ -109,11 +132,11 @@ class Frozen:
         """Take as many arrays as this layer's state has, and give them as users get them."""
         raise NotImplementedError
 
-    def stream(self, state: Any = None, *, state0: Any = None) -> Stream:
+    def stream(self, state: State = None, *, state0: State = None) -> Stream:
         """Start a stream, which keeps the state from call to call, at `state`, or else at `state0`, where a reset goes: see `Stream`."""
         return Stream(self, state, state0)
 
-    def streams(self, capacity: int, state0: Any = None) -> Bank:
+    def streams(self, capacity: int, state0: State = None) -> Bank:
         """Make a bank of so many states, each of a sequence of its own, which step together or apart: see `Bank`."""
         return Bank(self, capacity, state0)
 
@@ -132,11 +155,11 @@ def read_only(array: Array) -> Array:
     return copy.view()  # which nobody can make writable again
 
 
-def rebuild(kind: type[Frozen], arguments: dict[str, Any]) -> Any:
+def rebuild(kind: type[Model], arguments: dict[str, Any]) -> Any:
     return kind._from_described(**arguments)
 
 
-class Weighted(Frozen):
+class Weighted(Model):
     """What layers with weights and a bias have in common."""
 
     bias: Array | None
@@ -168,7 +191,7 @@ class Weighted(Frozen):
         return {name: getattr(self, name) for name in self._options if getattr(self, name) is not None}
 
 
-class Stateless(Frozen):
+class Stateless(Model):
     """What layers without a state have in common."""
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
@@ -178,7 +201,7 @@ class Stateless(Frozen):
         return ()
 
 
-class Recurrent(Frozen):
+class Recurrent(Model):
     """What recurrent layers have in common. The state is an array, their output, where they don't say otherwise."""
 
     input_size: int
@@ -478,7 +501,7 @@ class Embedding(Stateless):
         self._set(weight=table, input_size=len(table), output_size=table.shape[1], dtype=table.dtype, _network=None)
 
     @classmethod
-    def one_hot(cls, V: int) -> "Embedding":
+    def one_hot(cls, V: int) -> Embedding:
         """Stand for the V x V identity: a token's vector is one-hot. It is never made: the token selects a column of the next weights.
 
         Parameters
@@ -534,7 +557,7 @@ class Embedding(Stateless):
         return {"one_hot": self.input_size} if self.weight is None else {"weight": self.weight}
 
     @classmethod
-    def _from_described(cls, *, one_hot: int | None = None, **weight: Any) -> "Embedding":
+    def _from_described(cls, *, one_hot: int | None = None, **weight: Any) -> Embedding:
         return cls(**weight) if one_hot is None else cls.one_hot(one_hot)
 
     def __repr__(self) -> str:
@@ -582,7 +605,7 @@ def stages_of(layers: Sequence[Any]) -> Iterator[Stage]:
         yield Stage((network_of_layers(between),))
 
 
-class Sequential(Frozen):
+class Sequential(Model):
     """Run layers one after the other in one pass over the data: the same bits as the layers one by one, sooner.
 
     Parameters
@@ -634,7 +657,7 @@ class Sequential(Frozen):
     def __call__(
         self,
         x: ArrayLike,
-        state: object = None,
+        state: State = None,
         *,
         lengths: ArrayLike | None = None,
         reset: ArrayLike | None = None,
@@ -716,7 +739,7 @@ class Sequential(Frozen):
         return parts_of(self.layers)
 
     @classmethod
-    def _from_described(cls, *, layers: Sequence[Any] = (), **options: Any) -> "Sequential":
+    def _from_described(cls, *, layers: Sequence[Any] = (), **options: Any) -> Sequential:
         return cls(*layers, **options)
 
     def __repr__(self) -> str:

@@ -76,10 +76,12 @@ shape `(T, O)`.
 True
 """
 
+from __future__ import annotations
+
 import math
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -88,6 +90,8 @@ from . import native
 from .arguments import (
     ROW_ACTIVATIONS,
     Array,
+    Seed,
+    State,
     as_array,
     check_causal,
     check_choice,
@@ -109,7 +113,11 @@ from .arguments import (
 from .calls import start_states
 from .forward import INT64, Task, assign, run_network
 from .kernels.layout import GENERATION, NOTHING
-from .streaming import Model
+
+if TYPE_CHECKING:
+    from .layers import Model
+
+Feedback = Literal["sample", "argmax", "output"]
 
 SINKS = {"argmax": "argmax", "sample": "sample", "output": "repeat"}
 
@@ -184,7 +192,9 @@ def unpad(output: Array, lengths: ArrayLike) -> list[Array]:
     return [row[:length].copy() for row, length in zip(rows, valid, strict=True)]
 
 
-def log_likelihood(model: Model, tokens: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, per_step: bool = False) -> Any:
+def log_likelihood(
+    model: Model, tokens: ArrayLike, state: State = None, *, lengths: ArrayLike | None = None, per_step: bool = False
+) -> Any:
     """Score sequences by the chain rule: log P(x_2 .. x_T | x_1), the sum of log P(x_{t+1} | x_t .. x_1).
 
     The probabilities of tokens that were not observed are not kept: memory is one number of the model's dtype for each token.
@@ -249,12 +259,12 @@ def generate(
     model: Model,
     start: ArrayLike,
     steps: int,
-    state: Any = None,
+    state: State = None,
     *,
-    feedback: str = "sample",
+    feedback: Feedback = "sample",
     temperature: float = 1.0,
     top_k: int | None = None,
-    rng: Any = None,
+    rng: Seed = None,
     stop: int | None = None,
 ) -> tuple[Array, Any]:
     """Let a model go on by itself: the output of each step is the next one's input.

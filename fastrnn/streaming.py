@@ -48,33 +48,50 @@ of a stream for each: requests of a server, characters in a game, sensors.
 >>> bank.step(inputs[:2]).shape                             # all that are handed out, in ascending order: one, other
 (2, 10)
 
+**A server.** With asyncio, what arrives within a tick is stepped in one call. Each client waits for its own answer.
+
+>>> import asyncio
+>>> async def serve(bank, arrived):
+...     while True:
+...         await asyncio.sleep(0.001)                      # a tick
+...         now, arrived[:] = arrived[:], []
+...         outputs = bank.step(np.array([x for _, x, _ in now]), at=[row for row, _, _ in now]) if now else []
+...         for (_, _, answer), y in zip(now, outputs):
+...             answer.cancelled() or answer.set_result(y)
+>>> async def ask(arrived, row, x):
+...     arrived.append((row, x, answer := asyncio.get_running_loop().create_future()))
+...     return await answer
+>>> async def clients():
+...     bank, arrived = model.streams(1000), []
+...     server = asyncio.create_task(serve(bank, arrived))
+...     answers = await asyncio.gather(*[ask(arrived, bank.add(), x) for x in np.tile(inputs, (10, 1))])
+...     server.cancel()
+...     return [bool((y == model.stream().step(x)).all()) for y, x in zip(answers, np.tile(inputs, (10, 1)))]
+>>> answers = asyncio.run(clients())
+>>> len(answers), all(answers)
+(1000, True)
+
 A stream, or a bank, belongs to one thread at a time. Threads that step side by side need one each; they can share the model.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import native
-from .arguments import Array, as_array, check_batch, check_causal, check_data, check_out, check_reset, check_step, no_lengths
+from .arguments import Array, State, as_array, check_batch, check_causal, check_data, check_out, check_reset, check_step, no_lengths
 from .calls import restart, start_states, views_of
 from .forward import Task, job_at_once, run_network
 from .kernels.layout import HEAD_BYTES
-from .packing import FEWEST_ROWS, Network, empty_aligned
+from .packing import FEWEST_ROWS, empty_aligned
 from .plan import fits_at_once
 
-
-class Model(Protocol):
-    """What a stream needs of a layer or a Sequential."""
-
-    _causal: bool
-
-    def _packed(self) -> Network: ...
-    def _named(self, state: Any) -> list[tuple[str, Any]]: ...
-    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]: ...
-    def _joined(self, states: Iterator[Array]) -> Any: ...
+if TYPE_CHECKING:
+    from .layers import Model
 
 
 def fits(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Iterable[ArrayLike | None]) -> bool:
@@ -109,7 +126,7 @@ class Stream:
     array([1.75, 2.  ])
     """
 
-    def __init__(self, model: Model, state: Any = None, state0: Any = None) -> None:
+    def __init__(self, model: Model, state: State = None, state0: State = None) -> None:
         check_causal("a stream", model._causal, model)
         self._model, self._network = model, model._packed()
         self._dtype, self._token = self._network.dtype, np.zeros(1, np.int64)

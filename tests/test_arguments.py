@@ -6,9 +6,11 @@ import pathlib
 import pickle
 import re
 import sys
+import types
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import fastrnn
 from fastrnn import (
@@ -66,6 +68,21 @@ def without_generators():
         patch.delattr(np, "random", raising=False)
         patch.setitem(sys.modules, "numpy.random", None)
         generate(TELLER, 0, 5, rng=0)
+
+
+class Unreadable:
+    """An array of another library, which NumPy can't read."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("it has a gradient")
+
+
+class Tensor(Unreadable):
+    """What PyTorch's have, as far as it is looked at."""
+
+    __module__ = "torch"
+    requires_grad, is_sparse, dtype, device = True, False, "torch.float32", types.SimpleNamespace(type="cpu")
+    is_conj = bool
 
 
 SINGLE = np.float32
@@ -217,6 +234,17 @@ ERRORS = {
     ),
     "complex x": (lambda: RNN_2_3(ones(7, 2) * 1j), TypeError, "x must hold real numbers, got dtype complex128"),
     "object x": (lambda: RNN_2_3(np.full((7, 2), None)), TypeError, "x must hold real numbers, got dtype object"),
+    "sparse x": (lambda: RNN_2_3(scipy.sparse.eye_array(7, 2)), TypeError, "x must be dense, got a SciPy dia_array; pass x.toarray()"),
+    "a tensor that NumPy can't read": (
+        lambda: RNN_2_3(Tensor()),
+        TypeError,
+        "x must be a tensor that NumPy can read, got one that it can't; pass x.detach(): it has a gradient",
+    ),
+    "what NumPy can't read": (
+        lambda: RNN_2_3(Unreadable()),
+        TypeError,
+        "x must be something that NumPy makes an array of, got Unreadable: it has a gradient",
+    ),
     "string x": (lambda: RNN_2_3(np.full((7, 2), "1")), TypeError, "x must hold real numbers, got dtype <U1"),
     "date x": (lambda: RNN_2_3(np.zeros((7, 2), "M8[s]")), TypeError, "x must hold real numbers, got dtype datetime64[s]"),
     "ragged x": (

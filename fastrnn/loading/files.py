@@ -27,15 +27,15 @@ from numpy.typing import DTypeLike
 from ..arguments import Array
 from ..bidirectional import Bidirectional
 from ..gated import GRU, LSTM
-from ..layers import RNN, Dense, Embedding, Frozen, Sequential
+from ..layers import RNN, Dense, Embedding, Model, Sequential
 from .gates import as_numbers, check_dtype
 
 VERSION = 1  # of the description; a file of a later one is refused
 KEY = "fastrnn"  # under which the metadata have it
-LAYERS: dict[str, type[Frozen]] = {kind.__name__: kind for kind in (RNN, GRU, LSTM, Dense, Embedding, Bidirectional, Sequential)}
+LAYERS: dict[str, type[Model]] = {kind.__name__: kind for kind in (RNN, GRU, LSTM, Dense, Embedding, Bidirectional, Sequential)}
 
 
-def save(model: Frozen, path: str | os.PathLike[str]) -> None:
+def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a layer or a model to a file, whole or not at all.
 
     Parameters
@@ -70,14 +70,14 @@ def save(model: Frozen, path: str | os.PathLike[str]) -> None:
         whole.replace(path)
 
 
-def described(layer: Frozen, place: str, tensors: dict[str, Array]) -> dict[str, Any]:
+def described(layer: Model, place: str, tensors: dict[str, Array]) -> dict[str, Any]:
     """Give a layer as JSON has it. Its arrays go to `tensors`, under their attributes' names after the layer's place."""
     entry: dict[str, Any] = {"layer": type(layer).__name__}
     for name, value in layer._described().items():
         if isinstance(value, np.ndarray):
             tensors[place + name] = value
             entry[name] = {"sha256": digest_of(value)}
-        elif isinstance(value, Frozen):
+        elif isinstance(value, Model):
             entry[name] = described(value, f"{place}{name}.", tensors)
         elif name == "layers":
             entry[name] = [described(one, f"{place}{name}.{i}.", tensors) for i, one in enumerate(value)]
