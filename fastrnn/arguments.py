@@ -63,17 +63,26 @@ def as_array(name: str, value: ArrayLike, *, widen: bool = True) -> Array:
 
 def other_as_array(name: str, value: Any, *, widen: bool = True) -> Array:
     refuse_masked(name, value)
-    library = type(value).__module__.partition(".")[0]
-    if library in REFUSED and hasattr(value, "shape"):
-        raise TypeError(REFUSED[library].format(name=name, type=type(value).__name__))
+    refuse_others(name, value)
     try:
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        if library == "torch":
+        if library_of(value) == "torch":
             return tensor_as_array(name, value, error, widen=widen)
         if isinstance(value, (list, tuple)) and isinstance(error, ValueError):
             raise ValueError(f"{name} must be an array or a rectangular nested list, got rows of different lengths") from error
         raise TypeError(f"{name} must be something that NumPy makes an array of, got {type(value).__name__}: {error}") from error
+
+
+def library_of(value: object) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
+def refuse_others(name: str, value: object) -> None:
+    """Refuse arrays of libraries that NumPy would read in the wrong order, or at the wrong time."""
+    library = library_of(value)
+    if library in REFUSED and hasattr(value, "shape"):
+        raise TypeError(REFUSED[library].format(name=name, type=type(value).__name__))
 
 
 def tensor_as_array(name: str, tensor: Any, error: Exception, *, widen: bool) -> Array:
@@ -95,7 +104,7 @@ def tensor_as_array(name: str, tensor: Any, error: Exception, *, widen: bool) ->
 
 def for_objects(name: str, value: Any) -> str:
     """Say what to do with a table whose columns may lack values."""
-    if type(value).__module__.partition(".")[0] != "pandas" or any(dtype.kind not in REAL_KINDS for dtype in np.atleast_1d(value.dtypes)):
+    if library_of(value) != "pandas" or any(dtype.kind not in REAL_KINDS for dtype in np.atleast_1d(value.dtypes)):
         return ""
     return f"; pass {name}.to_numpy(numpy.float64, na_value=numpy.nan)"
 
@@ -580,73 +589,3 @@ def nothing_to_choose(nothing: Array) -> None:
     if np.logical_or.reduce(nothing, axis=None):
         position = tuple(map(int, np.unravel_index(np.argmax(nothing), nothing.shape)))
         raise ValueError(f"model must give finite outputs for a token to be chosen, got NaN or infinity at position {position}")
-
-
-def check_integer(name: str, value: object, lowest: int) -> int:
-    integer = as_integer(value)
-    if integer is None or integer < lowest:
-        raise ValueError(f"{name} must be an integer from {lowest} up, got {value!r}")
-    return integer
-
-
-def check_scale(name: str, value: object) -> float:
-    number = as_number(value)
-    if number is None or not 0 <= number < math.inf:
-        raise ValueError(f"{name} must be a finite number from 0 up, got {value!r}")
-    return number
-
-
-def check_share(name: str, value: object) -> float:
-    number = as_number(value)
-    if number is None or not 0 < number <= 1:
-        raise ValueError(f"{name} must be a number above 0 and at most 1, got {value!r}")
-    return number
-
-
-def wrong_random_state(value: object) -> ValueError:
-    known = "None, an integer from 0 to 2**32 - 1, or a numpy.random.RandomState"
-    remedy = "; pass an integer drawn from it: rng.integers(2**32)" if isinstance(value, np.random.Generator) else ""
-    return ValueError(f"random_state must be {known}, got {value!r}{remedy}")
-
-
-def check_extracts(model: object, kinds: tuple[type, ...]) -> None:
-    if not isinstance(model, kinds):
-        raise TypeError(f"model must be a recurrent layer or a Sequential, got {type(model).__name__}")
-
-
-def check_list(arrays: list[Array], axes: int) -> list[Array]:
-    """Check a list of sequences: vectors (T, n_features), or with one axis tokens (T,)."""
-    for i, array in enumerate(arrays):
-        if array.ndim != axes:
-            form = "(T, n_features)" if axes == 2 else "(T,), tokens of an Embedding"
-            raise ValueError(f"X[{i}] must have shape {form}, got {array.shape}")
-        if axes == 1 and array.dtype.kind not in "iu" and array.size:
-            raise TypeError(f"X[{i}] must be integers, the tokens of an Embedding, got dtype {array.dtype}")
-        if array.shape[1:] != arrays[0].shape[1:]:
-            raise ValueError(f"X[{i}] must have as many features as X[0], {arrays[0].shape[1]}, got shape {array.shape}")
-    return arrays
-
-
-def check_sequences(shape: tuple[int, ...], *, tokens: bool) -> None:
-    """Check the shape of an array of sequences."""
-    if tokens and len(shape) != 2:
-        raise ValueError(f"X must have shape (n_samples, T) where it holds tokens, got {shape}")
-    if len(shape) not in (2, 3):
-        remedy = "; Reshape your data: X[numpy.newaxis] is one sequence of one feature" if len(shape) == 1 else ""
-        raise ValueError(f"X must have shape (n_samples, T, n_features), or (n_samples, T) for one feature, got {shape}{remedy}")
-    if len(shape) == 3 and not shape[2]:
-        raise ValueError(f"X must have 1 feature at least, got shape {shape}")
-
-
-def check_washed_out(lengths: Sequence[int] | Array, washout: int, *, listed: bool) -> None:
-    """Check that each sequence has steps left; a list's sequences have names of their own."""
-    for i, length in enumerate(lengths):
-        if length <= washout:
-            name, remedy = (f"X[{i}]", "make washout smaller, or leave the sequence out") if listed else ("X", "make washout smaller")
-            raise ValueError(f"{name} must have more steps than washout={washout}, got {length}{f'; {remedy}' if washout else ''}")
-
-
-def check_features(shape: tuple[int, ...], input_size: int) -> None:
-    if (shape[2] if len(shape) == 3 else 1) != input_size:
-        alternative = ", or (n_samples, T)" if input_size == 1 else ""
-        raise ValueError(f"X must have shape (n_samples, T, {input_size}){alternative} for input_size={input_size}, got {shape}")

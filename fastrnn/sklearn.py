@@ -16,6 +16,9 @@ A reservoir's weights are random and stay as they are; only what comes after it 
 Sequences of several lengths are a list of arrays (T_i, n_features).
 """
 
+from __future__ import annotations
+
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -28,17 +31,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .arguments import (
     Array,
     as_array,
+    as_integer,
+    as_number,
     check_choice,
-    check_extracts,
-    check_features,
-    check_integer,
-    check_list,
-    check_scale,
-    check_sequences,
-    check_share,
     check_tokens,
-    check_washed_out,
-    wrong_random_state,
+    library_of,
+    refuse_masked,
+    refuse_others,
 )
 from .layers import RNN, Embedding, Recurrent, Sequential
 from .sequences import pad
@@ -49,8 +48,81 @@ Output = Literal["last", "mean", "all"]
 KEPT = 1 << 24
 
 
+def check_integer(name: str, value: object, lowest: int) -> int:
+    integer = as_integer(value)
+    if integer is None or integer < lowest:
+        raise ValueError(f"{name} must be an integer from {lowest} up, got {value!r}")
+    return integer
+
+
+def check_scale(name: str, value: object) -> float:
+    number = as_number(value)
+    if number is None or not 0 <= number < math.inf:
+        raise ValueError(f"{name} must be a finite number from 0 up, got {value!r}")
+    return number
+
+
+def check_share(name: str, value: object) -> float:
+    number = as_number(value)
+    if number is None or not 0 < number <= 1:
+        raise ValueError(f"{name} must be a number above 0 and at most 1, got {value!r}")
+    return number
+
+
+def wrong_random_state(value: object) -> ValueError:
+    known = "None, an integer from 0 to 2**32 - 1, or a numpy.random.RandomState"
+    remedy = "; pass an integer drawn from it: rng.integers(2**32)" if isinstance(value, np.random.Generator) else ""
+    return ValueError(f"random_state must be {known}, got {value!r}{remedy}")
+
+
+def check_extracts(model: object, kinds: tuple[type, ...]) -> None:
+    if not isinstance(model, kinds):
+        raise TypeError(f"model must be a recurrent layer or a Sequential, got {type(model).__name__}")
+
+
+def check_list(arrays: list[Array], axes: int) -> list[Array]:
+    """Check a list of sequences: vectors (T, n_features), or with one axis tokens (T,)."""
+    for i, array in enumerate(arrays):
+        if array.ndim != axes:
+            form = "(T, n_features)" if axes == 2 else "(T,), tokens of an Embedding"
+            raise ValueError(f"X[{i}] must have shape {form}, got {array.shape}")
+        if axes == 1 and array.dtype.kind not in "iu" and array.size:
+            raise TypeError(f"X[{i}] must be integers, the tokens of an Embedding, got dtype {array.dtype}")
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(f"X[{i}] must have as many features as X[0], {arrays[0].shape[1]}, got shape {array.shape}")
+    return arrays
+
+
+def check_sequences(shape: tuple[int, ...], *, tokens: bool) -> None:
+    """Check the shape of an array of sequences."""
+    if tokens and len(shape) != 2:
+        raise ValueError(f"X must have shape (n_samples, T) where it holds tokens, got {shape}")
+    if len(shape) not in (2, 3):
+        remedy = "; Reshape your data: X[numpy.newaxis] is one sequence of one feature" if len(shape) == 1 else ""
+        raise ValueError(f"X must have shape (n_samples, T, n_features), or (n_samples, T) for one feature, got {shape}{remedy}")
+    if len(shape) == 3 and not shape[2]:
+        raise ValueError(f"X must have 1 feature at least, got shape {shape}")
+
+
+def check_washed_out(lengths: Sequence[int] | Array, washout: int, *, listed: bool) -> None:
+    """Check that each sequence has steps left; a list's sequences have names of their own."""
+    for i, length in enumerate(lengths):
+        if length <= washout:
+            name, remedy = (f"X[{i}]", "make washout smaller, or leave the sequence out") if listed else ("X", "make washout smaller")
+            raise ValueError(f"{name} must have more steps than washout={washout}, got {length}{f'; {remedy}' if washout else ''}")
+
+
+def check_features(shape: tuple[int, ...], input_size: int) -> None:
+    if (shape[2] if len(shape) == 3 else 1) != input_size:
+        alternative = ", or (n_samples, T)" if input_size == 1 else ""
+        raise ValueError(f"X must have shape (n_samples, T, {input_size}){alternative} for input_size={input_size}, got {shape}")
+
+
 def read(transformer: Any, X: Any, washout: int, *, reset: bool, tokens: bool = False) -> tuple[Array, Array | None]:
     """Check sequences, and give them as one array, with their lengths where they came as a list."""
+    refuse_masked("X", X)
+    if library_of(X) != "scipy":  # scikit-learn refuses sparse arrays itself, in words that its checks expect
+        refuse_others("X", X)
     lengths, axes = None, 1 if tokens else 2
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         X = list(X)  # as NumPy keeps arrays of several lengths
@@ -67,7 +139,7 @@ def read(transformer: Any, X: Any, washout: int, *, reset: bool, tokens: bool = 
     return x, lengths
 
 
-def run(model: Any, x: Array, lengths: Array | None, output: str, washout: int) -> Any:
+def run(model: Recurrent | Sequential, x: Array, lengths: Array | None, output: str, washout: int) -> Any:
     """Run a model over checked sequences, and keep of its output what is asked for."""
     if output == "last":
         return model.predict(x, lengths=lengths, return_sequences=False)
@@ -173,7 +245,7 @@ class Reservoir(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.output = output
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike | Sequence[ArrayLike], y: object = None) -> "Reservoir":
+    def fit(self, X: ArrayLike | Sequence[ArrayLike], y: object = None) -> Reservoir:
         """Check the parameters and X, and draw the weights.
 
         Parameters
@@ -300,7 +372,7 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.output = output
         self.washout = washout
 
-    def fit(self, X: ArrayLike | Sequence[ArrayLike], y: object = None) -> "Features":
+    def fit(self, X: ArrayLike | Sequence[ArrayLike], y: object = None) -> Features:
         """Check the parameters and X; nothing is fitted.
 
         Parameters

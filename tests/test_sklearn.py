@@ -1,10 +1,12 @@
 """Transformers for scikit-learn: what they give, and that scikit-learn's own tools take them."""
 
+import pathlib
 import pickle
 
 import numpy as np
 import pandas
 import pytest
+import xarray
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
@@ -259,6 +261,13 @@ ERRORS = [
         ValueError,
         f"random_state must be {STATES}, got {GENERATOR!r}; pass an integer drawn from it: rng.integers(2**32)",
     ),
+    (
+        lambda: reservoir().fit(xarray.DataArray(X)),
+        TypeError,
+        "X must not be an xarray DataArray, whose dimensions may be in any order; call xarray.apply_ufunc(model.predict, ...), "
+        "or pass X.transpose(..., time, feature).values",
+    ),
+    (lambda: reservoir().fit(np.ma.masked_array(X)), TypeError, "X must not be a masked array; pass X.filled(value)"),
     (lambda: reservoir(washout=9).fit(X), ValueError, "X must have more steps than washout=9, got 9; make washout smaller"),
     (lambda: reservoir().fit(X[:, :0]), ValueError, "X must have more steps than washout=0, got 0"),
     (
@@ -323,6 +332,17 @@ def test_errors(call, kind, text):
     with pytest.raises(kind) as caught:
         call()
     assert str(caught.value) == text
+
+
+def test_every_text_is_in_the_table():
+    """No line that raises in fastrnn/sklearn.py is left out of the table."""
+    raising = set()
+    for call, kind, _ in ERRORS:
+        with pytest.raises(kind) as raised:
+            call()
+        raising |= {entry.lineno for entry in raised.traceback if entry.path.name == "sklearn.py"}
+    lines = pathlib.Path(fastrnn.sklearn.__file__).read_text().splitlines()
+    assert {number for number, line in enumerate(lines) if line.split()[:1] == ["raise"]} <= raising
 
 
 @pytest.mark.parametrize("x", [with_nan(X), with_nan(X[:, :, 0]), [with_nan(one) for one in RAGGED]], ids=["array", "table", "list"])
