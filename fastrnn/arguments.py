@@ -63,17 +63,26 @@ def as_array(name: str, value: ArrayLike, *, widen: bool = True) -> Array:
 
 def other_as_array(name: str, value: Any, *, widen: bool = True) -> Array:
     refuse_masked(name, value)
-    library = type(value).__module__.partition(".")[0]
-    if library in REFUSED and hasattr(value, "shape"):
-        raise TypeError(REFUSED[library].format(name=name, type=type(value).__name__))
+    refuse_others(name, value)
     try:
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        if library == "torch":
+        if library_of(value) == "torch":
             return tensor_as_array(name, value, error, widen=widen)
         if isinstance(value, (list, tuple)) and isinstance(error, ValueError):
             raise ValueError(f"{name} must be an array or a rectangular nested list, got rows of different lengths") from error
         raise TypeError(f"{name} must be something that NumPy makes an array of, got {type(value).__name__}: {error}") from error
+
+
+def library_of(value: object) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
+def refuse_others(name: str, value: object) -> None:
+    """Refuse arrays of libraries that NumPy would read in the wrong order, or at the wrong time."""
+    library = library_of(value)
+    if library in REFUSED and hasattr(value, "shape"):
+        raise TypeError(REFUSED[library].format(name=name, type=type(value).__name__))
 
 
 def tensor_as_array(name: str, tensor: Any, error: Exception, *, widen: bool) -> Array:
@@ -95,7 +104,7 @@ def tensor_as_array(name: str, tensor: Any, error: Exception, *, widen: bool) ->
 
 def for_objects(name: str, value: Any) -> str:
     """Say what to do with a table whose columns may lack values."""
-    if type(value).__module__.partition(".")[0] != "pandas" or any(dtype.kind not in REAL_KINDS for dtype in np.atleast_1d(value.dtypes)):
+    if library_of(value) != "pandas" or any(dtype.kind not in REAL_KINDS for dtype in np.atleast_1d(value.dtypes)):
         return ""
     return f"; pass {name}.to_numpy(numpy.float64, na_value=numpy.nan)"
 
