@@ -1,0 +1,363 @@
+"""Networks in ONNX files, loaded, against ONNX Runtime, PyTorch and ONNX's own cases."""
+
+import io
+import re
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+import fastrnn
+
+I, H, N, T = 5, 7, 3, 9  # noqa: E741
+TOLERANCES = {np.float32: 1e-5, np.float64: 1e-12}
+
+
+# ---- what PyTorch exports -------------------------------------------------------------------------------------------------------------
+
+
+class Network(nn.Module):
+    """An embedding, recurrent layers and a head, each if wanted; the output of every step or of the last."""
+
+    def __init__(self, kind, layers=1, *, tokens=False, head=None, last=False, **options):
+        super().__init__()
+        options = {"batch_first": True, **options}
+        self.embedding = nn.Embedding(20, I) if tokens else nn.Identity()
+        self.recurrent = kind(I, H, layers, **options)
+        width = H * (1 + options.get("bidirectional", False))
+        self.head = nn.Sequential(nn.Linear(width, 4), head) if head else nn.Identity()
+        self.last = last
+
+    def forward(self, x):
+        output, _ = self.recurrent(self.embedding(x))
+        return self.head(output[:, -1] if self.last else output)
+
+
+class Both(nn.Module):
+    """Gives its state, too, and takes one."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x, *state):
+        return self.module(x, *state)
+
+
+NETWORKS = {
+    "rnn": lambda: Network(nn.RNN),
+    "relu": lambda: Network(nn.RNN, 2, nonlinearity="relu"),
+    "gru": lambda: Network(nn.GRU, 2, head=nn.Softmax(-1)),
+    "lstm": lambda: Network(nn.LSTM, 2, head=nn.Tanh()),
+    "no bias": lambda: Network(nn.LSTM, bias=False),
+    "time first": lambda: Network(nn.GRU, 2, batch_first=False),
+    "both directions": lambda: Network(nn.LSTM, 2, bidirectional=True, head=nn.LogSoftmax(-1)),
+    "both directions, time first": lambda: Network(nn.GRU, 2, bidirectional=True, batch_first=False),
+    "tokens": lambda: Network(nn.GRU, tokens=True, head=nn.Sigmoid()),
+    "the last step": lambda: Network(nn.LSTM, 2, last=True, head=nn.LeakyReLU(0.2)),
+    "functions": lambda: Network(nn.GRU, head=nn.Sequential(nn.ELU(0.5), nn.Linear(4, 3), nn.Hardsigmoid(), nn.Softplus(), nn.Softsign())),
+}
+
+
+def exported(module, arguments, *, dynamo=False, dynamic=True):
+    with warnings.catch_warnings(action="ignore"):
+        if dynamo:
+            return torch.onnx.export(module, arguments, dynamo=True, verbose=False, input_names=["x"]).model_proto
+        buffer, axes = io.BytesIO(), {"x": [0, 1]} if dynamic else None
+        torch.onnx.export(module, arguments, buffer, dynamo=False, input_names=["x"], dynamic_axes=axes)
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def given(kind, dtype):
+    rng = np.random.default_rng(0)
+    return torch.tensor(rng.integers(0, 20, (N, T))) if kind == "tokens" else torch.tensor(rng.normal(size=(N, T, I)), dtype=dtype)
+
+
+def reference(model, *inputs):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {one.name: value for one, value in zip(session.get_inputs(), inputs, strict=True)})
+
+
+@pytest.mark.parametrize("exporter", ["trace", "trace, fixed sizes", "dynamo"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_exported_by_pytorch(kind, exporter, tmp_path):
+    """What PyTorch's two exporters write gives ONNX Runtime's outputs, from a file too."""
+    torch.manual_seed(0)
+    module, x = NETWORKS[kind]().eval(), given(kind, torch.float32)
+    model = exported(module, (x,), dynamo=exporter == "dynamo", dynamic=exporter == "trace")
+    onnx.save(model, tmp_path / "model.onnx")
+    ours, (expected,) = fastrnn.from_onnx(tmp_path / "model.onnx"), reference(model, x.numpy())
+    moved = "time first" in kind
+    output = ours.predict(np.moveaxis(x.numpy(), 0, 1) if moved else x.numpy())
+    np.testing.assert_allclose(np.moveaxis(output, 0, 1) if moved else output, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_float64(kind):
+    """In float64 the outputs are PyTorch's to 1e-12, unless an operator of the exporter's loses digits."""
+    torch.manual_seed(0)
+    module, x = NETWORKS[kind]().double().eval(), given(kind, torch.float64)
+    ours = fastrnn.from_onnx(exported(module, (x,)))
+    moved = "time first" in kind
+    output = ours.predict(np.moveaxis(x.numpy(), 0, 1) if moved else x.numpy())
+    assert ours.dtype == np.float64
+    exact = kind != "functions"  # ONNX holds parameters of activations in float32
+    expected = module(x).detach().numpy()
+    np.testing.assert_allclose(
+        np.moveaxis(output, 0, 1) if moved else output, expected, rtol=0, atol=1e-12 if exact and kind != "the last step" else 1e-7
+    )
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_states(kind, bidirectional):
+    """A graph that takes states and gives them is loaded; the model's call takes and gives them."""
+    torch.manual_seed(0)
+    module, x = Both(kind(I, H, 2, bidirectional=bidirectional, batch_first=True)).eval(), given("", torch.float32)
+    h0 = torch.randn(2 * (1 + bidirectional), N, H)
+    state = ((h0, 2 * h0),) if kind is nn.LSTM else (h0,)
+    model = fastrnn.from_onnx(exported(module, (x, *state)))
+    expected, last = module(x, *state)
+    entries = [(h0[i].numpy(), 2 * h0[i].numpy()) if kind is nn.LSTM else h0[i].numpy() for i in range(len(h0))]
+    ours = tuple(zip(entries[::2], entries[1::2], strict=True)) if bidirectional else tuple(entries)
+    output, after = model(x.numpy(), ours)
+    np.testing.assert_allclose(output, expected.detach().numpy(), rtol=0, atol=1e-5)
+    final = [one for pair in after for one in pair] if bidirectional else list(after)
+    final = np.stack([one[0] if isinstance(one, tuple) else one for one in final])
+    np.testing.assert_allclose(final, (last[0] if isinstance(last, tuple) else last).detach().numpy(), rtol=0, atol=1e-5)
+
+
+# ---- made by hand ---------------------------------------------------------------------------------------------------------------------
+
+
+def numbers(seed, *shape):
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, shape).astype(np.float32)
+
+
+def weights(kind, directions=1, **more):
+    rows = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind] * H
+    return {"W": numbers(1, directions, rows, I), "R": numbers(2, directions, rows, H), "B": numbers(3, directions, 2 * rows), **more}
+
+
+def graph_of(nodes, constants, output=("y", None), *, inputs=(("x", TensorProto.FLOAT, ["T", "N", I]),), opset=17, others=()):
+    made = [helper.make_tensor_value_info(*one) for one in inputs]
+    outputs = [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])]
+    outputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in others]
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "graph", made, outputs, initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+def one_layer(kind, constants=None, *, last=False, names=("x", "W", "R", "B"), more=(), **attributes):
+    """A recurrent node, its directions put one behind the other."""
+    constants = weights(kind) if constants is None else constants
+    node = helper.make_node(kind, list(names), ["", "y_h"] if last else ["y_all"], name="cell", hidden_size=H, **attributes)
+    order = [1, 0, 2] if last else [0, 2, 1, 3]
+    shape = np.array([0, -1] if last else [0, 0, -1])
+    moved = helper.make_node("Transpose", ["y_h" if last else "y_all"], ["moved"], name="moved", perm=order)
+    flat = helper.make_node("Reshape", ["moved", "shape"], ["y" if not more else "flat"], name="flat")
+    return graph_of([node, moved, flat, *more], {**constants, "shape": shape})
+
+
+BY_HAND = {
+    "reset before": lambda: one_layer("GRU"),
+    "reset after": lambda: one_layer("GRU", linear_before_reset=1),
+    "peepholes": lambda: one_layer("LSTM", weights("LSTM", P=numbers(4, 1, 3 * H)), names=("x", "W", "R", "B", "", "", "", "P")),
+    "no bias": lambda: one_layer("LSTM", {name: value for name, value in weights("LSTM").items() if name != "B"}, names=("x", "W", "R")),
+    "both": lambda: one_layer("GRU", weights("GRU", 2), direction="bidirectional", linear_before_reset=1),
+    "the last of both": lambda: one_layer("LSTM", weights("LSTM", 2), direction="bidirectional", last=True),
+    "the last": lambda: one_layer("RNN", last=True),
+    "zeros": lambda: one_layer("RNN", weights("RNN", h=np.zeros((1, N, H), np.float32)), names=("x", "W", "R", "B", "", "h")),
+    "other functions": lambda: one_layer(
+        "GRU",
+        weights("GRU", 2),
+        direction="bidirectional",
+        activations=["HardSigmoid", "LeakyRelu", "Sigmoid", "Elu"],
+        activation_alpha=[0.3, 0.1, 0.7],
+        activation_beta=[0.4],
+    ),
+    "default parameters": lambda: one_layer("LSTM", activations=["HardSigmoid", "Softsign", "Softsign"]),
+    "one function": lambda: one_layer("RNN", activations=["Relu"]),
+}
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_made_by_hand(kind):
+    """Forms that PyTorch doesn't export give ONNX Runtime's outputs."""
+    model, x = BY_HAND[kind](), numbers(0, T, N, I)
+    onnx.checker.check_model(model)
+    (expected,) = reference(model, x)
+    ours = fastrnn.from_onnx(model)
+    output = ours.predict(np.moveaxis(x, 0, 1))
+    np.testing.assert_allclose(np.moveaxis(output, 0, 1) if ours.return_sequences else output, expected, rtol=0, atol=1e-5)
+
+
+def test_short_floats():
+    """float16 weights become float32, and what is asked for is had."""
+    model = one_layer("GRU", {name: value.astype(np.float16) for name, value in weights("GRU").items()})
+    assert fastrnn.from_onnx(model).dtype == np.float32
+    assert fastrnn.from_onnx(model, dtype=np.float64).dtype == np.float64
+
+
+def after(*nodes):
+    """A recurrent layer, and nodes after it, of which the last makes y."""
+    return one_layer("RNN", weights("RNN", M=numbers(5, H, 4), V=numbers(6, 4), K=numbers(7, 1, 1, 1)), more=nodes)
+
+
+def node(kind, inputs, output="y", **attributes):
+    return helper.make_node(kind, inputs, [output], name="next", **attributes)
+
+
+REFUSED = {
+    "clip": (lambda: one_layer("RNN", clip=3.0), "node 'cell' (RNN) must have clip=0.0, got 3.0"),
+    "layout": (lambda: one_layer("GRU", layout=1), "node 'cell' (GRU) must have layout=0, got 1"),
+    "input_forget": (lambda: one_layer("LSTM", input_forget=1), "node 'cell' (LSTM) must have input_forget=0, got 1"),
+    "reverse": (
+        lambda: one_layer("RNN", direction="reverse"),
+        "node 'cell' (RNN) must have direction='forward' or 'bidirectional', got 'reverse'",
+    ),
+    "an attribute": (lambda: one_layer("RNN", output_sequence=1), "node 'cell' (RNN) must have no attribute output_sequence, got 1"),
+    "a function": (
+        lambda: one_layer("RNN", activations=["Affine"]),
+        "node 'cell' (RNN) must have activations that fastrnn has, got Affine",
+    ),
+    "two functions": (
+        lambda: one_layer("LSTM", activations=["Sigmoid", "Tanh", "Relu"]),
+        "node 'cell' (LSTM) must have the same activation for g and for c, got ['tanh', 'relu']",
+    ),
+    "too many parameters": (
+        lambda: one_layer("RNN", activation_alpha=[0.5]),
+        "node 'cell' (RNN) must have as many activation_alpha and activation_beta as its activations take, got [0.5]",
+    ),
+    "too few functions": (
+        lambda: one_layer("GRU", activations=["Sigmoid"]),
+        "node 'cell' (GRU) must have 2 activations for each direction, got ['Sigmoid']",
+    ),
+    "a state": (
+        lambda: one_layer("RNN", weights("RNN", h=numbers(4, 1, N, H)), names=("x", "W", "R", "B", "", "h")),
+        "node 'cell' (RNN) must have zeros, or an input of the graph, as initial_h",
+    ),
+    "lengths": (
+        lambda: one_layer("RNN", weights("RNN", n=np.array([9, 2, 3], np.int32)), names=("x", "W", "R", "B", "n")),
+        "node 'cell' (RNN) must have an input of the graph as sequence_lens, or none",
+    ),
+    "rows": (
+        lambda: one_layer("RNN", weights("RNN", W=numbers(1, 1, 5, I))),
+        "node 'cell' (RNN) must have W, R and B of 7, 7 and 14 rows, got [(5, 5), (7, 7), (14,)]",
+    ),
+    "another operator": (lambda: after(node("Sin", ["flat"])), "node 'next' (Sin) must be an operator that fastrnn has a layer for"),
+    "a sum": (lambda: after(node("Add", ["flat", "flat"])), "node 'next' (Add) must add a constant to a product with a weight"),
+    "a constant": (lambda: after(node("Add", ["flat", "K"])), "node 'next' (Add) must add a constant to a product with a weight"),
+    "two biases": (
+        lambda: after(node("MatMul", ["flat", "M"], "a"), node("Add", ["a", "V"], "b"), node("Add", ["b", "V"])),
+        "node 'next' (Add) must add a constant to a product with a weight",
+    ),
+    "softmax over time": (
+        lambda: after(node("Softmax", ["flat"], axis=0)),
+        "node 'next' (Softmax) must be over the features, which are the last axis, got axis=0",
+    ),
+    "another step": (
+        lambda: after(helper.make_node("Constant", [], ["i"], value_int=3), node("Gather", ["flat", "i"])),
+        "node 'next' (Gather) must take the last step of one direction, whose sequences have all steps, got index 3",
+    ),
+    "a last sequence": (
+        lambda: after(helper.make_node("Constant", [], ["i"], value_int=-1), node("Gather", ["flat", "i"], axis=1)),
+        "node 'next' (Gather) must take the last step of one direction, whose sequences have all steps, got index -1",
+    ),
+    "another shape": (
+        lambda: after(helper.make_node("Constant", [], ["s"], value_ints=[-1, H]), node("Reshape", ["flat", "s"])),
+        "node 'next' (Reshape) must do nothing but put directions to the features, got the shape [-1, 7] for axes [0, 1, 'features']",
+    ),
+    "another's operator": (
+        lambda: after(node("FusedGelu", ["flat"], domain="com.microsoft")),
+        "node 'next' (FusedGelu) must be one of ONNX's own operators, got the domain 'com.microsoft'",
+    ),
+    "steps and sequences changed": (
+        lambda: after(
+            node("Transpose", ["flat"], "turned", perm=[1, 0, 2]),
+            helper.make_node("RNN", ["turned", "W2", "R"], ["y"], name="second", hidden_size=H),
+            helper.make_node("Constant", [], ["W2"], value=numpy_helper.from_array(numbers(8, 1, H, H))),
+        ),
+        "node 'second' (RNN) must read the steps of the recurrent node before it along the same axis",
+    ),
+    "nothing": (
+        lambda: graph_of([helper.make_node("Identity", ["x"], ["y"])], {}),
+        "the graph's output 'y' must be computed from its input by layers with weights",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refused(kind):
+    """What isn't understood is refused by the node's name, its operator, and what it must be."""
+    make, text = REFUSED[kind]
+    with pytest.raises(ValueError, match=r"^(node|the graph)") as raised:
+        fastrnn.from_onnx(make())
+    assert str(raised.value) == text
+
+
+def test_what_is_no_model(tmp_path):
+    """Other objects, missing files and damaged ones are told apart."""
+    with pytest.raises(TypeError, match=r"^path_or_model must be a path or an onnx.ModelProto, got int$"):
+        fastrnn.from_onnx(7)
+    with pytest.raises(FileNotFoundError):
+        fastrnn.from_onnx(tmp_path / "absent.onnx")
+    (tmp_path / "model.onnx").write_bytes(one_layer("RNN").SerializeToString()[:-100])
+    with pytest.raises(ValueError, match=r"model.onnx must be a whole ONNX file, got one that can't be read"):
+        fastrnn.from_onnx(tmp_path / "model.onnx")
+
+
+# ---- ONNX's own cases -----------------------------------------------------------------------------------------------------------------
+
+OWN_REFUSED = {
+    "layout=0, got 1": {"test_gru_batchwise", "test_lstm_batchwise", "test_simple_rnn_batchwise"},
+    "direction='forward' or 'bidirectional', got 'reverse'": {"test_gru_reverse", "test_lstm_reverse", "test_simple_rnn_reverse"},
+}
+
+
+def own_cases():
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings(action="ignore"):
+        cases = {case.name: case for case in collect_testcases(None) if case.model is not None}
+    return {name: case for name, case in cases.items() if re.match(r"test_(simple_rnn|rnn|gru|lstm)_", name)}
+
+
+def with_weights(case):
+    """ONNX's cases have weights as inputs: make them constants."""
+    model, arrays = onnx.ModelProto(), case.data_sets[0][0]
+    model.CopyFrom(case.model)
+    named = {one.name: array for one, array in zip(case.model.graph.input, arrays, strict=True)}
+    data = {name: named.pop(name) for name in ("X", "sequence_lens", "seq_lens", "initial_h", "initial_c") if name in named}
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in named.items())
+    return model, data
+
+
+def test_onnx_own_cases():
+    """Every case of ONNX's for these operators is right, or refused by name."""
+    right, refused = set(), {}
+    for name, case in own_cases().items():
+        model, data = with_weights(case)
+        try:
+            ours = fastrnn.from_onnx(model)
+        except ValueError as error:
+            refused[name] = str(error)
+            continue
+        state = [data[key][0] for key in ("initial_h", "initial_c") if key in data]
+        lengths = next((data[key] for key in ("sequence_lens", "seq_lens") if key in data), None)
+        output, _ = ours(
+            np.moveaxis(data["X"], 0, 1), None if not state else tuple(state) if len(state) == 2 else state[0], lengths=lengths
+        )
+        expected = case.data_sets[0][1][0]  # (T, D, N, H), or (D, N, H)
+        expected = np.concatenate(list(np.moveaxis(expected, -3, 0)), axis=-1)
+        np.testing.assert_allclose(np.moveaxis(output, 0, 1) if ours.return_sequences else output, expected, rtol=0, atol=1e-5)
+        right.add(name)
+    assert set(refused) == set.union(*OWN_REFUSED.values())
+    for reason, names in OWN_REFUSED.items():
+        assert all(reason in refused[name] for name in names)
+    assert len(right) == 13

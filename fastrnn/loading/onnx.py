@@ -1,0 +1,481 @@
+"""Networks from ONNX files: a chain of layers is followed from the graph's input to its first output, node by node."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..arguments import Array
+from ..bidirectional import Bidirectional
+from ..gated import GRU, LSTM
+from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
+from .gates import GRU_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
+
+# ONNX's orders of the gates, with this package's letters: c is g, and h is n.
+ONNX_LSTM, LSTM_PEEPHOLES = "iofg", "iof"
+ONNX_GRU = "zrn"
+LSTM_GATES = "ifgo"
+
+# Axes of a tensor, by a letter each, but for the axes of the graph's input, which are numbers: which one is time a recurrent node says.
+DIRECTIONS, FEATURES, ONE = "directions", "features", "one"
+
+# What activations of recurrent nodes are called here, and which of alpha and beta they have, with the defaults.
+ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
+    "tanh": ("tanh", (), ()),
+    "relu": ("relu", (), ()),
+    "sigmoid": ("sigmoid", (), ()),
+    "softsign": ("softsign", (), ()),
+    "softplus": ("softplus", (), ()),
+    "leakyrelu": ("leaky_relu", (0.01,), ()),
+    "elu": ("elu", (1.0,), ()),
+    "hardsigmoid": ("hard_sigmoid", (0.2,), (0.5,)),
+}
+# The attributes of recurrent nodes, each with the value it must have, or None where it is read.
+ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "RNN": {"layout": 0, "clip": 0.0},
+    "GRU": {"layout": 0, "clip": 0.0, "linear_before_reset": None},
+    "LSTM": {"layout": 0, "clip": 0.0, "input_forget": 0},
+}
+READ = ("direction", "hidden_size", "activations", "activation_alpha", "activation_beta")
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+FUNCTIONS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
+PASSED = ("Identity", "Dropout", "Cast")
+MOVED = ("Slice", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Split", "Gather", "Concat", "Cast", "Identity")  # of a state's parts
+
+
+@dataclass(frozen=True)
+class Data:
+    """What flows along the chain: the layers so far, and the axes of what they give."""
+
+    layers: tuple[Any, ...]
+    axes: tuple[Any, ...]
+    directions: int = 1
+    last: bool = False  # whether it is the last step's output alone
+    time: Any = None  # which axis it is, once a recurrent node has said
+    whole: bool = True  # whether every sequence has all steps
+    biased: bool = True  # whether the last layer may get no bias any more
+
+    def size(self) -> int | None:
+        """Give the size of the features of one direction, where it is known."""
+        return self.layers[-1].output_size // self.directions if self.layers else None
+
+
+class Sizes(NamedTuple):
+    """A shape, or a part of one, which may depend on the data: numbers, and axes of unknown size."""
+
+    entries: tuple[Any, ...]
+
+
+class State:
+    """A state that a call is given, that is zero, or that a recurrent node gives."""
+
+
+STATE = State()
+
+
+def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequential:
+    """Load a network from an ONNX file, or take over an ONNX model. It needs the extra `onnx`.
+
+    The graph must be a chain from its first input to its first output: Gather (of a table's rows), RNN, GRU, LSTM, MatMul or Gemm, Add of
+    a bias, activations, Softmax and LogSoftmax over the features, and what exporters put between: Squeeze, Unsqueeze, Transpose and
+    Reshape. The output of a step, x[-1], and a node's Y_h become return_sequences=False of the model. What isn't understood is refused.
+
+    A graph's other inputs may be initial states, which a call of the model takes as its state, and lengths (sequence_lens), which it
+    takes as `lengths=`. Where the graph has T or N first, x is (..., T, input_size) here. Directions are put one behind the other.
+
+    Parameters
+    ----------
+    path_or_model : str, path-like or onnx.ModelProto
+        Weights in float16 and bfloat16 become float32.
+    dtype : {float32, float64}, optional
+        What the model computes in; the weights' dtype where not given.
+
+    Returns
+    -------
+    Sequential
+
+    Raises
+    ------
+    ImportError
+        Where the package onnx is not installed.
+    TypeError
+        For what is neither a path nor a model.
+    ValueError
+        For a damaged file, and a node that isn't understood, by its name, its operator, and the attribute or input concerned.
+
+    Notes
+    -----
+    ONNX stacks an LSTM's gates in the order i, o, f, c, its peepholes i, o, f, a GRU's gates in the order z, r, h, and two biases one behind
+    the other. linear_before_reset is reset_after.
+
+    Examples
+    --------
+    >>> import fastrnn
+    >>> model = fastrnn.from_onnx("model.onnx")  # doctest: +SKIP
+    >>> output, state = model(x)  # doctest: +SKIP
+    """
+    check_dtype(dtype)
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError("from_onnx needs onnx; pip install 'fastrnn[onnx]'") from error
+    if isinstance(path_or_model, str | os.PathLike):
+        with open(path_or_model, "rb"):  # noqa: PTH123  # a missing file is no damaged one
+            pass
+        try:
+            model = onnx.load(path_or_model)
+            onnx.checker.check_model(model)
+        except Exception as error:  # protobuf's errors have no common class
+            raise ValueError(f"{os.fspath(path_or_model)} must be a whole ONNX file, got one that can't be read: {error}") from error
+    elif isinstance(path_or_model, onnx.ModelProto):
+        model = path_or_model
+    else:
+        raise TypeError(f"path_or_model must be a path or an onnx.ModelProto, got {type(path_or_model).__name__}")
+    data = Graph(onnx, onnx.inliner.inline_local_functions(model) if model.functions else model, dtype).output()
+    return Sequential(*data.layers, return_sequences=not data.last)
+
+
+class Graph:
+    """A graph whose values are known one after the other, as far as its first output needs them."""
+
+    def __init__(self, onnx: Any, model: Any, dtype: DTypeLike | None) -> None:
+        self.onnx, self.model, self.graph, self.dtype = onnx, model, model.graph, dtype
+        self.version = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
+        self.values: dict[str, Any] = {"": None}
+        for tensor in self.graph.initializer:
+            self.values[tensor.name] = onnx.numpy_helper.to_array(tensor)
+        inputs = [one for one in self.graph.input if one.name not in self.values]
+        self.sizes = [[dim.dim_value or None for dim in one.type.tensor_type.shape.dim] for one in inputs[:1]]
+        for i, one in enumerate(inputs):
+            self.values[one.name] = STATE if i else Data((), tuple(range(len(self.sizes[0]))))
+
+    def output(self) -> Data:
+        """Give what the first output is, and check that the others are states."""
+        names = [one.name for one in self.graph.output]
+        needed, nodes = set(names), []
+        for node in reversed(self.graph.node):
+            if needed & set(node.output):
+                needed |= set(node.input)
+                nodes.append(node)
+        for node in reversed(nodes):
+            self.run(node)
+        data, *others = [self.values[name] for name in names]
+        for name, other in zip(names[1:], others, strict=True):
+            if not isinstance(other, State) and not (
+                isinstance(other, Data) and other.last and other.layers == data.layers[: len(other.layers)]
+            ):
+                raise ValueError(f"the graph's output {name!r} must be a state, since {names[0]!r} is its output")
+        if not isinstance(data, Data) or not data.layers:
+            raise ValueError(f"the graph's output {names[0]!r} must be computed from its input by layers with weights")
+        return data
+
+    def run(self, node: Any) -> None:
+        """Find what a node's outputs are."""
+        inputs = [self.values[name] for name in node.input]
+        given = [value for value in inputs if value is not None]
+        attributes = {one.name: self.onnx.helper.get_attribute_value(one) for one in node.attribute}
+        if node.domain not in ("", "ai.onnx"):
+            refuse(node, f"must be one of ONNX's own operators, got the domain {node.domain!r}")
+        if all(isinstance(value, np.ndarray) for value in given):
+            outputs = self.computed(node, given)
+        elif node.op_type in GATES:
+            outputs = self.recurrent(node, inputs, attributes)
+        elif isinstance(inputs[0], State) or (node.op_type == "Concat" and all(is_state(value) for value in given)):
+            if node.op_type not in MOVED:
+                refuse(node, "must not change a state")
+            outputs = [STATE] * len(node.output)
+        elif any(isinstance(value, Data) for value in given) and node.op_type != "Shape":
+            outputs = [self.step(node, inputs, attributes)] * len(node.output)
+        else:
+            outputs = [self.shape(node, inputs, attributes)]
+        self.values.update(zip(node.output, outputs, strict=False))
+
+    def computed(self, node: Any, inputs: list[Array]) -> list[Any]:
+        """Compute a node of constants."""
+        helper = self.onnx.helper
+        named = dict(zip([name for name in node.input if name], inputs, strict=True))
+        infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in named.items()]
+        outputs = [helper.make_value_info(name, self.onnx.TypeProto()) for name in node.output if name]
+        graph = helper.make_graph([node], "constants", infos, outputs)
+        try:
+            model = helper.make_model(graph, opset_imports=self.model.opset_import)
+            results = iter(self.onnx.reference.ReferenceEvaluator(model).run(None, named))
+        except Exception as error:  # whatever an operator raises
+            refuse(node, f"must be computed from constants, got {type(error).__name__}: {error}")
+        return [np.asarray(next(results)) if name else None for name in node.output]
+
+    def shape(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Any:
+        """Find what a shape, or something made of shapes, is."""
+        kind, first = node.op_type, inputs[0]
+        if kind == "Shape":
+            known = self.sizes[0] if isinstance(first, Data) and not first.layers else []
+            entries = [self.extent(first, axis) if axis not in range(len(known)) or not known[axis] else known[axis] for axis in first.axes]
+            return Sizes(tuple(entries[attributes.get("start", 0) : attributes.get("end", len(entries))]))
+        if kind == "ConstantOfShape":
+            value = attributes.get("value")
+            zero = value is None or not self.onnx.numpy_helper.to_array(value).any()
+            return STATE if zero else refuse(node, "must make zeros")
+        if kind == "Expand" and isinstance(first, np.ndarray):
+            return refuse(node, "must make zeros") if first.any() else STATE
+        if kind in ("Cast", "Identity", "Unsqueeze", "Squeeze") and isinstance(first, Sizes):
+            return first
+        if kind == "Gather" and isinstance(first, Sizes) and isinstance(inputs[1], np.ndarray):
+            return Sizes(tuple(first.entries[int(i)] for i in inputs[1].reshape(-1)))
+        if kind == "Slice" and isinstance(first, Sizes) and all(isinstance(value, np.ndarray) for value in inputs[1:3]):
+            return Sizes(first.entries[int(inputs[1].reshape(-1)[0]) : int(inputs[2].reshape(-1)[0])])
+        if kind == "Concat":
+            return Sizes(tuple(entry for value in inputs for entry in entries_of(value)))
+        return refuse(node, "must be an operator that shapes are made with")
+
+    def extent(self, data: Data, axis: Any) -> Any:
+        """Give an axis' size, or the axis where that isn't known."""
+        known = {ONE: 1, DIRECTIONS: data.directions, FEATURES: data.size()}
+        return known.get(axis, axis) or axis
+
+    # ---- the operators of the chain -----------------------------------------------------------------------------------------------------
+
+    def step(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+        """Find what a node makes of what flows along the chain."""
+        step = STEPS.get(node.op_type) or (function if node.op_type.lower() in ACTIVATIONS else None)
+        if step is None:
+            refuse(node, "must be an operator that fastrnn has a layer for")
+        return step(self, node, inputs, attributes)
+
+    def weight(self, node: Any, name: str, value: Any) -> Array:
+        if not isinstance(value, np.ndarray):
+            refuse(node, f"must have a constant {name}")
+        return as_numbers(f"{name} of node {node.name!r}", value, self.dtype)
+
+    def recurrent(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Any]:
+        """Add a recurrent layer, and give Y, Y_h and Y_c."""
+        kind = node.op_type
+        x, W, R, B, lengths, h0, c0, P = [*inputs, *[None] * (8 - len(inputs))]
+        for name, value in attributes.items():
+            must = ATTRIBUTES[kind].get(name, refuse) if name not in READ else None
+            if must is refuse or (must is not None and value != must):
+                refuse(node, f"must have {name}={must}" if must is not refuse else f"must have no attribute {name}", value)
+        direction = attributes.get("direction", b"forward").decode()
+        if direction not in ("forward", "bidirectional"):
+            refuse(node, "must have direction='forward' or 'bidirectional'", repr(direction))
+        if not isinstance(x, Data) or len(x.axes) != 3 or (x.axes[2] != FEATURES and (x.layers or x.axes[2] != 2)):
+            refuse(node, "must read steps, sequences and features, which lie in this order")
+        if x.last or (x.time is not None and x.axes[0] != x.time):
+            refuse(node, "must read the steps of the recurrent node before it along the same axis")
+        for name, value in (("initial_h", h0), ("initial_c", c0)):
+            if not (value is None or isinstance(value, State) or (isinstance(value, np.ndarray) and not value.any())):
+                refuse(node, f"must have zeros, or an input of the graph, as {name}")
+        if not (lengths is None or isinstance(lengths, State)):
+            refuse(node, "must have an input of the graph as sequence_lens, or none")
+        directions = 1 + (direction == "bidirectional")
+        weights = [self.weight(node, "W", W), self.weight(node, "R", R), None if B is None else self.weight(node, "B", B)]
+        weights.append(None if P is None else self.weight(node, "P", P))
+        names = [name.decode() for name in attributes.get("activations", [])] or FUNCTIONS[kind] * directions
+        functions = functions_of(node, names, attributes)
+        each = len(functions) // directions
+        if each != len(FUNCTIONS[kind]):
+            refuse(node, f"must have {len(FUNCTIONS[kind])} activations for each direction", names)
+        made = [
+            layer_of(node, [None if w is None else w[i] for w in weights], functions[i * each :][:each], attributes)
+            for i in range(directions)
+        ]
+        layer = Bidirectional(*made) if directions == 2 else made[0]
+        steps, sequences = x.axes[:2]
+        y = Data((*x.layers, layer), (steps, DIRECTIONS, sequences, FEATURES), directions, False, steps, x.whole and lengths is None)
+        return [y, replace(y, axes=(DIRECTIONS, sequences, FEATURES), last=True), STATE]
+
+
+def refuse(node: Any, must: str, got: Any = None) -> NoReturn:
+    raise ValueError(f"node {node.name!r} ({node.op_type}) {must}" + (f", got {got}" if got is not None else ""))
+
+
+def is_state(value: Any) -> bool:
+    return isinstance(value, State) or (isinstance(value, Data) and value.last)
+
+
+def entries_of(value: Any) -> tuple[Any, ...]:
+    return tuple(value.reshape(-1).tolist()) if isinstance(value, np.ndarray) else value.entries
+
+
+def functions_of(node: Any, names: Any, attributes: dict[str, Any]) -> list[Any]:
+    """Give a recurrent node's activations. Those with parameters take them from two lists, one after the other."""
+    alphas, betas = (list(attributes.get(f"activation_{name}", [])) for name in ("alpha", "beta"))
+    functions = []
+    for name in names:
+        if name.lower() not in ACTIVATIONS:
+            refuse(node, "must have activations that fastrnn has", name)
+        ours, alpha, beta = ACTIVATIONS[name.lower()]
+        parameters = [*(alphas.pop(0) if alphas else value for value in alpha), *(betas.pop(0) if betas else value for value in beta)]
+        functions.append((ours, *parameters) if parameters else ours)
+    if alphas or betas:
+        refuse(node, "must have as many activation_alpha and activation_beta as its activations take", [*alphas, *betas])
+    return functions
+
+
+def layer_of(node: Any, weights: list[Any], functions: list[Any], attributes: dict[str, Any]) -> Recurrent:
+    """Make the layer of one direction."""
+    W, R, B, P = weights
+    rows = GATES[node.op_type] * R.shape[-1]
+    if W.ndim != 2 or R.ndim != 2 or len(W) != rows or len(R) != rows or (B is not None and B.shape != (2 * rows,)):
+        refuse(node, f"must have W, R and B of {rows}, {rows} and {2 * rows} rows", [None if w is None else w.shape for w in weights])
+    given, wanted = {"RNN": ("f", "f"), "GRU": (ONNX_GRU, GRU_GATES), "LSTM": (ONNX_LSTM, LSTM_GATES)}[node.op_type]
+    W, R = reordered(W, given, wanted), reordered(R, given, wanted)
+    halves = [] if B is None else [reordered(half, given, wanted) for half in np.split(B, 2)]
+    bias = halves[0] + halves[1] if halves else None
+    if node.op_type == "RNN":
+        return RNN(W, R, bias, nonlinearity=functions[0])
+    if node.op_type == "LSTM":
+        if functions[1] != functions[2]:
+            refuse(node, "must have the same activation for g and for c", functions[1:])
+        peephole = None if P is None else reordered(P, LSTM_PEEPHOLES, "ifo").reshape(3, -1)
+        return LSTM(W, R, bias, peephole=peephole, activation=functions[1], recurrent_activation=functions[0])
+    after = bool(attributes.get("linear_before_reset", 0))
+    biases = gru_biases(*halves) if halves and after else (bias,)
+    return GRU(W, R, *biases, reset_after=after, activation=functions[1], recurrent_activation=functions[0])
+
+
+def axes_of(node: Any, inputs: list[Any], attributes: dict[str, Any], rank: int) -> list[int] | None:
+    """Give the axes of a Squeeze or an Unsqueeze, an attribute or an input."""
+    given = attributes.get("axes", inputs[1] if len(inputs) > 1 else None)
+    if given is not None and not isinstance(given, (list, np.ndarray)):
+        refuse(node, "must have constant axes")
+    return None if given is None else [int(axis) % rank for axis in given]
+
+
+def transpose(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    x = inputs[0]
+    order = attributes.get("perm", range(len(x.axes))[::-1])
+    return replace(x, axes=tuple(x.axes[axis] for axis in order))
+
+
+def squeeze(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    x = inputs[0]
+    gone = axes_of(node, inputs, attributes, len(x.axes))
+    single = [i for i, axis in enumerate(x.axes) if axis == ONE or (axis == DIRECTIONS and x.directions == 1)]
+    if gone is None or not set(gone) <= set(single):
+        refuse(node, "must take away the axis of a single direction", [x.axes[axis] for axis in gone or []])
+    return replace(x, axes=tuple(axis for i, axis in enumerate(x.axes) if i not in gone))
+
+
+def unsqueeze(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    x = inputs[0]
+    added = axes_of(node, inputs, attributes, len(x.axes) + 1)
+    if added is None or len(added) != 1:
+        refuse(node, "must add one axis")
+    return replace(x, axes=(*x.axes[: added[0]], ONE, *x.axes[added[0] :]))
+
+
+def reshape(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    """Take directions away: a single one, or two that become features."""
+    x, target = inputs[0], entries_of(inputs[1]) if isinstance(inputs[1], (np.ndarray, Sizes)) else ()
+    together = x.axes[-2:] == (DIRECTIONS, FEATURES)
+    fewer = tuple(axis for axis in x.axes if axis not in (DIRECTIONS, ONE))
+    result = x.axes if DIRECTIONS not in x.axes or (x.directions == 2 and not together) else fewer
+    known = {FEATURES: x.layers[-1].output_size if x.layers else None, ONE: 1}
+    right = [
+        entry in (axis, known.get(axis)) or entry == -1 or (entry == 0 and x.axes[i] == axis and not attributes.get("allowzero"))
+        for i, (entry, axis) in enumerate(zip(target, result, strict=False))
+    ]
+    if len(target) != len(result) or not all(right) or sum(entry == -1 for entry in target) > 1:
+        refuse(node, "must do nothing but put directions to the features", f"the shape {list(target)} for axes {list(x.axes)}")
+    merged = result == fewer and x.directions == 2 and DIRECTIONS in x.axes
+    return replace(x, axes=result, directions=1 if merged else x.directions)
+
+
+def gather(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    """Look tokens up in a table, or take the last step, or the only direction."""
+    table, indices = inputs
+    if isinstance(indices, Data):
+        if indices.layers or attributes.get("axis", 0) != 0:
+            refuse(node, "must look the graph's input up in the rows of a table")
+        return Data((Embedding(graph.weight(node, "table", table)),), (*indices.axes, FEATURES))
+    x, axis = table, int(attributes.get("axis", 0)) % len(table.axes)
+    if not isinstance(indices, np.ndarray) or indices.size != 1:
+        refuse(node, "must take one step, by a constant index")
+    index = int(indices.reshape(-1)[0])
+    axes = (*x.axes[:axis], *[ONE] * indices.ndim, *x.axes[axis + 1 :])
+    if x.axes[axis] == DIRECTIONS and x.directions == 1 and index in (0, -1):
+        return replace(x, axes=axes)
+    recurrent = [layer for layer in x.layers if isinstance(layer, Recurrent)]
+    if x.time is None or x.axes[axis] != x.time or index != -1 or not x.whole or isinstance(recurrent[-1], Bidirectional):
+        refuse(node, "must take the last step of one direction, whose sequences have all steps", f"index {index}")
+    return replace(x, axes=axes, last=True)
+
+
+def product(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    """Add a Dense."""
+    x, matrix, *bias = inputs
+    if not isinstance(x, Data) or x.axes[-1] not in (FEATURES, len(x.axes) - 1 if not x.layers else FEATURES):
+        refuse(node, "must multiply features with a constant")
+    if (DIRECTIONS in x.axes and x.directions == 2) or attributes.get("transA"):
+        refuse(node, "must multiply features of both directions together, which lie last")
+    weight = graph.weight(node, "weight", matrix)
+    if weight.ndim != 2:
+        refuse(node, "must have a weight of two axes", weight.shape)
+    weight = weight if attributes.get("transB") else weight.T
+    layer = Dense(weight * np.asarray(attributes.get("alpha", 1.0), weight.dtype))
+    data = replace(x, layers=(*x.layers, layer), axes=(*x.axes[:-1], FEATURES), directions=1, biased=False)
+    if not bias or bias[0] is None:
+        return data
+    scaled = graph.weight(node, "bias", bias[0]) * np.asarray(attributes.get("beta", 1.0), weight.dtype)
+    return add(graph, node, [data, scaled], {})
+
+
+def add(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    """Give the Dense before a bias."""
+    x, constant = inputs if isinstance(inputs[0], Data) else inputs[::-1]
+    if isinstance(constant, Data) or x.biased:
+        refuse(node, "must add a constant to a product with a weight")
+    bias, outputs = graph.weight(node, "bias", constant), x.layers[-1].output_size
+    if bias.size not in (1, outputs) or bias.size != bias.shape[-1:][0] if bias.ndim else False:
+        refuse(node, f"must add one number, or {outputs}, along the last axis", bias.shape)
+    layer = Dense(x.layers[-1].weight, np.broadcast_to(bias.reshape(-1), outputs).astype(x.layers[-1].dtype))
+    return replace(x, layers=(*x.layers[:-1], layer), biased=True)
+
+
+def function(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    """Apply an activation."""
+    x, kind = inputs[0], node.op_type.lower()
+    if not x.layers:
+        refuse(node, "must come after a layer with weights")
+    if kind in ("softmax", "logsoftmax"):
+        axis = attributes.get("axis", -1 if graph.version >= 13 else 1)
+        if axis % len(x.axes) != len(x.axes) - 1 or x.axes[-1] != FEATURES or x.directions == 2:
+            refuse(node, "must be over the features, which are the last axis", f"axis={axis}")
+        applied: Any = {"softmax": "softmax", "logsoftmax": "log_softmax"}[kind]
+    else:
+        name, alpha, beta = ACTIVATIONS[kind]
+        parameters = [attributes.get("alpha", value) for value in alpha] + [attributes.get("beta", value) for value in beta]
+        applied = (name, *parameters) if parameters else name
+    layers = list(x.layers)
+    activate(layers, applied)
+    return replace(x, layers=tuple(layers), biased=True)
+
+
+def passed(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    """Hand on what does nothing at inference."""
+    x, *options = inputs
+    if node.op_type == "Dropout" and len(options) > 1 and (not isinstance(options[1], np.ndarray) or options[1].any()):
+        refuse(node, "must have training_mode=False")
+    if node.op_type == "Cast" and x.layers:
+        numbers = np.dtype(graph.onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
+        if numbers != x.layers[-1].dtype:
+            refuse(node, f"must keep {x.layers[-1].dtype}", numbers)
+    return x
+
+
+STEPS: dict[str, Callable[[Graph, Any, list[Any], dict[str, Any]], Data]] = {
+    "Transpose": transpose,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+    "Reshape": reshape,
+    "Gather": gather,
+    "MatMul": product,
+    "Gemm": product,
+    "Add": add,
+    "Softmax": function,
+    "LogSoftmax": function,
+    **dict.fromkeys(PASSED, passed),
+}
