@@ -51,17 +51,9 @@ GROUPS = {
 RECURRENT = ("SimpleRNN", "GRU", "LSTM")
 ACTIVATION_LAYERS = ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax")
 # Those that do nothing at inference.
-PASSED = (
-    "InputLayer",
-    "Dropout",
-    "SpatialDropout1D",
-    "GaussianDropout",
-    "GaussianNoise",
-    "AlphaDropout",
-    "ActivityRegularization",
-    "Identity",
-)
-STEPWISE = ("Dense", *ACTIVATION_LAYERS, *PASSED[1:])  # which TimeDistributed changes nothing of
+NOISE = ("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization", "Identity")
+PASSED = ("InputLayer", *NOISE)
+STEPWISE = ("Dense", *ACTIVATION_LAYERS, *NOISE)  # the same in a TimeDistributed and outside
 
 GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
 KERAS_GRU_GATES = "zrn"
@@ -104,6 +96,15 @@ class Described(NamedTuple):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f"{self} must have a finite number as {options[0]}, got {value!r}")
         return float(value)
+
+
+class Given(NamedTuple):
+    """What else a layer is built from: its weights, the outputs of the layer before if there is one, Keras' version, and a dtype."""
+
+    weights: list[Any]
+    inputs: int | None
+    version: int
+    dtype: DTypeLike | None
 
 
 class Network(NamedTuple):
@@ -213,8 +214,10 @@ def of_model(model: Any) -> Network:
         raise ValueError(f"path_or_model must be a Sequential or a functional model, got {kind}; pass its layers as keras.Sequential")
     weights = {layer.name: layer.get_weights() for layer in model.layers}
     package = sys.modules.get(type(model).__module__.partition(".")[0])
-    layers = ordered(described_layers(model.get_config()), model.get_config())
-    return Network(layers, lambda layer: weights[layer.name], major(getattr(package, "__version__", "3")))
+    config = model.get_config()
+    return Network(
+        ordered(described_layers(config), config), lambda layer: weights[layer.name], major(getattr(package, "__version__", "3"))
+    )
 
 
 def of_archive(archive: zipfile.ZipFile, content: Any) -> Network:
@@ -254,7 +257,7 @@ def of_legacy_file(path: Path, content: Any) -> Network:
     """Read a legacy file: HDF5 with the description in an attribute, and the weights' names, in order, in one of each layer's group."""
     if "model_config" not in content.attrs:
         raise ValueError(f"{path} must hold model_config, got weights alone; save the whole model: model.save(path)")
-    config = model_config(json.loads(content.attrs["model_config"]))
+    config = model_config(json.loads(as_text(content.attrs["model_config"])))
     stored = content["model_weights"]
 
     def weights(layer: Described) -> list[Any]:
@@ -273,7 +276,11 @@ def attribute_list(group: Any, name: str) -> list[str]:
         parts = []
         while f"{name}{len(parts)}" in group.attrs:
             parts.append(group.attrs[f"{name}{len(parts)}"])
-    return [text.decode() if isinstance(text, bytes) else str(text) for part in parts for text in part]
+    return [as_text(text) for part in parts for text in np.atleast_1d(part)]
+
+
+def as_text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def check_one_order(layer: Described) -> None:
@@ -287,7 +294,7 @@ def check_one_order(layer: Described) -> None:
 
 def major(version: Any) -> int:
     """Give the number before the first point of a version."""
-    text = (version.decode() if isinstance(version, bytes) else str(version)).partition(".")[0]
+    text = as_text(version).partition(".")[0]
     return int(text) if text.isdecimal() else 3
 
 
@@ -421,8 +428,7 @@ def build(network: Network, dtype: DTypeLike | None) -> Sequential:
             activate(built, layer, function_of(inner, network.version))
         elif inner.kind in GROUPS:
             inputs = built[-1].output_size if built else None
-            weights = list(network.weights(layer))
-            built.append(BUILDERS[inner.kind](inner, weights, inputs, network.version, dtype))
+            built.append(BUILDERS[inner.kind](inner, Given(list(network.weights(layer)), inputs, network.version, dtype)))
     return Sequential(*built, return_sequences=last is None)
 
 
@@ -504,20 +510,20 @@ def check_rows(layer: Described, option: str, activation: DenseActivation, rows:
     return activation
 
 
-def numbers(layer: Described, weights: list[Any], shapes: list[tuple[int | None, ...]], dtype: DTypeLike | None) -> list[Array]:
+def numbers(layer: Described, given: Given, shapes: list[tuple[int | None, ...]]) -> list[Array]:
     """Check a layer's weights against what it is described as, before they are read, and read them."""
     for option in ("lora_rank", "quantization_config", "quantization_mode"):
         if layer.config.get(option) is not None:
             raise ValueError(f"{layer} must have no {option}, got {layer.config[option]!r:.80}; merge or dequantize it in Keras")
-    given = [tuple(getattr(weight, "shape", ())) for weight in weights]
-    fit = len(given) == len(shapes) and all(
+    found = [tuple(getattr(weight, "shape", ())) for weight in given.weights]
+    fit = len(found) == len(shapes) and all(
         len(shape) == len(wanted) and all(size in (None, length) for size, length in zip(wanted, shape, strict=True))
-        for shape, wanted in zip(given, shapes, strict=True)
+        for shape, wanted in zip(found, shapes, strict=True)
     )
     if not fit:
         wanted = " and ".join(str(shape).replace("None", "any") for shape in shapes)
-        raise ValueError(f"{layer} must have weights of shapes {wanted}, got {' and '.join(map(str, given)) or 'none'}")
-    return [as_numbers(f"a weight of {layer}", read(weight), dtype) for weight in weights]
+        raise ValueError(f"{layer} must have weights of shapes {wanted}, got {' and '.join(map(str, found)) or 'none'}")
+    return [as_numbers(f"a weight of {layer}", read(weight), given.dtype) for weight in given.weights]
 
 
 def read(weight: Any) -> Array:
@@ -528,22 +534,22 @@ def read(weight: Any) -> Array:
     return array
 
 
-def embedding(layer: Described, weights: list[Any], inputs: int | None, version: int, dtype: DTypeLike | None) -> Embedding:
+def embedding(layer: Described, given: Given) -> Embedding:
     if layer.config.get("mask_zero"):
         told = "Keras skips token 0, here it is a step as any other; pass lengths= for sequences padded at their end"
         warnings.warn(f"{layer} has mask_zero=True: {told}", UserWarning, stacklevel=4)
-    return Embedding(*numbers(layer, weights, [(layer.integer("input_dim"), layer.integer("output_dim"))], dtype))
+    return Embedding(*numbers(layer, given, [(layer.integer("input_dim"), layer.integer("output_dim"))]))
 
 
-def dense(layer: Described, weights: list[Any], inputs: int | None, version: int, dtype: DTypeLike | None) -> Dense:
+def dense(layer: Described, given: Given) -> Dense:
     units = layer.integer("units")
-    kernel, *bias = numbers(layer, weights, [(inputs, units), *[(units,)] * has_bias(layer)], dtype)
-    return Dense(kernel.T, *bias, activation=activation_of(layer, "activation", version, rows=True))
+    kernel, *bias = numbers(layer, given, [(given.inputs, units), *[(units,)] * has_bias(layer)])
+    return Dense(kernel.T, *bias, activation=activation_of(layer, "activation", given.version, rows=True))
 
 
-def recurrent(layer: Described, weights: list[Any], inputs: int | None, version: int, dtype: DTypeLike | None) -> Recurrent:
+def recurrent(layer: Described, given: Given) -> Recurrent:
     check_direction(layer, backwards=False)
-    return cell(layer, weights, inputs, version, dtype)
+    return cell(layer, given)
 
 
 def check_direction(layer: Described, *, backwards: bool) -> None:
@@ -553,7 +559,7 @@ def check_direction(layer: Described, *, backwards: bool) -> None:
         raise ValueError(f"{layer} must have go_backwards={backwards}, got {given}{remedy}")
 
 
-def cell(layer: Described, weights: list[Any], inputs: int | None, version: int, dtype: DTypeLike | None) -> Recurrent:
+def cell(layer: Described, given: Given) -> Recurrent:
     if layer.config.get("time_major"):
         raise ValueError(f"{layer} must have time_major=False, got True")
     if layer.config.get("stateful"):
@@ -562,12 +568,12 @@ def cell(layer: Described, weights: list[Any], inputs: int | None, version: int,
     units, after = layer.integer("units"), layer.kind == "GRU" and bool(layer.config.get("reset_after", False))
     rows = GATES[layer.kind] * units
     bias_shape = (2, rows) if after else (rows,)
-    kernels = numbers(layer, weights, [(inputs, rows), (units, rows), *[bias_shape] * has_bias(layer)], dtype)
+    kernels = numbers(layer, given, [(given.inputs, rows), (units, rows), *[bias_shape] * has_bias(layer)])
     ours = [np.ascontiguousarray(kernel.T) for kernel in kernels[:2]] + kernels[2:]
-    activation = activation_of(layer, "activation", version)
+    activation = activation_of(layer, "activation", given.version)
     if layer.kind == "SimpleRNN":
         return RNN(*ours, nonlinearity=activation)
-    gate = activation_of(layer, "recurrent_activation", version)
+    gate = activation_of(layer, "recurrent_activation", given.version)
     if layer.kind == "LSTM":
         return LSTM(*ours, activation=activation, recurrent_activation=gate)
     biases = list(ours[2]) if after and has_bias(layer) else ours[2:]
@@ -592,19 +598,20 @@ def directions(layer: Described) -> list[Described]:
     return [forward, backward]
 
 
-def bidirectional(layer: Described, weights: list[Any], inputs: int | None, version: int, dtype: DTypeLike | None) -> Bidirectional:
+def bidirectional(layer: Described, given: Given) -> Bidirectional:
     merge = layer.config.get("merge_mode", "concat")
     if not isinstance(merge, str) or merge not in MERGES:
         raise ValueError(f"{layer} must have merge_mode one of {', '.join(map(repr, MERGES))}, got {merge!r}")
-    pair, first = directions(layer), 2 + has_bias(directions(layer)[0])
-    made = []
-    for inner, own, backwards in zip(pair, (weights[:first], weights[first:]), (False, True), strict=True):
-        check_direction(inner, backwards=backwards)
-        made.append(cell(inner, own, inputs, version, dtype))
+    forward, backward = directions(layer)
+    check_direction(forward, backwards=False)
+    check_direction(backward, backwards=True)
+    first = 2 + has_bias(forward)  # how many weights are the forward layer's
+    own = given.weights[:first], given.weights[first:]
+    made = [cell(inner, given._replace(weights=weights)) for inner, weights in zip((forward, backward), own, strict=True)]
     return Bidirectional(*made, merge=MERGES[merge])
 
 
-BUILDERS: dict[str, Callable[[Described, list[Any], int | None, int, DTypeLike | None], Any]] = {
+BUILDERS: dict[str, Callable[[Described, Given], Any]] = {
     "Embedding": embedding,
     "Dense": dense,
     **dict.fromkeys(RECURRENT, recurrent),
