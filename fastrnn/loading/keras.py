@@ -330,9 +330,8 @@ def described(entry: Any) -> Described:
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise ValueError(f"a layer's description must have class_name and config, got {entry!r:.80}")
     layer = Described(kind, str(config.get("name", entry.get("name"))), config)
-    module = entry.get("module")
-    if isinstance(module, str) and module.partition(".")[0] != "keras":
-        raise ValueError(f"{layer} must be one of Keras' own, got a class of {module}")
+    if "module" in entry and str(entry["module"]).partition(".")[0] not in ("keras", "tf_keras"):
+        raise ValueError(f"{layer} must be of one of Keras' own classes, got {entry.get('registered_name') or entry['module']}")
     return layer
 
 
@@ -384,7 +383,8 @@ def only_input(layer: Described, entry: dict[str, Any]) -> Any:
     node = nodes[0]
     if isinstance(node, dict):  # Keras 3
         positional, options = node.get("args", []), node.get("kwargs", {})
-        tensors = [one["config"]["keras_history"] if is_tensor(one) else one for one in positional]
+        flat = [one for group in positional for one in (group if isinstance(group, list) else [group])]  # Concatenate takes a list
+        tensors = [one["config"]["keras_history"] if is_tensor(one) else one for one in flat]
     else:
         tensors = node
         options = {name: value for one in node if isinstance(one, list) for extra in one[3:] for name, value in extra.items()}
