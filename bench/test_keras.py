@@ -2,8 +2,6 @@
 
 import json
 import os
-import sys
-import warnings
 import zipfile
 from contextlib import contextmanager
 from unittest import mock
@@ -16,6 +14,7 @@ import torch
 import fastrnn
 from bench.cases import DTYPES
 from tests.cases import assert_close, assert_same_bits
+from tests.process import python
 
 with mock.patch.dict(os.environ, {"KERAS_BACKEND": "torch"}):
     import keras
@@ -208,7 +207,7 @@ def test_mask(kind, functional, dtype, tmp_path):
     lengths = np.array([9, 4, 1, 6])
     x = np.random.default_rng(3).integers(1, V, (4, 9)) * (np.arange(9) < lengths[:, np.newaxis])
     for source in sources(model, tmp_path):
-        with pytest.warns(UserWarning) as caught:
+        with pytest.warns(UserWarning, match="mask_zero") as caught:
             loaded = fastrnn.from_keras(source)
         assert said_here(caught) == [MASKED]
         assert_close(loaded.predict(x, lengths=lengths), run(model, x), dtype)
@@ -230,7 +229,7 @@ def test_stateful(tmp_path):
     model = randomize(keras.Sequential([keras.Input(batch_shape=(3, None, INPUTS)), *layers]))
     said = "layer 'gru' (GRU) is stateful: Keras keeps its state from call to call; "
     said += "here pass the state that a call returns to the next, or use stream()"
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="stateful") as caught:
         loaded = fastrnn.from_keras(model)
     assert said_here(caught) == [said]
     x, state = draw(3, 8, INPUTS, dtype="float32"), None
@@ -242,12 +241,12 @@ def test_stateful(tmp_path):
 @pytest.mark.parametrize("given", ["float16", "bfloat16"])
 def test_short_floats(given, tmp_path):
     """float16 and bfloat16 become float32, their values the same."""
-    model = sequential(given, lambda: kl.GRU(HIDDEN), lambda: kl.Dense(OUTPUTS))
-    for source in [tmp_path / "model.keras", model]:
-        model.save(tmp_path / "model.keras")
+    model = sequential(given, lambda: kl.GRU(HIDDEN, recurrent_initializer="glorot_uniform"), lambda: kl.Dense(OUTPUTS))
+    assert model.weights[-2].dtype == given
+    model.save(tmp_path / "model.keras")
+    for source in (tmp_path / "model.keras", model):
         loaded = fastrnn.from_keras(source)
-        assert_same_bits(loaded.layers[1].weight, np.asarray(model.weights[-2].value.detach().float()).T)
-        assert model.weights[-2].dtype == given
+        assert_same_bits(loaded.layers[1].weight, model.weights[-2].value.detach().float().numpy().T)
         assert loaded.dtype == np.float32
 
 
@@ -339,3 +338,263 @@ def test_keras_2_archive(tmp_path):
     new, old = (fastrnn.from_keras(tmp_path / f"{name}.keras") for name in ("new", "old"))
     assert_same_bits(new.layers[0].weight_ih, old.layers[0].weight_ih)
     assert [model.layers[0].recurrent_activation for model in (new, old)] == ["hard_sigmoid", ("hard_sigmoid", 0.2, 0.5)]
+
+
+KNOWN = "Embedding, SimpleRNN, GRU, LSTM, Bidirectional, Dense, TimeDistributed, Activation, ReLU, LeakyReLU, ELU, Softmax, InputLayer, "
+KNOWN += "Dropout, SpatialDropout1D, GaussianDropout, GaussianNoise, AlphaDropout, ActivityRegularization, Identity"
+FUNCTIONS = "'linear', 'tanh', 'relu', 'sigmoid', 'hard_sigmoid', 'softplus', 'softsign', 'elu', 'leaky_relu'"
+MERGES = "'concat', 'sum', 'ave', 'mul'"
+
+
+def double(x):
+    return 2 * x
+
+
+class OwnDense(kl.Dense):
+    pass
+
+
+OwnDense.__name__ = "Dense"
+
+REFUSED = {
+    "convolution": ([lambda: kl.Conv1D(3, 2, name="c")], f"layer 'c' (Conv1D) must be one of {KNOWN}, got Conv1D"),
+    "lambda": ([lambda: kl.Lambda(double, name="f")], f"layer 'f' (Lambda) must be one of {KNOWN}, got Lambda"),
+    "cell": ([lambda: kl.RNN(kl.LSTMCell(3), name="r")], f"layer 'r' (RNN) must be one of {KNOWN}, got RNN"),
+    "model": ([lambda: keras.Sequential([kl.Dense(3)], name="m")], f"layer 'm' (Sequential) must be one of {KNOWN}, got Sequential"),
+    "own class": ([lambda: OwnDense(3, name="d")], "layer 'd' (Dense) must be of one of Keras' own classes, got Dense"),
+    "masking": (
+        [lambda: kl.Masking(name="m"), lambda: kl.LSTM(3)],
+        "layer 'm' (Masking) must not be in the model; remove it, and pass lengths= for sequences padded at their end",
+    ),
+    "backwards": (
+        [lambda: kl.GRU(3, go_backwards=True, name="g")],
+        "layer 'g' (GRU) must have go_backwards=False, got True; pass the steps in reverse order to a layer without it",
+    ),
+    "backwards first": (
+        [lambda: kl.Bidirectional(kl.GRU(3, go_backwards=True, name="g"), backward_layer=kl.GRU(3, name="h"))],
+        "layer 'forward_g' (GRU) must have go_backwards=False, got True; pass the steps in reverse order to a layer without it",
+    ),
+    "activation": (
+        [lambda: kl.Dense(3, activation="gelu", name="d")],
+        f"layer 'd' (Dense) must have activation one of {FUNCTIONS}, 'softmax', 'log_softmax', got 'gelu'",
+    ),
+    "own function": (
+        [lambda: kl.Dense(3), lambda: kl.Activation(double, name="a")],
+        f"layer 'a' (Activation) must have activation one of {FUNCTIONS}, 'softmax', 'log_softmax', got 'double'",
+    ),
+    "recurrent activation": (
+        [lambda: kl.LSTM(3, recurrent_activation="relu6", name="l")],
+        f"layer 'l' (LSTM) must have recurrent_activation one of {FUNCTIONS}, got 'relu6'",
+    ),
+    "softmax in a cell": (
+        [lambda: kl.LSTM(3, activation=kl.Softmax(), name="l")],
+        f"layer 'l' (LSTM) must have activation one of {FUNCTIONS}, got 'softmax'",
+    ),
+    "axis": ([lambda: kl.Dense(3), lambda: kl.Softmax(axis=1, name="s")], "layer 's' (Softmax) must have axis=-1, got 1"),
+    "ceiling": ([lambda: kl.Dense(3), lambda: kl.ReLU(6, name="r")], "layer 'r' (ReLU) must have no max_value, got 6"),
+    "threshold": ([lambda: kl.Dense(3), lambda: kl.ReLU(threshold=1.5, name="r")], "layer 'r' (ReLU) must have no threshold, got 1.5"),
+    "first": (
+        [lambda: kl.ReLU(name="r"), lambda: kl.Dense(3)],
+        "layer 'r' (ReLU) must come after a layer with weights, got it first",
+    ),
+    "distributed": (
+        [lambda: kl.TimeDistributed(kl.LayerNormalization(name="n"), name="t")],
+        "layer 't' (TimeDistributed) must hold a Dense, an activation or a Dropout, got layer 'n' (LayerNormalization)",
+    ),
+    "repeated": (
+        [lambda: kl.LSTM(3), lambda: kl.RepeatVector(4, name="r"), lambda: kl.LSTM(3)],
+        f"layer 'r' (RepeatVector) must be one of {KNOWN}, got RepeatVector",
+    ),
+    "nothing": ([lambda: kl.Dropout(0.5)], "layers must be at least one, got none"),
+}
+
+
+def assert_refused(model, text, folder):
+    for source in sources(model, folder):
+        with pytest.raises(ValueError) as error:  # noqa: PT011
+            fastrnn.from_keras(source)
+        assert str(error.value) == text
+
+
+@pytest.mark.parametrize("kind", sorted(set(REFUSED) - {"own class", "nothing"}))
+def test_refused(kind, tmp_path):
+    """What would change the outputs is refused by the layer's name, in every form of a model."""
+    layers, text = REFUSED[kind]
+    assert_refused(keras.Sequential([keras.Input((6, INPUTS)), *[layer() for layer in layers]]), text, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["own class", "nothing"])
+def test_refused_models(kind):
+    """A user's own class isn't taken for Keras' of that name; a model without weights is none."""
+    layers, text = REFUSED[kind]
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        fastrnn.from_keras(keras.Sequential([keras.Input((6, INPUTS)), *[layer() for layer in layers]]))
+    assert str(error.value) == text
+
+
+def twice(x):
+    layer = kl.Dense(INPUTS, name="d")
+    return layer(layer(x))
+
+
+def started(x):
+    h = kl.Dense(3)(x)[:, 0]
+    return kl.GRU(3, name="g")(x, initial_state=h)
+
+
+BRANCHES = {
+    "sum": (
+        lambda x: kl.Add(name="a")([kl.Dense(INPUTS)(x), x]),
+        "layer 'a' (Add) must have one input, the output of the layer before, got 2",
+    ),
+    "two outputs": (lambda x: [kl.Dense(2)(x), kl.Dense(3)(x)], "the model must have one of output_layers, got 2"),
+    "shared": (twice, "layer 'd' (Dense) must be called once, got 2 calls"),
+    "state in": (started, "layer 'g' (GRU) must be called with its input alone, got initial_state, too"),
+    "state out": (
+        lambda x: kl.Dense(2)(kl.GRU(3, return_state=True, name="g")(x)[1]),
+        "layer 'g' (GRU) must be used by its first output alone, got the one at 1",
+    ),
+    "training": (
+        lambda x: kl.Dense(2)(kl.Dropout(0.5, name="d")(x, training=True)),
+        "layer 'd' (Dropout) must be called with its input alone, got training, too",
+    ),
+    "own mask": (
+        lambda x: kl.GRU(3)(x, mask=keras.ops.any(keras.ops.greater(x, 0), axis=-1)),
+        "layer 'greater' (Greater) must be in the chain of layers from the input to the output, got a branch",
+    ),
+    "merge": (
+        lambda x: kl.Bidirectional(kl.GRU(3), merge_mode=None, name="b")(x)[0],
+        f"layer 'b' (Bidirectional) must have merge_mode one of {MERGES}, got None",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BRANCHES)
+def test_branches(kind, tmp_path):
+    """A functional model must be a chain, called with nothing but its input."""
+    keras.backend.clear_session()  # which numbers the operations anew
+    graph, text = BRANCHES[kind]
+    start = keras.Input((6, INPUTS))
+    assert_refused(keras.Model(start, graph(start)), text, tmp_path)
+
+
+def test_frozen_direction(tmp_path):
+    """A legacy file lists frozen weights last, so that it can't be told whose they are; a .keras file can."""
+    model = sequential("float32", lambda: kl.Bidirectional(kl.GRU(HIDDEN), name="both"))
+    model.layers[0].forward_layer.trainable = False
+    *paths, _ = sources(model, tmp_path)
+    assert_close(
+        fastrnn.from_keras(paths[0]).predict(draw(2, 5, INPUTS, dtype="float32")),
+        run(model, draw(2, 5, INPUTS, dtype="float32")),
+        "float32",
+    )
+    text = "layer 'both' (Bidirectional) must be trainable in both directions or in none, got one; save the model as a .keras file"
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        fastrnn.from_keras(paths[1])
+    assert str(error.value) == text
+
+
+def test_adapted_weights(tmp_path):
+    """Weights that are quantized or adapted aren't what the layer multiplies with."""
+    model = keras.Sequential([keras.Input((6, INPUTS)), kl.Dense(OUTPUTS, name="d")])
+    model.layers[0].enable_lora(2)
+    assert_refused(model, "layer 'd' (Dense) must have no lora_rank, got 2; merge or dequantize it in Keras", tmp_path)
+    other = keras.Sequential([keras.Input((6, INPUTS)), kl.Dense(OUTPUTS, name="d")])
+    other.layers[0].quantize("int8")
+    with pytest.raises(ValueError, match=r"^layer 'd' \(Dense\) must have no quantization_config, got "):
+        fastrnn.from_keras(other)
+
+
+def test_arguments(tmp_path):
+    """What is no model, no file, a model that isn't built, and one of a class of its own."""
+    for given, error, text in [
+        (3, TypeError, "path_or_model must be a path or a Keras model, got int"),
+        (
+            keras.Sequential([kl.Dense(3, name="d")]),
+            ValueError,
+            "layer 'd' (Dense) must have weights of shapes (any, 3) and (3,), got none",
+        ),
+        (type("Own", (keras.Model,), {})(), ValueError, "path_or_model must be a Sequential or a functional model, got Own"),
+    ]:
+        with pytest.raises(error) as caught:
+            fastrnn.from_keras(given)
+        assert str(caught.value) == text
+    with pytest.raises(FileNotFoundError):
+        fastrnn.from_keras(tmp_path / "none.keras")
+    with pytest.raises(TypeError, match=r"^dtype must be float32, float64 or None, got float16$"):
+        fastrnn.from_keras(tmp_path / "none.keras", dtype="float16")
+
+
+def test_shapes(tmp_path):
+    """Weights must have the shapes that the description gives."""
+    layers, weights = keras_2_gru()
+    weights["gru"][1] = weights["gru"][1].T
+    write_keras_2(tmp_path / "old.h5", layers, weights)
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        fastrnn.from_keras(tmp_path / "old.h5")
+    said = "(7, 27) and (9, 27) and (27,), got (7, 27) and (27, 9) and (27,)"
+    assert str(error.value) == f"layer 'gru' (GRU) must have weights of shapes {said}"
+
+
+def test_files(tmp_path):
+    """Files that aren't of a whole model: weights alone, weights that are pickled, other content."""
+    model = sequential("float32", lambda: kl.GRU(HIDDEN))
+    model.save_weights(tmp_path / "alone.weights.h5")
+    with zipfile.ZipFile(tmp_path / "pickled.keras", "w") as archive:
+        archive.writestr("model.weights.npz", b"")
+    (tmp_path / "text.keras").write_bytes(b"some text")
+    whole = "must be a whole .keras or .h5 file, got one that can't be read: "
+    remedy = "load it in Keras and save it where h5py is installed"
+    for name, text in [
+        ("alone.weights.h5", "must hold model_config, got weights alone; save the whole model: model.save(path)"),
+        ("pickled.keras", f"must hold model.weights.h5, got model.weights.npz, which only unpickling could read; {remedy}"),
+        ("text.keras", f"{whole}Unable to synchronously open file (file signature not found)"),
+    ]:
+        with pytest.raises(ValueError) as error:  # noqa: PT011
+            fastrnn.from_keras(tmp_path / name)
+        assert str(error.value) == f"{tmp_path / name} {text}"
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_truncated(suffix, tmp_path):
+    """A file that ends too early is refused, wherever it ends."""
+    path = tmp_path / f"model.{suffix}"
+    sequential("float32", lambda: kl.GRU(3), lambda: kl.Dense(2)).save(path)
+    content = path.read_bytes()
+    for length in np.linspace(0, len(content) - 1, 100, dtype=int):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"must be a whole \.keras or \.h5 file, got one that can't be read: "):
+            fastrnn.from_keras(path)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_flipped_bits(suffix, tmp_path):
+    """A damaged file is refused or gives the same weights; a legacy one, which has no checksum, may give others."""
+    path = tmp_path / f"model.{suffix}"
+    sequential("float32", lambda: kl.GRU(3), lambda: kl.Dense(2)).save(path)
+    content, expected = path.read_bytes(), fastrnn.from_keras(path)
+    rng, refused = np.random.default_rng(5), 0
+    for position in rng.integers(0, len(content), 500):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << rng.integers(0, 8)
+        path.write_bytes(damaged)
+        try:
+            loaded = fastrnn.from_keras(path)
+        except (ValueError, TypeError):
+            refused += 1
+            continue
+        if suffix == "keras":
+            assert repr(loaded) == repr(expected)
+            for one, other in zip(loaded.layers, expected.layers, strict=True):
+                assert_same_bits(one.bias, other.bias)
+    assert refused
+
+
+def test_without_h5py(tmp_path):
+    """A file needs h5py, a model doesn't, and neither is imported before."""
+    with mock.patch.dict("sys.modules", {"h5py": None}):
+        with pytest.raises(ImportError) as error:
+            fastrnn.from_keras(tmp_path / "model.keras")
+        assert str(error.value) == "from_keras needs h5py to read a file; pip install 'fastrnn[keras]'"
+        assert fastrnn.from_keras(sequential("float32", lambda: kl.GRU(HIDDEN))).output_size == HIDDEN
+    assert python("import sys, fastrnn; print('keras' in sys.modules, 'h5py' in sys.modules)").split() == ["False", "False"]

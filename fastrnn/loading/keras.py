@@ -211,7 +211,7 @@ def of_model(model: Any) -> Network:
     """Take a model as its own description and weights, without Keras' names."""
     kind = type(model).__name__
     if kind not in ("Sequential", "Functional", "Model"):
-        raise ValueError(f"path_or_model must be a Sequential or a functional model, got {kind}; pass its layers as keras.Sequential")
+        raise ValueError(f"path_or_model must be a Sequential or a functional model, got {kind}")
     weights = {layer.name: layer.get_weights() for layer in model.layers}
     package = sys.modules.get(type(model).__module__.partition(".")[0])
     config = model.get_config()
