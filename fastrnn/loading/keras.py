@@ -1,6 +1,6 @@
 """Networks from Keras: its files, which are read without it, and its models.
 
-A file holds a description of the layers, as JSON, and their weights, as HDF5. Nothing in it is executed or unpickled.
+A file holds a description of the layers, as JSON, and their weights, as HDF5.
 """
 
 import io
@@ -164,6 +164,9 @@ def from_keras(path_or_model: str | PathLike[str] | Any, *, dtype: DTypeLike | N
     Keras stacks an LSTM's gates in the order i, f, c, o, which is the one here, and a GRU's in the order z, r, h; its kernels are
     transposed. Keras 2 computes hard_sigmoid as max(0, min(1, 0.2 x + 0.5)), Keras 3 as relu6(x + 3) / 6: the file says which.
 
+    Nothing in a file is executed or unpickled. A .keras file's checksums show damage; a legacy file has none, and HDF5 itself may
+    crash on a damaged one.
+
     Examples
     --------
     >>> import fastrnn
@@ -202,9 +205,6 @@ def undamaged(path: Path) -> Iterator[None]:
         yield
     except DAMAGE as error:
         raise ValueError(f"{path} must be a whole .keras or .h5 file, got one that can't be read: {error}") from error
-
-
-# Where networks come from.
 
 
 def of_model(model: Any) -> Network:
@@ -296,9 +296,6 @@ def major(version: Any) -> int:
     """Give the number before the first point of a version."""
     text = as_text(version).partition(".")[0]
     return int(text) if text.isdecimal() else 3
-
-
-# The description of a network.
 
 
 def model_config(model: Any) -> Any:
@@ -407,9 +404,6 @@ def is_mask(layer: Described, entry: dict[str, Any], first: Described) -> bool:
         return False
     tensor, *others = nodes[0]["args"]
     return is_tensor(tensor) and tensor["config"]["keras_history"][0] == first.name and others == [0]
-
-
-# Building layers.
 
 
 def build(network: Network, dtype: DTypeLike | None) -> Sequential:
