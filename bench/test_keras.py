@@ -284,6 +284,7 @@ def write_keras_2(path, layers, weights, *, version="2.11.0", functional=False):
 
 def keras_2_gru(**options):
     """Describe an Embedding and a GRU as Keras 2 does, and draw weights for them."""
+    options = {"activation": "tanh", "recurrent_activation": "sigmoid", **options}
     layers = [
         {"class_name": "InputLayer", "config": {"batch_input_shape": [None, None], "dtype": "float32", "name": "input_1"}},
         {"class_name": "Embedding", "config": {"name": "embedding", "input_dim": V, "output_dim": INPUTS, "mask_zero": False}},
@@ -548,6 +549,54 @@ def test_shapes(tmp_path):
         fastrnn.from_keras(tmp_path / "old.h5")
     said = "(7, 27) and (9, 27) and (27,), got (7, 27) and (27, 9) and (27,)"
     assert str(error.value) == f"layer 'gru' (GRU) must have weights of shapes {said}"
+
+
+def put(name, value):
+    """Make a change to a description: the option of its GRU that has a name, or none of that name."""
+
+    def change(config):
+        options = config["layers"][2]["config"]
+        options.pop(name, None)
+        if value is not None:
+            options[name] = value
+
+    return change
+
+
+DESCRIPTIONS = {
+    "units": (put("units", 0), "layer 'gru' (GRU) must have units from 1 up, got 0"),
+    "activation": (put("activation", None), "layer 'gru' (GRU) must say its activation, got a description without it"),
+    "time": (put("time_major", True), "layer 'gru' (GRU) must have time_major=False, got True"),
+    "slope": (
+        lambda config: config["layers"][3]["config"].update(alpha="steep"),
+        "layer 'leaky' (LeakyReLU) must have a finite number as negative_slope, got 'steep'",
+    ),
+    "name": (
+        put("name", "embedding"),
+        "the model's layers must have different names, got ['input_1', 'embedding', 'embedding', 'leaky']",
+    ),
+    "layers": (lambda config: config.update(layers=3), "the model's description must be a list of layers, got int"),
+    "layer": (lambda config: config["layers"].append(3), "a layer's description must have class_name and config, got 3"),
+    "order": (
+        lambda config: config["layers"].reverse(),
+        "layer 'leaky' (LeakyReLU) must come after a layer with weights, got it first",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", DESCRIPTIONS)
+def test_descriptions(fault, tmp_path):
+    """A description that lacks what is needed, or has what can't be."""
+    layers, weights = keras_2_gru()
+    change, text = DESCRIPTIONS[fault]
+    write_keras_2(tmp_path / "old.h5", layers, weights)
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        model = json.loads(file.attrs["model_config"])
+        change(model["config"])
+        file.attrs["model_config"] = json.dumps(model)
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        fastrnn.from_keras(tmp_path / "old.h5")
+    assert str(error.value) == text
 
 
 def test_files(tmp_path):

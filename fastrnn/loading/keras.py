@@ -212,12 +212,16 @@ def of_model(model: Any) -> Network:
     kind = type(model).__name__
     if kind not in ("Sequential", "Functional", "Model"):
         raise ValueError(f"path_or_model must be a Sequential or a functional model, got {kind}")
-    weights = {layer.name: layer.get_weights() for layer in model.layers}
+    arrays = {layer.name: layer.get_weights() for layer in model.layers}
     package = sys.modules.get(type(model).__module__.partition(".")[0])
-    config = model.get_config()
-    return Network(
-        ordered(described_layers(config), config), lambda layer: weights[layer.name], major(getattr(package, "__version__", "3"))
-    )
+    config, version = model.get_config(), major(getattr(package, "__version__", "3"))
+
+    def weights(layer: Described) -> Sequence[Any]:
+        if version < 3:
+            check_one_order(layer)
+        return arrays[layer.name]
+
+    return Network(ordered(described_layers(config), config), weights, version)
 
 
 def of_archive(archive: zipfile.ZipFile, content: Any) -> Network:
@@ -284,7 +288,7 @@ def as_text(value: Any) -> str:
 
 
 def check_one_order(layer: Described) -> None:
-    """Refuse a Bidirectional of which one direction is frozen: a legacy file lists its weights last, whichever it is."""
+    """Refuse a Bidirectional of which one direction is frozen: Keras 2 and legacy files list its weights last, whichever it is."""
     if layer.kind != "Bidirectional":
         return
     forward, backward = directions(layer)
@@ -484,7 +488,9 @@ def function_of(layer: Described, version: int) -> DenseActivation:
 
 def activation_of(layer: Described, option: str, version: int, *, rows: bool = False) -> Any:
     """Give an activation that a layer names, or that is a layer itself."""
-    value = layer.config.get(option)
+    if option not in layer.config:
+        raise ValueError(f"{layer} must say its {option}, got a description without it")
+    value = layer.config[option]
     if isinstance(value, dict):
         kind = value.get("class_name")
         if kind in ACTIVATION_LAYERS:
