@@ -23,7 +23,7 @@ from ..arguments import Array, DenseActivation
 from ..bidirectional import Bidirectional, Merge
 from ..gated import GRU, LSTM
 from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
-from .gates import GRU_GATES, as_numbers, check_dtype, gru_biases, reordered
+from .gates import GRU_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
 
 # What a damaged file makes zipfile, json and h5py raise.
 DAMAGE = (
@@ -423,11 +423,19 @@ def build(network: Network, dtype: DTypeLike | None) -> Sequential:
             last = layer if not gives_steps(layer) else None
         inner = inside(layer)
         if inner.kind in ACTIVATION_LAYERS:
-            activate(built, layer, function_of(inner, network.version))
+            function = function_of(inner, network.version)
+            if function != "identity":
+                check_not_first(layer, built)
+                activate(built, function)
         elif inner.kind in GROUPS:
             inputs = built[-1].output_size if built else None
             built.append(BUILDERS[inner.kind](inner, Given(list(network.weights(layer)), inputs, network.version, dtype)))
     return Sequential(*built, return_sequences=last is None)
+
+
+def check_not_first(layer: Described, before: list[Any]) -> None:
+    if not before:
+        raise ValueError(f"{layer} must come after a layer with weights, got it first")
 
 
 def check_known(layer: Described) -> None:
@@ -451,19 +459,6 @@ def inside(layer: Described) -> Described:
 def gives_steps(layer: Described) -> bool:
     inner = directions(layer)[0] if layer.kind == "Bidirectional" else layer
     return bool(inner.config.get("return_sequences", False))
-
-
-def activate(built: list[Any], layer: Described, activation: DenseActivation) -> None:
-    """Make a layer that is a function the activation of the Dense before, where that has none yet, or else of a Dense of its own."""
-    if activation == "identity":
-        return
-    if not built:
-        raise ValueError(f"{layer} must come after a layer with weights, got it first")
-    before = built[-1]
-    if isinstance(before, Dense) and before.activation == "identity":
-        built[-1] = Dense(before.weight, before.bias, activation=activation)
-    else:
-        built.append(Dense(np.eye(before.output_size, dtype=before.dtype), activation=activation))
 
 
 def function_of(layer: Described, version: int) -> DenseActivation:
