@@ -312,6 +312,18 @@ def test_keras_2(reset_after, functional, tmp_path):
     assert loaded.layers[1].recurrent_activation == ("hard_sigmoid", 0.2, 0.5)
 
 
+def test_keras_2_bidirectional(tmp_path):
+    """Keras 2 may describe the forward layer alone; the backward layer is made like it, and its weights come second."""
+    inner = {"name": "lstm", "units": HIDDEN, "use_bias": True, "return_sequences": False, "unroll": True}
+    inner |= {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": False}
+    config = {"name": "both", "merge_mode": "ave", "layer": {"class_name": "LSTM", "config": inner}}
+    model = sequential("float32", lambda: kl.Bidirectional(kl.LSTM(HIDDEN), merge_mode="ave"))
+    path = tmp_path / "old.h5"
+    write_keras_2(path, [{"class_name": "Bidirectional", "config": config}], {"both": model.get_weights()})
+    x = draw(3, 6, INPUTS, dtype="float32")
+    assert_close(fastrnn.from_keras(path).predict(x), run(model, x), "float32")
+
+
 def test_keras_2_model():
     """A model of Keras 2 says by its package which hard_sigmoid it means."""
     layers, weights = keras_2_gru(recurrent_activation="hard_sigmoid")
@@ -563,7 +575,15 @@ def put(name, value):
     return change
 
 
+def stack(config):
+    """Put a second GRU after one that gives its last step alone."""
+    first = config["layers"][2]["config"]
+    config["layers"].append({"class_name": "GRU", "config": {**first, "name": "second"}})
+    first["return_sequences"] = False
+
+
 DESCRIPTIONS = {
+    "stack": (stack, "layer 'gru' (GRU) must have return_sequences=True before another recurrent layer, 'second', got False"),
     "units": (put("units", 0), "layer 'gru' (GRU) must have units from 1 up, got 0"),
     "activation": (put("activation", None), "layer 'gru' (GRU) must say its activation, got a description without it"),
     "time": (put("time_major", True), "layer 'gru' (GRU) must have time_major=False, got True"),
