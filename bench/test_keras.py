@@ -226,6 +226,18 @@ def test_functional(dtype, tmp_path):
     assert_loads(model, dtype, draw(3, 6, INPUTS, dtype=dtype), tmp_path)
 
 
+def test_own_mask():
+    """A mask that isn't the Embedding's own is refused: lengths can't stand for it."""
+    keras.backend.clear_session()  # which numbers the operations anew
+    tokens = keras.Input((None,))
+    vectors = kl.Embedding(V, INPUTS, mask_zero=True)(tokens)
+    model = keras.Model(tokens, kl.GRU(HIDDEN)(vectors, mask=keras.ops.not_equal(tokens, 2)))
+    with pytest.raises(
+        ValueError, match=r"^layer 'not_equal_1' \(NotEqual\) must be in the chain of layers from the input to the output, "
+    ):
+        fastrnn.from_keras(model)
+
+
 def test_stateful(tmp_path):
     """Of a stateful layer the state goes in and out, as the warning says."""
     layers = [kl.GRU(HIDDEN, stateful=True, return_sequences=True, name="gru"), kl.Dense(OUTPUTS)]
@@ -387,6 +399,10 @@ REFUSED = {
     "convolution": ([lambda: kl.Conv1D(3, 2, name="c")], f"layer 'c' (Conv1D) must be one of {KNOWN}, got Conv1D"),
     "lambda": ([lambda: kl.Lambda(double, name="f")], f"layer 'f' (Lambda) must be one of {KNOWN}, got Lambda"),
     "cell": ([lambda: kl.RNN(kl.LSTMCell(3), name="r")], f"layer 'r' (RNN) must be one of {KNOWN}, got RNN"),
+    "cell in both": (
+        [lambda: kl.Bidirectional(kl.RNN(kl.GRUCell(3), name="r"), name="b")],
+        "layer 'b' (Bidirectional) must hold one of SimpleRNN, GRU, LSTM, got layer 'forward_r' (RNN)",
+    ),
     "model": ([lambda: keras.Sequential([kl.Dense(3)], name="m")], f"layer 'm' (Sequential) must be one of {KNOWN}, got Sequential"),
     "own class": ([lambda: OwnDense(3, name="d")], "layer 'd' (Dense) must be of one of Keras' own classes, got Dense"),
     "masking": (
@@ -563,6 +579,31 @@ def test_shapes(tmp_path):
     assert str(error.value) == f"layer 'gru' (GRU) must have weights of shapes {said}"
 
 
+GRAPHS = {
+    "cycle": ([[["leaky", 0, 0, {}]]], "layer 'leaky' (LeakyReLU) must come once, got a model that uses it again"),
+    "stranger": ([[["none", 0, 0, {}]]], "a layer's input must be the output of another, got ['none', 0, 0, {}]"),
+    "called": (
+        [[["embedding", 0, 0, {"initial_state": ["embedding", 0, 0]}]]],
+        "layer 'gru' (GRU) must be called with its input alone, got initial_state, too",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", GRAPHS)
+def test_graphs(fault, tmp_path):
+    """Keras 2's description of a functional model must be a chain, too."""
+    layers, weights = keras_2_gru()
+    nodes, text = GRAPHS[fault]
+    write_keras_2(tmp_path / "old.h5", layers, weights, functional=True)
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        model = json.loads(file.attrs["model_config"])
+        model["config"]["layers"][2]["inbound_nodes"] = nodes
+        file.attrs["model_config"] = json.dumps(model)
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        fastrnn.from_keras(tmp_path / "old.h5")
+    assert str(error.value) == text
+
+
 def put(name, value):
     """Make a change to a description: the option of its GRU that has a name, or none of that name."""
 
@@ -623,6 +664,10 @@ def test_files(tmp_path):
     """Files that aren't of a whole model: weights alone, weights that are pickled, other content."""
     model = sequential("float32", lambda: kl.GRU(HIDDEN))
     model.save_weights(tmp_path / "alone.weights.h5")
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Own", "config": {}})
+    with pytest.raises(ValueError, match=r"^the file must hold a Sequential or a functional model, got 'Own'$"):
+        fastrnn.from_keras(tmp_path / "own.h5")
     with zipfile.ZipFile(tmp_path / "pickled.keras", "w") as archive:
         archive.writestr("model.weights.npz", b"")
     (tmp_path / "text.keras").write_bytes(b"some text")

@@ -589,7 +589,7 @@ def directions(layer: Described) -> list[Described]:
     backward = described(other) if other is not None else forward._replace(config={**forward.config, "go_backwards": True})
     for inner in (forward, backward):
         if inner.kind not in RECURRENT:
-            raise ValueError(f"{layer} must hold a {', '.join(RECURRENT)}, got {inner}")
+            raise ValueError(f"{layer} must hold one of {', '.join(RECURRENT)}, got {inner}")
     return [forward, backward]
 
 
