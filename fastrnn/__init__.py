@@ -7,6 +7,7 @@ from .functional import rnn_forward
 from .gated import GRU, LSTM
 from .layers import RNN, Dense, Embedding, Model, Sequential
 from .loading.files import load, save
+from .loading.keras import from_keras
 from .loading.onnx import from_onnx
 from .loading.pytorch import from_state_dict, from_torch
 from .native import compile
@@ -27,6 +28,7 @@ __all__ = [
     "Sequential",
     "Stream",
     "compile",
+    "from_keras",
     "from_onnx",
     "from_state_dict",
     "from_torch",

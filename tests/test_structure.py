@@ -117,7 +117,7 @@ def test_the_version_is_said_once():
 def test_public_names():
     """__all__ lists the public names, and each is there."""
     classes = ["Bank", "Bidirectional", "Dense", "Embedding", "GRU", "LSTM", "Model", "RNN", "Sequential", "Stream"]
-    loaders = ["from_onnx", "from_state_dict", "from_torch", "load", "save"]
+    loaders = ["from_keras", "from_onnx", "from_state_dict", "from_torch", "load", "save"]
     functions = ["compile", "generate", "get_num_threads", "log_likelihood", "pad", "rnn_forward", "set_num_threads", "unpad"]
     names = sorted([*classes, *loaders, *functions, "reference"])
     assert sorted(fastrnn.__all__) == names
