@@ -19,7 +19,7 @@ ONNX_LSTM, LSTM_PEEPHOLES = "iofg", "iof"
 ONNX_GRU = "zrn"
 LSTM_GATES = "ifgo"
 
-# Axes of a tensor, by a letter each, but for the axes of the graph's input, which are numbers: which one is time a recurrent node says.
+# Axes of a tensor by their names. Those of the graph's input are "axis 0" and so on: which of them is time, a recurrent node says.
 DIRECTIONS, FEATURES, ONE = "directions", "features", "one"
 
 # What activations of recurrent nodes are called here, and which of alpha and beta they have, with the defaults.
@@ -58,9 +58,9 @@ class Data:
     whole: bool = True  # whether every sequence has all steps
     biased: bool = True  # whether the last layer may get no bias any more
 
-    def size(self) -> int | None:
-        """Give the size of the features of one direction, where it is known."""
-        return self.layers[-1].output_size // self.directions if self.layers else None
+    def size(self) -> int:
+        """Give the size of the features of one direction, after a layer."""
+        return int(self.layers[-1].output_size) // self.directions
 
 
 class Sizes(NamedTuple):
@@ -108,8 +108,8 @@ def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequenti
 
     Notes
     -----
-    ONNX stacks an LSTM's gates in the order i, o, f, c, its peepholes i, o, f, a GRU's gates in the order z, r, h, and two biases one behind
-    the other. linear_before_reset is reset_after.
+    ONNX stacks an LSTM's gates in the order i, o, f, c, its peepholes i, o, f, a GRU's gates in the order z, r, h, and two biases one
+    behind the other. linear_before_reset is reset_after. PyTorch's newer exporter takes an nn.RNN apart into steps: it is refused.
 
     Examples
     --------
@@ -120,6 +120,8 @@ def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequenti
     check_dtype(dtype)
     try:
         import onnx
+        import onnx.inliner
+        import onnx.reference
     except ImportError as error:
         raise ImportError("from_onnx needs onnx; pip install 'fastrnn[onnx]'") from error
     if isinstance(path_or_model, str | os.PathLike):
@@ -148,9 +150,18 @@ class Graph:
         for tensor in self.graph.initializer:
             self.values[tensor.name] = onnx.numpy_helper.to_array(tensor)
         inputs = [one for one in self.graph.input if one.name not in self.values]
-        self.sizes = [[dim.dim_value or None for dim in one.type.tensor_type.shape.dim] for one in inputs[:1]]
+        self.sizes: dict[str, int | None] = {ONE: 1}  # of the axes of the input, where they are fixed
         for i, one in enumerate(inputs):
-            self.values[one.name] = STATE if i else Data((), tuple(range(len(self.sizes[0]))))
+            self.values[one.name] = STATE if i else self.input(one.type.tensor_type)
+
+    def input(self, tensor: Any) -> Data:
+        """Give the graph's input: numbers have features last, tokens have none."""
+        lengths = [dim.dim_value or None for dim in tensor.shape.dim]
+        axes = [f"axis {i}" for i in range(len(lengths))]
+        if axes and tensor.elem_type not in (self.onnx.TensorProto.INT32, self.onnx.TensorProto.INT64):
+            axes[-1] = FEATURES
+        self.sizes.update(zip(axes, lengths, strict=True))
+        return Data((), tuple(axes))
 
     def output(self) -> Data:
         """Give what the first output is, and check that the others are states."""
@@ -174,6 +185,9 @@ class Graph:
 
     def run(self, node: Any) -> None:
         """Find what a node's outputs are."""
+        for name in node.input:
+            if name not in self.values:
+                refuse(node, f"must come after what makes {name!r}")
         inputs = [self.values[name] for name in node.input]
         given = [value for value in inputs if value is not None]
         attributes = {one.name: self.onnx.helper.get_attribute_value(one) for one in node.attribute}
@@ -211,8 +225,7 @@ class Graph:
         """Find what a shape, or something made of shapes, is."""
         kind, first = node.op_type, inputs[0]
         if kind == "Shape":
-            known = self.sizes[0] if isinstance(first, Data) and not first.layers else []
-            entries = [self.extent(first, axis) if axis not in range(len(known)) or not known[axis] else known[axis] for axis in first.axes]
+            entries = [self.extent(first, axis) for axis in first.axes]
             return Sizes(tuple(entries[attributes.get("start", 0) : attributes.get("end", len(entries))]))
         if kind == "ConstantOfShape":
             value = attributes.get("value")
@@ -232,8 +245,8 @@ class Graph:
 
     def extent(self, data: Data, axis: Any) -> Any:
         """Give an axis' size, or the axis where that isn't known."""
-        known = {ONE: 1, DIRECTIONS: data.directions, FEATURES: data.size()}
-        return known.get(axis, axis) or axis
+        known = {**self.sizes, DIRECTIONS: data.directions, **({FEATURES: data.size()} if data.layers else {})}
+        return known.get(axis) or axis
 
     # ---- the operators of the chain -----------------------------------------------------------------------------------------------------
 
@@ -252,7 +265,7 @@ class Graph:
     def recurrent(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Any]:
         """Add a recurrent layer, and give Y, Y_h and Y_c."""
         kind = node.op_type
-        x, W, R, B, lengths, h0, c0, P = [*inputs, *[None] * (8 - len(inputs))]
+        x, W, R, B, lengths, h0, c0, P = inputs + [None] * (8 - len(inputs))
         for name, value in attributes.items():
             must = ATTRIBUTES[kind].get(name, refuse) if name not in READ else None
             if must is refuse or (must is not None and value != must):
@@ -260,7 +273,7 @@ class Graph:
         direction = attributes.get("direction", b"forward").decode()
         if direction not in ("forward", "bidirectional"):
             refuse(node, "must have direction='forward' or 'bidirectional'", repr(direction))
-        if not isinstance(x, Data) or len(x.axes) != 3 or (x.axes[2] != FEATURES and (x.layers or x.axes[2] != 2)):
+        if not isinstance(x, Data) or len(x.axes) != 3 or x.axes[2] != FEATURES:
             refuse(node, "must read steps, sequences and features, which lie in this order")
         if x.last or (x.time is not None and x.axes[0] != x.time):
             refuse(node, "must read the steps of the recurrent node before it along the same axis")
@@ -319,7 +332,7 @@ def layer_of(node: Any, weights: list[Any], functions: list[Any], attributes: di
     W, R, B, P = weights
     rows = GATES[node.op_type] * R.shape[-1]
     if W.ndim != 2 or R.ndim != 2 or len(W) != rows or len(R) != rows or (B is not None and B.shape != (2 * rows,)):
-        refuse(node, f"must have W, R and B of {rows}, {rows} and {2 * rows} rows", [None if w is None else w.shape for w in weights])
+        refuse(node, f"must have W, R and B of {rows}, {rows} and {2 * rows} rows", [w.shape for w in weights[:3] if w is not None])
     given, wanted = {"RNN": ("f", "f"), "GRU": (ONNX_GRU, GRU_GATES), "LSTM": (ONNX_LSTM, LSTM_GATES)}[node.op_type]
     W, R = reordered(W, given, wanted), reordered(R, given, wanted)
     halves = [] if B is None else [reordered(half, given, wanted) for half in np.split(B, 2)]
@@ -373,7 +386,7 @@ def reshape(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, An
     together = x.axes[-2:] == (DIRECTIONS, FEATURES)
     fewer = tuple(axis for axis in x.axes if axis not in (DIRECTIONS, ONE))
     result = x.axes if DIRECTIONS not in x.axes or (x.directions == 2 and not together) else fewer
-    known = {FEATURES: x.layers[-1].output_size if x.layers else None, ONE: 1}
+    known = {**graph.sizes, **({FEATURES: x.layers[-1].output_size} if x.layers else {})}
     right = [
         entry in (axis, known.get(axis)) or entry == -1 or (entry == 0 and x.axes[i] == axis and not attributes.get("allowzero"))
         for i, (entry, axis) in enumerate(zip(target, result, strict=False))
@@ -407,7 +420,7 @@ def gather(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any
 def product(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
     """Add a Dense."""
     x, matrix, *bias = inputs
-    if not isinstance(x, Data) or x.axes[-1] not in (FEATURES, len(x.axes) - 1 if not x.layers else FEATURES):
+    if not isinstance(x, Data) or x.axes[-1] != FEATURES:
         refuse(node, "must multiply features with a constant")
     if (DIRECTIONS in x.axes and x.directions == 2) or attributes.get("transA"):
         refuse(node, "must multiply features of both directions together, which lie last")
@@ -429,8 +442,8 @@ def add(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) 
     if isinstance(constant, Data) or x.biased:
         refuse(node, "must add a constant to a product with a weight")
     bias, outputs = graph.weight(node, "bias", constant), x.layers[-1].output_size
-    if bias.size not in (1, outputs) or bias.size != bias.shape[-1:][0] if bias.ndim else False:
-        refuse(node, f"must add one number, or {outputs}, along the last axis", bias.shape)
+    if bias.ndim > len(x.axes) or bias.size not in (1, outputs) or bias.shape[-1:] not in ((), (bias.size,)):
+        refuse(node, f"must add one number, or {outputs} along the last axis", bias.shape)
     layer = Dense(x.layers[-1].weight, np.broadcast_to(bias.reshape(-1), outputs).astype(x.layers[-1].dtype))
     return replace(x, layers=(*x.layers[:-1], layer), biased=True)
 
