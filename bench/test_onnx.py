@@ -293,6 +293,26 @@ REFUSED = {
         ),
         "node 'second' (RNN) must read the steps of the recurrent node before it along the same axis",
     ),
+    "a decoder": (
+        lambda: one_layer(
+            "RNN",
+            more=[
+                helper.make_node("RNN", ["x", "W", "R", "B"], ["", "ended"], name="encoder", hidden_size=H),
+                helper.make_node("Concat", ["ended", "ended"], ["both"], name="both", axis=0),
+                helper.make_node("Split", ["both"], ["one", "other"], name="split", axis=0, num_outputs=2),
+                helper.make_node("RNN", ["flat", "R", "R", "B", "", "one"], ["y"], name="decoder", hidden_size=H),
+            ],
+        ),
+        "node 'decoder' (RNN) must have zeros, or an input of the graph, as initial_h",
+    ),
+    "one direction of two": (
+        lambda: one_layer("RNN", direction="bidirectional"),
+        "node 'cell' (RNN) must have weights of 2 directions, got [(1, 7, 5), (1, 7, 7), (1, 14)]",
+    ),
+    "features first": (
+        lambda: after(node("Transpose", ["flat"], perm=[2, 0, 1])),
+        "the graph's output 'y' must have its features last, got the axes ['features', 'axis 0', 'axis 1']",
+    ),
     "an unsorted graph": (
         lambda: after(node("Tanh", ["later"])),
         "node 'next' (Tanh) must come after what makes 'later'",
