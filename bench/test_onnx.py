@@ -313,6 +313,63 @@ REFUSED = {
         lambda: after(node("Transpose", ["flat"], perm=[2, 0, 1])),
         "the graph's output 'y' must have its features last, got the axes ['features', 'axis 0', 'axis 1']",
     ),
+    "another length": (
+        lambda: one_layer(
+            "RNN",
+            weights("RNN", n=np.array([1], np.int32)),
+            more=[helper.make_node("RNN", ["flat", "R", "R", "B", "n"], ["y"], name="second", hidden_size=H)],
+        ),
+        "node 'second' (RNN) must have an input of the graph as sequence_lens, or none",
+    ),
+    "random weights": (
+        lambda: one_layer(
+            "RNN", more=[helper.make_node("RandomNormal", [], ["Q"], name="random", shape=[H, 4]), node("MatMul", ["flat", "Q"])]
+        ),
+        "node 'random' (RandomNormal) must be an operator that constants are made with",
+    ),
+    "a bias along time": (
+        lambda: after(node("MatMul", ["flat", "M"], "a"), node("Transpose", ["a"], "t", perm=[1, 2, 0]), node("Add", ["t", "V"])),
+        "node 'next' (Add) must add a constant to a product with a weight",
+    ),
+    "another size": (
+        lambda: graph_of(
+            [helper.make_node("RNN", ["x", "W", "R", "B"], ["y"], name="cell", hidden_size=5)], weights("RNN"), ("y", list("abcd"))
+        ),
+        "node 'cell' (RNN) must have hidden_size=7, as R, got 5",
+    ),
+    "rounded": (
+        lambda: graph_of(
+            [node("Cast", ["x"], "i", to=TensorProto.INT64), helper.make_node("RNN", ["i", "W", "R", "B"], ["y"], hidden_size=H)],
+            weights("RNN"),
+            ("y", list("abcd")),
+        ),
+        "node 'next' (Cast) must keep what it is given, got int64",
+    ),
+    "time added": (
+        lambda: graph_of(
+            [
+                node("Unsqueeze", ["x", "zero"], "u"),
+                helper.make_node("RNN", ["u", "W", "R", "B"], ["y"], name="cell", hidden_size=H),
+            ],
+            weights("RNN", zero=np.array([0])),
+            ("y", list("abcd")),
+            inputs=(("x", TensorProto.FLOAT, ["N", I]),),
+        ),
+        "node 'cell' (RNN) must read the steps along an axis of the graph's input",
+    ),
+    "lengths of one layer": (
+        lambda: graph_of(
+            [
+                helper.make_node("RNN", ["x", "W", "R", "B", "n"], ["a"], name="first", hidden_size=H),
+                helper.make_node("Squeeze", ["a", "one"], ["b"], name="squeeze"),
+                helper.make_node("RNN", ["b", "R", "R", "B"], ["y"], name="second", hidden_size=H),
+            ],
+            weights("RNN", one=np.array([1])),
+            ("y", list("abcd")),
+            inputs=(("x", TensorProto.FLOAT, ["T", "N", I]), ("n", TensorProto.INT32, ["N"])),
+        ),
+        "node 'second' (RNN) must have the sequence_lens of the recurrent node before it, got ''",
+    ),
     "an unsorted graph": (
         lambda: after(node("Tanh", ["later"])),
         "node 'next' (Tanh) must come after what makes 'later'",

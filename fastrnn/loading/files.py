@@ -66,7 +66,10 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     path = pathlib.Path(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
         whole = pathlib.Path(directory) / path.name
+        whole.touch()
+        mode = whole.stat().st_mode  # as of any new file; some versions of safetensors let the owner alone read theirs
         save_file(tensors, whole, {KEY: json.dumps(document)})
+        whole.chmod(mode)
         whole.replace(path)
 
 
