@@ -168,8 +168,8 @@ class Weighted(Model):
     dtype: np.dtype[Any]
 
     def _set_weights(self, named: list[tuple[str, Any, tuple[str, ...]]]) -> None:
-        """Check weights, given by their names and axes, None where there are none, and set them, and the dtype."""
-        given = [entry for entry in named if entry[1] is not None]
+        """Check weights, given by their names and axes, and set them, and the dtype. All but those named weight... may be None."""
+        given = [entry for entry in named if entry[1] is not None or entry[0].startswith("weight")]
         checked = {name: read_only(weight) for (name, _, _), weight in zip(given, check_weights(given), strict=True)}
         self._set(**{name: checked.get(name) for name, _, _ in named}, dtype=checked[named[0][0]].dtype, _network=None)
 

@@ -470,6 +470,9 @@ ERRORS = {
         TypeError,
         "bias must be float32 or float64, got bool; convert it with .astype(numpy.float32)",
     ),
+    "no weight": (lambda: Dense(None), TypeError, "weight must hold real numbers, got dtype object"),
+    "no weight_ih": (lambda: RNN(None, ones(3, 3)), TypeError, "weight_ih must hold real numbers, got dtype object"),
+    "no weight_hh": (lambda: LSTM(ones(12, 2), None), TypeError, "weight_hh must hold real numbers, got dtype object"),
     "complex weight": (lambda: Dense(ones(3, 2) * 1j), TypeError, "weight must hold real numbers, got dtype complex128"),
     "complex weights in lists": (lambda: Dense([[1j]]), TypeError, "weight must hold real numbers, got dtype complex128"),
     "ragged weight": (
