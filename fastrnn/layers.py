@@ -140,6 +140,18 @@ class Model:
         """Make a bank of so many states, each of a sequence of its own, which step together or apart: see `Bank`."""
         return Bank(self, capacity, state0)
 
+    def jit(self) -> Any:
+        """Give the model as an argument for functions that Numba compiles, which call `fastrnn.jit.step` and `fastrnn.jit.forward`.
+
+        Returns
+        -------
+        fastrnn.jit.Net
+            See `fastrnn.jit`, which has examples.
+        """
+        from .jit import Net  # imports Numba
+
+        return Net(self)
+
     def _packed(self) -> Network:
         """Pack at the first call: a layer inside a Sequential is never packed on its own."""
         network = self._network

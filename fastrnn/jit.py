@@ -1,0 +1,440 @@
+"""Models inside functions that Numba compiles: a step, or a whole run, without Python.
+
+>>> import numba
+>>> import numpy as np
+>>> import fastrnn.jit
+>>> rng = np.random.default_rng(0)
+>>> gru = fastrnn.GRU(*[rng.uniform(-0.3, 0.3, shape) for shape in ((24, 2), (24, 8), (24,))])
+>>> model = fastrnn.Sequential(gru, fastrnn.Dense(rng.uniform(-0.3, 0.3, (1, 8))))
+>>> @numba.njit
+... def controlled(net, steps):
+...     position, observed, action, state = 0.0, np.zeros(2), np.zeros(1), (np.zeros(8),)
+...     for _ in range(steps):
+...         fastrnn.jit.step(net, observed, state, action)  # fills action, advances state
+...         position += 0.1 * (action[0] - position)
+...         observed[0], observed[1] = position, 1.0
+...     return position
+>>> round(controlled(model.jit(), 100), 3)
+0.009
+
+A net is an argument: a global, or a variable of an enclosing function, would put addresses into the compiled code, which ends the process
+where they are another's. Compiled functions may be cached, run without Python's lock, in `prange`, and on several threads: every call has
+memory of its own, and runs on the calling thread.
+"""
+
+import zlib
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.errors import NumbaTypeError, TypingError
+from numba.core.typing.typeof import Purpose
+from numba.extending import NativeValue, box, intrinsic, models, overload, register_jitable, register_model, typeof_impl, unbox
+
+from . import native
+from .arguments import Array, check_causal
+from .kernels.layout import HEAD_BYTES, JOB, TOGETHER
+
+# What a net's words are: its sizes, then the sizes of the arrays of its state, then a job.
+VERSION, INPUT, OUTPUT, ARRAYS, WIDEST, ROWS, SIZES = range(7)
+WORDS = JOB.words
+# Compiled code that is cached has the places of these fields in it.
+INTERFACE = zlib.crc32(repr((JOB.names, HEAD_BYTES, TOGETHER, SIZES, 1)).encode())
+STEPS, COUNT, BLOCK, CHUNK, TOTAL = (JOB.offsets[name] for name in ("steps", "count", "block", "chunk", "total"))
+X_SEQUENCE, X_STEP = JOB.offsets["x_sequence"], JOB.offsets["x_step"]
+OUT_SEQUENCE, OUT_STEP, OUT_SIZE, BUFFER = (JOB.offsets[name] for name in ("out_sequence", "out_step", "out_size", "buffer"))
+OTHER = "net must come from the fastrnn that this function was compiled with; compile it anew"
+
+
+class Words(np.ndarray):
+    """The words of a net; they keep the model, whose addresses they hold."""
+
+    model: Any
+
+
+class Net:
+    """A model as compiled functions take it. Made by the method `jit` of a layer or a model.
+
+    Attributes
+    ----------
+    model : layer or Sequential
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> net = fastrnn.RNN(np.eye(2), np.eye(2)).jit()
+    >>> net
+    Net(RNN(input_size=2, hidden_size=2, bias=None, nonlinearity='tanh', dtype=float64))
+    """
+
+    def __init__(self, model: Any) -> None:
+        check_causal("compiled functions", model._causal, model)
+        network = model._packed()
+        sizes = [INTERFACE, network.input_size, network.output_size, len(network.states), network.widest, network.rows, *network.states]
+        job = network.job(function=native.address("begin"))
+        self.words = np.concatenate([np.array(sizes, np.int64), job]).view(Words)
+        self.words.model = self.model = model
+        form = model._joined(iter(range(len(network.states))))  # which arrays of the state the user has, put together as they are
+        self.type = NetType(network.dtype.name, network.tokens, form)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Net, (self.model,)
+
+    def __repr__(self) -> str:
+        return f"Net({self.model!r})"
+
+
+class NetType(types.Type):
+    def __init__(self, dtype: str, tokens: bool, form: Any) -> None:
+        self.dtype, self.tokens, self.form = types.float32 if dtype == "float32" else types.float64, tokens, form
+        super().__init__(name=f"fastrnn.Net({dtype}, tokens={tokens}, state={form})")
+
+
+@typeof_impl.register(Net)
+def type_of_net(net: Net, c: Any) -> NetType:
+    if c.purpose is Purpose.constant:
+        raise NumbaTypeError("a net must be an argument of a compiled function, got a global or a variable of an enclosing function")
+    return net.type
+
+
+WORDS_TYPE = types.Array(types.int64, 1, "C")
+
+
+@register_model(NetType)
+class NetModel(models.StructModel):
+    def __init__(self, manager: Any, kind: NetType) -> None:
+        super().__init__(manager, kind, [("words", WORDS_TYPE)])
+
+
+@unbox(NetType)
+def unbox_net(kind: NetType, net: Any, c: Any) -> NativeValue:
+    words = c.pyapi.object_getattr_string(net, "words")
+    native_words = c.unbox(WORDS_TYPE, words)
+    c.pyapi.decref(words)
+    value = cgutils.create_struct_proxy(kind)(c.context, c.builder)
+    value.words = native_words.value
+    return NativeValue(value._getvalue(), is_error=native_words.is_error, cleanup=native_words.cleanup)
+
+
+@box(NetType)
+def box_net(kind: NetType, value: Any, c: Any) -> Any:
+    words = c.box(WORDS_TYPE, cgutils.create_struct_proxy(kind)(c.context, c.builder, value).words)
+    function = c.pyapi.unserialize(c.pyapi.serialize_object(net_of))
+    net = c.pyapi.call_function_objargs(function, [words])
+    c.pyapi.decref(function)
+    c.pyapi.decref(words)
+    return net
+
+
+def net_of(words: Any) -> Net:
+    """Give the net whose words came back from compiled code."""
+    return Net(words.model)
+
+
+@intrinsic
+def words_of(context, net):
+    """Give a net's words."""
+
+    def generate(context, builder, signature, arguments):
+        words = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).words
+        context.nrt.incref(builder, WORDS_TYPE, words)
+        return words
+
+    return WORDS_TYPE(net), generate
+
+
+def leaves(kind: Any) -> list[Any]:
+    """Give the types, or the numbers, that a tuple of tuples is made of."""
+    if isinstance(kind, types.BaseTuple | tuple):
+        return [leaf for one in kind for leaf in leaves(one)]
+    return [kind]
+
+
+def structure(kind: Any) -> Any:
+    return tuple(structure(one) for one in kind) if isinstance(kind, types.BaseTuple | tuple) else 0
+
+
+@intrinsic
+def flattened(context, state):
+    """Give the arrays of a state in one tuple."""
+    kinds = leaves(state)
+    result = types.BaseTuple.from_types(kinds)
+
+    def generate(context, builder, signature, arguments):
+        def values(kind, value):
+            if not isinstance(kind, types.BaseTuple):
+                return [value]
+            return [leaf for i, one in enumerate(kind) for leaf in values(one, builder.extract_value(value, i))]
+
+        found = values(signature.args[0], arguments[0])
+        for kind, value in zip(kinds, found, strict=True):
+            context.nrt.incref(builder, kind, value)
+        return context.make_tuple(builder, result, found)
+
+    return result(state), generate
+
+
+@intrinsic
+def invoke(context, function, plan, space, x, out, states):
+    """Call an operation by its address with a record of addresses."""
+
+    def generate(context, builder, signature, arguments):
+        function, *addresses = arguments
+        record = cgutils.alloca_once(builder, ir.IntType(64), size=len(addresses))
+        for i, address in enumerate(addresses):
+            builder.store(address, builder.gep(record, [ir.Constant(ir.IntType(64), i)]))
+        kind = ir.FunctionType(ir.VoidType(), [record.type])
+        builder.call(builder.inttoptr(function, kind.as_pointer()), [record])
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def address_of(context, array):
+    """Give the address of an array's first element."""
+
+    def generate(context, builder, signature, arguments):
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
+        return builder.ptrtoint(data, ir.IntType(64))
+
+    return types.int64(array), generate
+
+
+def step(net: Any, x_t: Any, state: Any, out: Array) -> Array:
+    """Advance a model by one time step, in compiled code: the bits of its call.
+
+    Parameters
+    ----------
+    net : Net
+        What the method `jit` of a layer or a model gives.
+    x_t : ndarray of shape (input_size,) or (N, input_size); with an Embedding an integer, or integers of shape (N,)
+        Numbers of any real dtype; converted to the model's.
+    state : as the model takes it, of ndarray of shape (hidden_size,) or (N, hidden_size)
+        Arrays of the model's dtype, C-contiguous. Advanced in place.
+    out : ndarray of shape (output_size,) or (N, output_size)
+        Receives the output: C-contiguous, of the model's dtype, sharing no memory with x_t or the state.
+
+    Returns
+    -------
+    ndarray
+        out.
+
+    Raises
+    ------
+    numba.TypingError
+        When it is compiled: for arguments of another dtype, number of axes or layout, and a state put together otherwise.
+    ValueError
+        For arguments of another shape, tokens beyond the vocabulary, and an out that shares memory.
+    RuntimeError
+        Where the function was compiled with another fastrnn.
+
+    Examples
+    --------
+    >>> import numba, numpy as np, fastrnn.jit
+    >>> counter = fastrnn.RNN(np.eye(1), np.eye(1), nonlinearity="identity")
+    >>> @numba.njit
+    ... def count(net, steps):
+    ...     x_t, h, out = np.ones(1), np.zeros(1), np.empty(1)
+    ...     for _ in range(steps):
+    ...         fastrnn.jit.step(net, x_t, h, out)
+    ...     return out[0]
+    >>> count(counter.jit(), 7)
+    7.0
+    """
+    return uncompiled(net, np.expand_dims(x_t, np.ndim(x_t) - (0 if net.type.tokens else 1)), state, out, out[..., np.newaxis, :])
+
+
+def forward(net: Any, x: Any, state: Any, out: Array) -> Array:
+    """Run a model over whole sequences, in compiled code: the bits of its call.
+
+    Parameters
+    ----------
+    net : Net
+        What the method `jit` of a layer or a model gives.
+    x : ndarray of shape (T, input_size) or (N, T, input_size); with an Embedding integers of shape (T,) or (N, T)
+        Numbers of any real dtype; converted to the model's.
+    state : as the model takes it, of ndarray of shape (hidden_size,) or (N, hidden_size)
+        Arrays of the model's dtype, C-contiguous. Advanced in place.
+    out : ndarray of shape (T, output_size) or (N, T, output_size)
+        Receives the output: C-contiguous, of the model's dtype, sharing no memory with x or the state.
+
+    Returns
+    -------
+    ndarray
+        out.
+
+    Raises
+    ------
+    numba.TypingError, ValueError, RuntimeError
+        As `step`.
+
+    Examples
+    --------
+    >>> import numba, numpy as np, fastrnn.jit
+    >>> counter = fastrnn.RNN(np.eye(1), np.eye(1), nonlinearity="identity")
+    >>> @numba.njit
+    ... def counted(net, x):
+    ...     return fastrnn.jit.forward(net, x, np.zeros(1), np.empty((len(x), 1)))
+    >>> counted(counter.jit(), np.ones((3, 1)))[:, 0]
+    array([1., 2., 3.])
+    """
+    return uncompiled(net, np.asarray(x), state, out, out)
+
+
+def uncompiled(net: Net, x: Any, state: Any, out: Array, outputs: Array) -> Array:
+    """Do the same where nothing is compiled, as under NUMBA_DISABLE_JIT."""
+    output, after = net.model(x, state)
+    outputs[...] = output
+    for given, new in zip(leaves(state), leaves(after), strict=True):
+        given[...] = new
+    return out
+
+
+@overload(step)
+def compiled_step(net, x_t, state, out):
+    run = register_jitable(compiled(net, "x_t", x_t, state, out, 0))
+    return lambda net, x_t, state, out: run(net, x_t, state, out)
+
+
+@overload(forward)
+def compiled_forward(net, x, state, out):
+    return compiled(net, "x", x, state, out, 1)
+
+
+def is_right(kind: Any, dtype: Any, axes: int) -> bool:
+    """Tell whether an array is one that a kernel can write to."""
+    right = isinstance(kind, types.Array) and kind.dtype == dtype and kind.layout == "C"
+    return right and kind.ndim == axes and kind.mutable and kind.aligned
+
+
+def check_types(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> int:
+    """Check what is known when a call is compiled, and give the number of leading axes."""
+    if not isinstance(net, NetType):
+        raise TypingError(f"net must be what model.jit() gives, got {net}")
+    arrays, dtype = leaves(state), net.dtype
+    forms = [net.form] if not isinstance(net.form, tuple) or len(net.form) != 1 else [net.form, net.form[0]]
+    if structure(state) not in map(structure, forms):
+        raise TypingError(f"state must be put together as {net.form}, a number for each array, got {state}")
+    first = arrays[0] if arrays else out
+    leading = getattr(first, "ndim", 1) - 1 - (0 if arrays else time)
+    if leading not in (0, 1) or not all(is_right(array, dtype, leading + 1) for array in arrays):
+        raise TypingError(f"state must be of writable C-contiguous arrays of {dtype} with 1 or 2 axes, got {state}")
+    if not is_right(out, dtype, leading + time + 1):
+        raise TypingError(f"out must be a writable C-contiguous array of {dtype} with {leading + time + 1} axes, got {out}")
+    if net.tokens:
+        axes, numbers, wanted = leading + time, types.Integer, "integers, the tokens of an Embedding"
+    else:
+        axes, numbers, wanted = leading + time + 1, types.Number, f"numbers with {leading + time + 1} axes"
+    kind = x.dtype if isinstance(x, types.Array) else x
+    real = isinstance(kind, numbers | types.Boolean if numbers is types.Number else numbers) and not isinstance(kind, types.Complex)
+    if getattr(x, "ndim", 0) != axes or not real:
+        raise TypingError(f"{name} must be {wanted}, got {x}")
+    return leading
+
+
+@register_jitable
+def read_in_place(x):
+    return x
+
+
+@register_jitable
+def read_token(x):
+    tokens = np.empty(1, np.int64)
+    tokens[0] = x
+    return tokens
+
+
+def read_converted(dtype: Any) -> Any:
+    kind = np.dtype(str(dtype)).type
+
+    @register_jitable
+    def read(x):
+        return np.ascontiguousarray(x).astype(kind)
+
+    return read
+
+
+@register_jitable
+def move_nothing(words, arrays, states, sequences, out, back):
+    pass
+
+
+WRONG_STATE = (
+    "state must have arrays of shape (..., hidden_size) as net has them, one row for each sequence, which share no memory with out"
+)
+
+
+def move_states(visible: tuple[int, ...], leading: int) -> Any:
+    """Make what copies the arrays of a state into one, or back."""
+
+    @register_jitable
+    def move(words, arrays, states, sequences, out, back):
+        for i in range(len(visible)):
+            array, size = arrays[i], words[SIZES + visible[i]]
+            start = sequences * words[SIZES : SIZES + visible[i]].sum()
+            part = states[start : start + sequences * size]
+            if back:
+                array.reshape(-1)[:] = part
+                continue
+            at, at_out = address_of(array), address_of(out)
+            apart = at + array.size * array.itemsize <= at_out or at_out + out.size * out.itemsize <= at
+            if array.shape[-1] != size or (leading and array.shape[0] != sequences) or not (apart or out.size == 0):
+                raise ValueError(WRONG_STATE)
+            part[:] = array.reshape(-1)
+
+    return move
+
+
+def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> Any:
+    """Make what Numba compiles for a call: checks, a job, and one call of an operation by its address."""
+    leading = check_types(net, name, x, state, out, time)
+    visible, tokens, dtype = tuple(leaves(net.form)), net.tokens, np.dtype(str(net.dtype)).type
+    in_place = isinstance(x, types.Array) and x.layout == "C" and x.dtype == (types.int64 if tokens else net.dtype)
+    read = read_in_place if in_place else read_converted(types.int64 if tokens else net.dtype) if isinstance(x, types.Array) else read_token
+    move = move_states(visible, leading) if visible else move_nothing
+    wrong_x = f"{name} must have shape (..., input_size) as net has it, with as many sequences as the state"
+    wrong_token = f"{name} must hold tokens from 0 to net's input_size - 1"
+    wrong_out = f"out must have the shape of {name}, but with net's output_size last, and share no memory with it"
+    item = np.dtype(dtype).itemsize
+
+    def run(net, x, state, out):
+        words, arrays, data = words_of(net), flattened(state), read(x)
+        if words[VERSION] != INTERFACE:
+            raise RuntimeError(OTHER)
+        inputs, outputs = 1 if tokens else words[INPUT], words[OUTPUT]
+        sequences = out.shape[0] if leading else 1
+        steps = out.shape[leading] if time else 1
+        if data.size != sequences * steps * inputs or (not tokens and data.shape[-1] != inputs) or (leading and data.shape[0] != sequences):
+            raise ValueError(wrong_x)
+        if tokens:
+            for token in data.flat:
+                if not 0 <= token < words[INPUT]:
+                    raise ValueError(wrong_token)
+        at_out, at_x = address_of(out), address_of(data)
+        apart = at_out + item * out.size <= at_x or at_x + data.size * data.itemsize <= at_out
+        if out.shape[-1] != outputs or not (apart or out.size == 0 or data.size == 0):
+            raise ValueError(wrong_out)
+        block = max(1, min(sequences, TOGETHER, words[ROWS] // 2))
+        rows = max(2 * block, min(words[ROWS], block * (steps + 1)))
+        count = sequences * words[SIZES : SIZES + words[ARRAYS]].sum()
+        room = (HEAD_BYTES + 2 * rows * words[WIDEST] * item + 64) // 8
+        buffer = np.empty(WORDS + count + room, np.int64)
+        states = buffer[WORDS : WORDS + count].view(dtype)[:count]
+        states[:] = 0
+        move(words, arrays, states, sequences, out, False)
+        if sequences and steps:
+            buffer[:WORDS] = words[SIZES + words[ARRAYS] :]
+            buffer[STEPS], buffer[COUNT], buffer[TOTAL], buffer[BLOCK] = steps, sequences, sequences, block
+            buffer[CHUNK], buffer[BUFFER] = min(steps, rows // block - 1), rows * words[WIDEST]
+            buffer[X_STEP], buffer[X_SEQUENCE] = inputs, steps * inputs
+            buffer[OUT_STEP], buffer[OUT_SEQUENCE], buffer[OUT_SIZE] = outputs, steps * outputs, outputs
+            begin = address_of(buffer)
+            space = (begin + 8 * (WORDS + count) + 63) // 64 * 64
+            invoke(buffer[0], begin, space, at_x, at_out, begin + 8 * WORDS)
+            move(words, arrays, states, sequences, out, True)
+        return out
+
+    return run
