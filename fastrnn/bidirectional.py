@@ -32,6 +32,7 @@ True
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
@@ -39,6 +40,7 @@ from numpy.typing import ArrayLike
 
 from .arguments import Array, State, check_choice, check_data, check_directions, check_entries
 from .layers import Embedding, Recurrent, network_of_layers
+from .progress import shown
 from .stages import Stage, Stages, call_stages
 
 Merge = Literal["concat", "sum", "mean", "product"]
@@ -109,6 +111,7 @@ class Bidirectional(Recurrent):
         reset: ArrayLike | None = None,
         return_sequences: bool = True,
         out: Array | None = None,
+        progress: bool = False,
     ) -> tuple[Array, tuple[Any, Any]]:
         """Run both layers.
 
@@ -128,6 +131,8 @@ class Bidirectional(Recurrent):
             Whether to return every step's output, or what the two directions end with, merged.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or the state.
+        progress : bool
+            Whether to show a bar of the steps done, by tqdm (extra `progress`). A call below 50 ms ends before it moves.
 
         Returns
         -------
@@ -145,7 +150,8 @@ class Bidirectional(Recurrent):
         data, given = check_data("x", x, self.input_size, tokens=False), self._split("state", state)
         stages = self._staged()
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences}
-        output, arrays = call_stages(stages, data, given, out, **options)
+        with shown(progress, math.prod(data.shape[:-1]), stages.passes):
+            output, arrays = call_stages(stages, data, given, out, **options)
         return output, self._joined(iter(arrays))
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:

@@ -19,7 +19,8 @@ from .arguments import Array
 from .forward import INT64, NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, take_space
 from .kernels.layout import HEAD_BYTES, JOB
 from .packing import Network
-from .plan import Demand, plan_call, worth_two_threads
+from .plan import Demand, Piece, plan_call, worth_two_threads
+from .progress import BAR
 
 Pair = tuple[Network, Network]
 
@@ -58,12 +59,16 @@ def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
     addresses = native.all_addresses((*sharing.values(), "each"), networks[0].dtype.char)
     common = {field: addresses[name] for field, name in sharing.items()} | {"run": addresses["each"], "block": 1}
     arrays = (NOTHING, NOTHING, NOTHING, *([] if team is None else [team.words]))
-    pieces = itertools.zip_longest(*[one.jobs() for one in given])
+    both, bar = itertools.zip_longest(*[one.jobs() for one in given]), BAR.get()
     try:
-        for jobs in pieces:
-            records = np.concatenate([job for job in jobs if job is not None])
+        for some in both:
+            pieces, jobs = zip(*[one for one in some if one is not None], strict=True)
+            records = np.concatenate(jobs)
             count = len(records) // JOB.words
             native.kept.call(JOB.filled(layers=native.address_of(records), count=count, **common), space, *arrays)
+            if bar is not None:
+                for piece in pieces:
+                    bar.advance(piece)
     finally:
         if team is not None:
             team.give_back()
@@ -93,12 +98,12 @@ class Alone:
             self.relative = list(self.relative)
             remember(network.jobs, kind, (self.rows, self.relative))
 
-    def jobs(self) -> Iterator[Array]:
-        """Give the jobs, which say by themselves where their data is."""
+    def jobs(self) -> Iterator[tuple[Piece, Array]]:
+        """Give each piece, and its job, which says by itself where its data is."""
         places = {"x": self.source.data, "states": self.task.states, "out": self.task.out}
-        for _, job in self.relative:
+        for piece, job in self.relative:
             absolute = job.copy()
             for field, array in places.items():
                 if array is not None:
                     absolute[JOB.offsets[field]] += native.address_of(array)
-            yield absolute
+            yield piece, absolute

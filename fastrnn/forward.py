@@ -11,6 +11,7 @@ from .arguments import Array
 from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, LENGTH, MATRIX, TABLE_ROWS, TOGETHER
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import Conversion, Demand, Piece, Plan, fits_at_once, plan_call, side_by_side
+from .progress import BAR
 
 INT64 = np.dtype(np.int64)
 NOTHING = np.empty(0)
@@ -174,12 +175,14 @@ def run_network(network: Network, task: Task) -> None:
     space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.dtype.itemsize)
     team = threads.pool.take(plan.workers, len(space)) if plan.workers else None
     arrays = (space, source.data, NOTHING if task.out is None else task.out, states, *([] if team is None else [team.words]))
-    common = common_to_pieces(network, task, plan, shared=team is not None)
+    common, bar = common_to_pieces(network, task, plan, shared=team is not None), BAR.get()
     try:
         for piece, job in jobs_of(network, task, plan, source, common):
             if task.states is None and piece.start == 0:
                 begin_states(states[: piece.sequences * network.states[0]], task, piece)
             native.kept.call(job, *arrays)
+            if bar is not None:
+                bar.advance(piece)
     finally:
         if team is not None:
             team.give_back()

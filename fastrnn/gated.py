@@ -251,6 +251,7 @@ class LSTM(Gated):
         reset: ArrayLike | None = None,
         return_sequences: bool = True,
         out: Array | None = None,
+        progress: bool = False,
     ) -> tuple[Array, tuple[Array, Array]]:
         """Run the layer.
 
@@ -268,6 +269,8 @@ class LSTM(Gated):
             Whether to return every step's output, or the last step's alone, without memory for the others.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or the state.
+        progress : bool
+            Whether to show a bar of the steps done, by tqdm (extra `progress`). A call below 50 ms ends before it moves.
 
         Returns
         -------
@@ -283,9 +286,11 @@ class LSTM(Gated):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, state)) is not None:
+        plain = lengths is None and reset is None and return_sequences and out is None and not progress
+        if plain and (done := call_at_once(network, x, state)) is not None:
             return done
-        return self._run(x, "state", state, lengths=lengths, reset=reset, return_sequences=return_sequences, out=out)
+        options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
+        return self._run(x, "state", state, out, **options)
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
         return [(f"{name}[{i}]", entry) for i, entry in enumerate(check_entries(name, state, 2, "h and c"))]

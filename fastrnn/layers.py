@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
@@ -28,6 +29,7 @@ from .arguments import (
 from .banks import Bank
 from .calls import call, call_at_once
 from .packing import Network, Part, pack_network
+from .progress import shown
 from .stages import Stage, Stages, call_stages
 from .streaming import Stream
 from .summaries import summary_of
@@ -221,12 +223,11 @@ class Recurrent(Model):
     output_size: int
     dtype: np.dtype[Any]
 
-    def _run(
-        self, x: ArrayLike, name: str, state: Any, *, lengths: Any, reset: Any, return_sequences: bool, out: Array | None
-    ) -> tuple[Array, Any]:
+    def _run(self, x: ArrayLike, name: str, state: Any, out: Array | None, *, progress: bool, **options: Any) -> tuple[Array, Any]:
         data = check_data("x", x, self.input_size, tokens=False)
         given = self._split(name, state)
-        output, arrays = call(self._packed(), data, given, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
+        with shown(progress, math.prod(data.shape[:-1])):
+            output, arrays = call(self._packed(), data, given, out, **options)
         return output, self._joined(iter(arrays))
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
@@ -248,6 +249,7 @@ class Hidden(Recurrent):
         reset: ArrayLike | None = None,
         return_sequences: bool = True,
         out: Array | None = None,
+        progress: bool = False,
     ) -> tuple[Array, Array]:
         """Run the layer.
 
@@ -265,6 +267,8 @@ class Hidden(Recurrent):
             Whether to return every step's output, or the last step's alone, without memory for the others.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or h0.
+        progress : bool
+            Whether to show a bar of the steps done, by tqdm (extra `progress`). A call below 50 ms ends before it moves.
 
         Returns
         -------
@@ -280,9 +284,11 @@ class Hidden(Recurrent):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, h0)) is not None:
+        plain = lengths is None and reset is None and return_sequences and out is None and not progress
+        if plain and (done := call_at_once(network, x, h0)) is not None:
             return done
-        return self._run(x, "h0", h0, lengths=lengths, reset=reset, return_sequences=return_sequences, out=out)
+        options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
+        return self._run(x, "h0", h0, out, **options)
 
 
 class RNN(Hidden, Weighted):
@@ -675,6 +681,7 @@ class Sequential(Model):
         reset: ArrayLike | None = None,
         return_sequences: bool | None = None,
         out: Array | None = None,
+        progress: bool = False,
     ) -> tuple[Array, tuple[Any, ...]]:
         """Run the layers.
 
@@ -695,6 +702,8 @@ class Sequential(Model):
             is what its two directions end with.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or a state.
+        progress : bool
+            Whether to show a bar of the steps done, by tqdm (extra `progress`). A call below 50 ms ends before it moves.
 
         Returns
         -------
@@ -714,13 +723,15 @@ class Sequential(Model):
         network, only = self._network, state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
         if network is None:
             if not self._causal:
-                return self._run_stages(x, state, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
+                return self._run_stages(x, state, out, progress, lengths=lengths, reset=reset, return_sequences=return_sequences)
             network = self._packed()
-        if lengths is None and reset is None and return_sequences and out is None and (done := call_at_once(network, x, only)) is not None:
+        plain = lengths is None and reset is None and return_sequences and out is None and not progress
+        if plain and (done := call_at_once(network, x, only)) is not None:
             return done[0], done[1:] if len(network.states) == 1 else self._joined(iter(done[1]))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
         states = self._named(state)
-        output, arrays = call(network, data, states, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
+        with shown(progress, math.prod(data.shape[:-1])):
+            output, arrays = call(network, data, states, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
         return output, self._joined(iter(arrays))
 
     def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
@@ -732,11 +743,12 @@ class Sequential(Model):
         return tuple([layer._joined(states) for layer in self.layers if isinstance(layer, Recurrent)])
 
     def _run_stages(
-        self, x: ArrayLike, state: Any, out: Array | None, *, lengths: ArrayLike | None, **options: Any
+        self, x: ArrayLike, state: Any, out: Array | None, progress: bool, *, lengths: ArrayLike | None, **options: Any
     ) -> tuple[Array, tuple[Any, ...]]:
         stages = self._staged()
         data = check_data("x", x, self.input_size, tokens=stages.tokens, lengths=lengths)
-        output, arrays = call_stages(stages, data, self._named(state), out, lengths=lengths, **options)
+        with shown(progress, math.prod(data.shape[:-1]), stages.passes):
+            output, arrays = call_stages(stages, data, self._named(state), out, lengths=lengths, **options)
         return output, self._joined(iter(arrays))
 
     def _staged(self) -> Stages:

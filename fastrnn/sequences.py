@@ -113,6 +113,7 @@ from .arguments import (
 from .calls import start_states
 from .forward import INT64, Task, assign, run_network
 from .kernels.layout import GENERATION, NOTHING
+from .progress import shown
 
 if TYPE_CHECKING:
     from .layers import Model
@@ -193,7 +194,13 @@ def unpad(output: Array, lengths: ArrayLike) -> list[Array]:
 
 
 def log_likelihood(
-    model: Model, tokens: ArrayLike, state: State = None, *, lengths: ArrayLike | None = None, per_step: bool = False
+    model: Model,
+    tokens: ArrayLike,
+    state: State = None,
+    *,
+    lengths: ArrayLike | None = None,
+    per_step: bool = False,
+    progress: bool = False,
 ) -> Any:
     """Score sequences by the chain rule: log P(x_2 .. x_T | x_1), the sum of log P(x_{t+1} | x_t .. x_1).
 
@@ -210,6 +217,8 @@ def log_likelihood(
         Tokens of each sequence; T where not given.
     per_step : bool
         Whether to return each step's term instead of their sum.
+    progress : bool
+        Whether to show a bar of the steps done, by tqdm (extra `progress`).
 
     Returns
     -------
@@ -241,7 +250,8 @@ def log_likelihood(
     valid = None if lengths is None else np.maximum(check_lengths(lengths, leading, steps) - 1, 0)
     terms = np.zeros((*leading, max(steps - 1, 0)), network.dtype)
     task = Task(data, flat, terms, lengths=valid, further=1, sink="score")
-    run_network(network.finished_by("log_softmax"), task)
+    with shown(progress, terms.size):
+        run_network(network.finished_by("log_softmax"), task)
     if per_step:
         return terms
     return np.array([exact_sum(row) for row in terms.reshape(math.prod(leading), terms.shape[-1])]).reshape(leading)[()]
@@ -266,6 +276,7 @@ def generate(
     top_k: int | None = None,
     rng: Seed = None,
     stop: int | None = None,
+    progress: bool = False,
 ) -> tuple[Array, Any]:
     """Let a model go on by itself: the output of each step is the next one's input.
 
@@ -291,6 +302,8 @@ def generate(
         first whose cumulated probability, in the order of tokens, exceeds the number.
     stop : int, optional
         The token that ends a sequence; what lies after it is that token again, and the state stays as it was.
+    progress : bool
+        Whether to show a bar of the steps done, by tqdm (extra `progress`).
 
     Returns
     -------
@@ -349,7 +362,8 @@ def generate(
         per_sequence=steps,
     )
     generation = settings if tokens else None
-    run_network(network, Task(data, flat, None, further=1, sink=SINKS[feedback], generation=generation))
+    with shown(progress, math.prod(leading) * steps):
+        run_network(network, Task(data, flat, None, further=1, sink=SINKS[feedback], generation=generation))
     generated = data[..., 1:, :].copy()
     if tokens:
         generated = generated[..., 0]

@@ -41,6 +41,7 @@ class Stages:
         first = self.all[0].networks[0]
         self.dtype, self.tokens, self.output_size = first.dtype, first.tokens, self.all[-1].output_size
         self.states = tuple([size for stage in self.all for size in stage.states])
+        self.passes = sum(len(stage.networks) for stage in self.all)  # over all steps
         self.recurrent = max([i for i, stage in enumerate(self.all) if stage.states])  # the last of those that are
 
     def between(self, return_sequences: bool) -> list[int]:

@@ -1,0 +1,41 @@
+"""A bar that shows how far a call is, by tqdm, where it is asked for."""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from .plan import Piece
+
+
+class Bar:
+    """How many steps of how many are done. Where each is computed in several passes, as in two directions, each pass is a part of it."""
+
+    def __init__(self, shown: Any, total: int, passes: int) -> None:
+        self.shown, self.total, self.passes, self.done = shown, total, passes, 0
+
+    def advance(self, piece: Piece) -> None:
+        self.done += piece.sequences * piece.span if piece.left is None else int(piece.left.clip(0, piece.span).sum())
+        self.shown.update(min(self.done // self.passes, self.total) - self.shown.n)
+
+
+BAR: ContextVar[Bar | None] = ContextVar("bar", default=None)  # of the call that runs in this thread
+
+
+@contextlib.contextmanager
+def shown(progress: bool, total: int, passes: int = 1) -> Iterator[None]:
+    """Show a bar meanwhile, if it is asked for."""
+    if not progress:
+        yield
+        return
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise ImportError("progress=True needs tqdm; pip install 'fastrnn[progress]'") from error
+    with tqdm(total=total, unit="step", unit_scale=True) as bar:
+        token = BAR.set(Bar(bar, total, passes))
+        try:
+            yield
+        finally:
+            BAR.reset(token)
+        bar.update(total - bar.n)
