@@ -12,7 +12,7 @@ import fastrnn
 
 from ..cases import assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from ..situations import CAUSAL, CAUSAL_READERS, TELLERS, exact
-from . import children
+from . import children, others
 from .misuse import misuse
 from .work import Work, pick, plain_run, situation, steps_of, wide
 
@@ -191,6 +191,8 @@ KINDS = {
     "banks": (banks, 10),
     "misuse": (misuse, 8),
     "callers": (callers, 4),
+    "compiled": (others.compiled, 3),
+    "chunked": (others.chunked, 6),
     "interrupts": (children.interrupts, 3),
     "forks": (children.forks, 3),
     "exits": (children.exits, 3),
