@@ -660,6 +660,33 @@ def test_descriptions(fault, tmp_path):
     assert str(error.value) == text
 
 
+@pytest.mark.parametrize("kind", ["link", "virtual", "raw"])
+def test_weights_of_other_files(kind, tmp_path):
+    """A file can't make numbers of another one weights."""
+    layers, weights = keras_2_gru()
+    write_keras_2(tmp_path / "old.h5", layers, weights)
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["secret"] = np.ones((V, INPUTS), np.float32)
+    np.ones((V, INPUTS), np.float32).tofile(tmp_path / "other.bin")
+    name, arrays = next(iter(weights.items()))
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        group, own = file["model_weights"][name], f"{name}/cell/weight_0:0"
+        del group[own]
+        shape = arrays[0].shape
+        if kind == "link":
+            group[own] = h5py.ExternalLink("other.h5", "/secret")
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout(shape, np.float32)
+            layout[...] = h5py.VirtualSource(tmp_path / "other.h5", "secret", shape)
+            group.create_virtual_dataset(own, layout)
+        else:
+            group.create_dataset(own, shape, np.float32, external=[(str(tmp_path / "other.bin"), 0, arrays[0].nbytes)])
+    # h5py follows a link within the file that it is given
+    text = "object 'secret' doesn't exist" if kind == "link" else "must have its weights in the file itself, got a link to another$"
+    with pytest.raises(ValueError, match=text):
+        fastrnn.from_keras(tmp_path / "old.h5")
+
+
 def test_files(tmp_path):
     """Files that aren't of a whole model: weights alone, weights that are pickled, other content."""
     model = sequential("float32", lambda: kl.GRU(HIDDEN))

@@ -240,7 +240,7 @@ def of_archive(archive: zipfile.ZipFile, content: Any) -> Network:
 
     def weights(layer: Described) -> list[Any]:
         found = [root.get(f"{groups[layer.name]}{below}/vars", {}) for below in GROUPS[layer.kind]]
-        return [one[str(i)] for one in found for i in range(len(one))]
+        return [in_file(content, layer, one[str(i)]) for one in found for i in range(len(one))]
 
     return Network(ordered(layers, config), weights, major(metadata.get("keras_version")))
 
@@ -267,9 +267,16 @@ def of_legacy_file(path: Path, content: Any) -> Network:
     def weights(layer: Described) -> list[Any]:
         check_one_order(layer)
         group = stored[layer.name]
-        return [group[name] for name in attribute_list(group, "weight_names")]
+        return [in_file(content, layer, group[name]) for name in attribute_list(group, "weight_names")]
 
     return Network(ordered(described_layers(config), config), weights, major(content.attrs.get("keras_version")))
+
+
+def in_file(content: Any, layer: Described, dataset: Any) -> Any:
+    """Refuse a dataset whose numbers are in another file."""
+    if dataset.file.filename != content.filename or getattr(dataset, "external", None) or getattr(dataset, "is_virtual", False):
+        raise ValueError(f"{layer} must have its weights in the file itself, got a link to another")
+    return dataset
 
 
 def attribute_list(group: Any, name: str) -> list[str]:
