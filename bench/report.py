@@ -174,8 +174,8 @@ def pairs(results: Results) -> str:
         first, second = (f"{pair[which]}: {duration(seconds)}" for which, seconds in zip(("first", "second"), pair["seconds"], strict=True))
         rows.append([pair["name"], first, second, f"{pair['seconds'][1] / pair['seconds'][0]:.2f}"])
     text = """\
-`rnn_forward` takes the weights at every call, so it checks and packs them at every call. A model does that once. The last rows show what
-a call on all threads costs the code after it: NumPy's product starts while fastrnn's worker threads may still be spinning."""
+`rnn_forward` takes the weights at every call, so it checks and packs them at every call. A model does that once. The rows of NumPy's
+product show what a call on all threads costs the code after it: it starts while fastrnn's worker threads may still be spinning."""
     return wrapped(text) + "\n\n" + table(["", "first", "second", "second / first"], rows)
 
 
