@@ -557,7 +557,11 @@ def test_arguments(tmp_path):
             ValueError,
             "layer 'd' (Dense) must have weights of shapes (any, 3) and (3,), got none",
         ),
-        (type("Own", (keras.Model,), {})(), ValueError, "path_or_model must be a Sequential or a functional model, got Own"),
+        (
+            type("Own", (keras.Model,), {})(),
+            ValueError,
+            "path_or_model must be Keras' own Sequential or functional model, got bench.test_keras.Own",
+        ),
     ]:
         with pytest.raises(error) as caught:
             fastrnn.from_keras(given)
@@ -658,6 +662,25 @@ def test_descriptions(fault, tmp_path):
     with pytest.raises(ValueError) as error:  # noqa: PT011
         fastrnn.from_keras(tmp_path / "old.h5")
     assert str(error.value) == text
+
+
+@keras.saving.register_keras_serializable("own", "Sequential")
+class Sequential(keras.Sequential):
+    """Not Keras'."""
+
+    def call(self, *arguments, **options):
+        return 3 * super().call(*arguments, **options)
+
+
+@pytest.mark.parametrize("suffix", ["keras", None])
+def test_models_of_ones_own(suffix, tmp_path):
+    """A class of the user's that has the name of one of Keras' is refused, as an object and in files."""
+    model = Sequential([kl.Input((None, INPUTS)), kl.GRU(3)])
+    path = tmp_path / f"model.{suffix}"
+    if suffix:
+        model.save(path)
+    with pytest.raises(ValueError, match=r"must (hold|be) Keras' own Sequential"):
+        fastrnn.from_keras(path if suffix else model)
 
 
 @pytest.mark.parametrize("kind", ["link", "virtual", "raw"])

@@ -117,6 +117,22 @@ def test_chains(activation, dtype):
     assert_close(model.predict(tokens.numpy()), theirs(tokens), dtype)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda one, act: nn.Sequential(one, act, nn.Linear(H, H), act),
+        lambda one, act: nn.Sequential(one, act, one, act),
+        lambda one, act: nn.Sequential(*[nn.Sequential(one, act)] * 3),
+    ],
+    ids=["an activation", "a layer", "a block"],
+)
+def test_modules_that_come_again(make):
+    """A module that is used in several places is computed in each."""
+    torch.manual_seed(0)
+    module, x = make(nn.Linear(H, H), nn.Tanh()).double(), numbers(torch.float64, N, T, H)
+    assert_close(fastrnn.from_torch(module).predict(x.numpy()), module(x), torch.float64)
+
+
 def test_short_floats_and_other_devices():
     """bfloat16 and float16 become float32; a weight that requires gradients, or lies elsewhere, is taken."""
     for short in (torch.bfloat16, torch.float16):
@@ -133,6 +149,19 @@ class Own(nn.LSTM):
     pass
 
 
+class Sequential(nn.Sequential):
+    """Not PyTorch's."""
+
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+def changed():
+    module = nn.Linear(2, 2)
+    module.forward = lambda x: x
+    return nn.Sequential(module)
+
+
 def hooked():
     module = nn.Linear(I, H)
     module.register_forward_pre_hook(lambda *_: None)
@@ -146,6 +175,12 @@ REFUSED = {
         ValueError,
         r"module.1 must be a module that fastrnn has a layer for, got .*test_torch.Own",
     ),
+    "a Sequential of one's own": (
+        lambda: nn.Sequential(Sequential(nn.Linear(2, 2))),
+        ValueError,
+        r"module.0 must be a module that fastrnn has a layer for, got .*test_torch.Sequential",
+    ),
+    "a forward of its own": (changed, ValueError, r"module.0 must have its class's forward, got a Linear with one of its own"),
     "another class": (
         lambda: nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.Conv1d(2, 2, 1))),
         ValueError,

@@ -244,11 +244,13 @@ def step(net: Any, x_t: Any, state: Any, out: Array) -> Array:
     >>> count(counter.jit(), 7)
     7.0
     """
-    return uncompiled(net, np.expand_dims(x_t, np.ndim(x_t) - (0 if net.type.tokens else 1)), state, out, out[..., np.newaxis, :])
+    axis = np.ndim(x_t) - (0 if net.type.tokens else 1)
+    uncompiled(net, np.expand_dims(x_t, axis), state, out[..., np.newaxis, :])
+    return out
 
 
 def forward(net: Any, x: Any, state: Any, out: Array) -> Array:
-    """Run a model over whole sequences, in compiled code: the bits of its call.
+    """Run a model over whole sequences, in compiled code: every step's output, whatever its return_sequences, with the bits of its call.
 
     Parameters
     ----------
@@ -281,16 +283,22 @@ def forward(net: Any, x: Any, state: Any, out: Array) -> Array:
     >>> counted(counter.jit(), np.ones((3, 1)))[:, 0]
     array([1., 2., 3.])
     """
-    return uncompiled(net, np.asarray(x), state, out, out)
-
-
-def uncompiled(net: Net, x: Any, state: Any, out: Array, outputs: Array) -> Array:
-    """Do the same where nothing is compiled, as under NUMBA_DISABLE_JIT."""
-    output, after = net.model(x, state)
-    outputs[...] = output
-    for given, new in zip(leaves(state), leaves(after), strict=True):
-        given[...] = new
+    uncompiled(net, x, state, out)
     return out
+
+
+def uncompiled(net: Net, x: Any, state: Any, out: Array) -> None:
+    """Do the same where nothing is compiled, as under NUMBA_DISABLE_JIT."""
+    stream = net.model.stream(state if leaves(state) else None)
+    output = stream(x)
+    if out.shape != output.shape or out.dtype != output.dtype:
+        raise ValueError(f"out must have shape {output.shape} and dtype {output.dtype}, got {out.shape} and {out.dtype}")
+    states = list(zip(leaves(state), leaves(stream.state), strict=True))
+    if any(given.dtype != new.dtype for given, new in states):
+        raise ValueError(f"state must hold {output.dtype}, got {[given.dtype for given, _ in states]}")
+    out[...] = output
+    for given, new in states:
+        given[...] = new
 
 
 @overload(step)

@@ -283,9 +283,25 @@ def test_where_nothing_is_compiled():
     script = """
 import numba, numpy as np, fastrnn.jit
 lstm = fastrnn.LSTM(np.linspace(-1, 1, 24).reshape(12, 2), np.linspace(-1, 1, 36).reshape(12, 3))
+dense = fastrnn.Dense(np.ones((3, 2)))
 step = numba.njit(lambda net, x, state, out: fastrnn.jit.step(net, x, state, out))
-state, out = (np.zeros(3), np.ones(3)), np.empty(3)
-step(lstm.jit(), np.ones(2), state, out)
-print([value.hex() for value in (*out, *state[0], *state[1])])
+forward = numba.njit(lambda net, x, state, out: fastrnn.jit.forward(net, x, state, out))
+for function, net, x, leading, rows in (
+    (step, lstm.jit(), np.ones(2), (), ()),
+    (step, lstm.jit(), np.ones((2, 2)), (2,), (2,)),
+    (forward, fastrnn.Sequential(lstm, return_sequences=False).jit(), np.ones((4, 2)), (), (4,)),
+    (step, dense.jit(), np.ones(2), None, ()),
+):
+    entry, out = (np.zeros((*(leading or ()), 3)), np.ones((*(leading or ()), 3))), np.empty((*rows, 3))
+    state = () if leading is None else (entry,) if net.type.form == ((0, 1),) else entry
+    function(net, x, state, out)
+    print(out.tobytes().hex(), entry[0].tobytes().hex(), entry[1].tobytes().hex())
+for wrong in (np.empty(4), np.empty(3, np.float32)):
+    try:
+        step(lstm.jit(), np.ones(2), (np.zeros(3), np.zeros(3)), wrong)
+    except (ValueError, numba.TypingError):
+        print("refused")
 """
-    assert python(script, NUMBA_DISABLE_JIT=1) == python(script)
+    plain = python(script, NUMBA_DISABLE_JIT=1)
+    assert plain == python(script)
+    assert plain.count("refused") == 2

@@ -86,6 +86,10 @@ def test_cells_and_types():
         model = fastrnn.from_state_dict(weights)
         assert model.dtype == np.float32
         np.testing.assert_array_equal(model.layers[0].weight_ih, weights["weight_ih"].astype(np.float32))
+    for long in (np.dtype(">f8"), np.longdouble):
+        model = fastrnn.from_state_dict({name: weight.astype(long) for name, weight in cell.items()})
+        assert_same_bits(model.predict(x), expected)
+    assert fastrnn.from_state_dict({name: weight.astype(">f4") for name, weight in cell.items()}).dtype == np.float32
     assert fastrnn.from_state_dict(cell, dtype=np.float32).dtype == np.float32
     assert fastrnn.from_state_dict(state_dict(1, 1, 1), nonlinearity="relu").layers[0].nonlinearity == "relu"
 
@@ -173,6 +177,11 @@ REFUSED = {
         TypeError,
         "dtype must be float32, float64 or None, got float16",
     ),
+    "a nonlinearity, and a missing layer": (
+        lambda: fastrnn.from_state_dict({"weight_ih_l1": np.ones((12, 3)), "weight_hh_l1": np.ones((12, 4))}, nonlinearity="relu"),
+        ValueError,
+        "mapping must hold 'weight_ih_l0', since there are 2 layers in 1 direction; got none",
+    ),
     "a nonlinearity for an LSTM": (
         lambda: fastrnn.from_state_dict(state_dict(4, 1, 1), nonlinearity="relu"),
         ValueError,
@@ -181,7 +190,7 @@ REFUSED = {
     "what is no model": (
         lambda: fastrnn.save(np.ones(3), "model"),
         TypeError,
-        "model must be a layer or a Sequential, got ndarray",
+        "model must be a layer or a Sequential of fastrnn's own, got ndarray",
     ),
 }
 
@@ -249,6 +258,23 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileNotFoundError, match="absent"):
         fastrnn.load(tmp_path / "absent")
+
+
+class Own(fastrnn.RNN):
+    """A layer that fastrnn doesn't know."""
+
+
+def test_layers_of_ones_own_are_not_written(tmp_path):
+    """A model that could not be read again is not written, and what a link leads to is replaced, not the link."""
+    own = Own(np.ones((2, 2)), np.ones((2, 2)))
+    for model in (own, fastrnn.Sequential(own), fastrnn.Bidirectional(own, own)):
+        with pytest.raises(TypeError, match=r"^model must be a layer or a Sequential of fastrnn's own, got Own$"):
+            fastrnn.save(model, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    fastrnn.save(small(), tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert repr(fastrnn.load(tmp_path / "model")) == repr(small())
 
 
 def damages(content, rng):

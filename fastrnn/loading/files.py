@@ -58,13 +58,11 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.numpy import save_file
 
-    if not isinstance(model, tuple(LAYERS.values())):
-        raise TypeError(f"model must be a layer or a Sequential, got {type(model).__name__}")
     tensors: dict[str, Array] = {}
     description = described(model, "", tensors)
     document = {"version": VERSION, "sha256": digest(description), "model": description}
-    path = pathlib.Path(path)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
+    path = pathlib.Path(path).resolve()  # what a link leads to is replaced, not the link
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fastrnn-") as directory:
         whole = pathlib.Path(directory) / path.name
         whole.touch()
         mode = whole.stat().st_mode  # as of any new file; some versions of safetensors let the owner alone read theirs
@@ -75,6 +73,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
 def described(layer: Model, place: str, tensors: dict[str, Array]) -> dict[str, Any]:
     """Give a layer as JSON has it. Its arrays go to `tensors`, under their attributes' names after the layer's place."""
+    if LAYERS.get(type(layer).__name__) is not type(layer):
+        raise TypeError(f"model must be a layer or a Sequential of fastrnn's own, got {type(layer).__name__}")
     entry: dict[str, Any] = {"layer": type(layer).__name__}
     for name, value in layer._described().items():
         if isinstance(value, np.ndarray):

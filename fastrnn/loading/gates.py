@@ -14,13 +14,13 @@ GRU_GATES = "rzn"
 
 
 def as_numbers(name: str, weight: Any, dtype: DTypeLike | None) -> Array:
-    """Give a weight as float32 or float64: its own, float32 for a shorter type, or the one that is asked for."""
+    """Give a weight as float32 or float64: the one that is asked for, or float64 for a long type and float32 for a short one."""
     array = np.asarray(weight)
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
         raise TypeError(f"{name} must hold floats, got dtype {array.dtype}")
     if dtype is not None:
         return array.astype(dtype, copy=False)
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    return array.astype(np.float64 if array.dtype.itemsize >= 8 else np.float32, copy=False)
 
 
 def check_dtype(dtype: DTypeLike | None) -> None:

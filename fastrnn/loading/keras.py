@@ -165,7 +165,7 @@ def from_keras(path_or_model: str | PathLike[str] | Any, *, dtype: DTypeLike | N
     transposed. Keras 2 computes hard_sigmoid as max(0, min(1, 0.2 x + 0.5)), Keras 3 as relu6(x + 3) / 6: the file says which.
 
     Nothing in a file is executed or unpickled. A .keras file's checksums show damage; a legacy file has none, and HDF5 itself may
-    crash on a damaged one.
+    crash on a damaged one. Nor does a legacy file say whether a class of a known name is Keras' own.
 
     Examples
     --------
@@ -210,8 +210,8 @@ def undamaged(path: Path) -> Iterator[None]:
 def of_model(model: Any) -> Network:
     """Take a model as its own description and weights, without Keras' names."""
     kind = type(model).__name__
-    if kind not in ("Sequential", "Functional", "Model"):
-        raise ValueError(f"path_or_model must be a Sequential or a functional model, got {kind}")
+    if kind not in ("Sequential", "Functional", "Model") or not is_own(type(model).__module__):
+        raise ValueError(f"path_or_model must be Keras' own Sequential or functional model, got {type(model).__module__}.{kind}")
     arrays = {layer.name: layer.get_weights() for layer in model.layers}
     package = sys.modules.get(type(model).__module__.partition(".")[0])
     config, version = model.get_config(), major(getattr(package, "__version__", "3"))
@@ -313,7 +313,14 @@ def model_config(model: Any) -> Any:
     kind = model.get("class_name") if isinstance(model, dict) else None
     if kind not in ("Sequential", "Functional", "Model"):
         raise ValueError(f"the file must hold a Sequential or a functional model, got {kind!r}")
+    if "module" in model and not is_own(model["module"]):
+        raise ValueError(f"the file must hold Keras' own {kind}, got {model.get('registered_name') or model['module']}")
     return model.get("config")
+
+
+def is_own(module: Any) -> bool:
+    """Tell whether a module is Keras'."""
+    return str(module).partition(".")[0] in ("keras", "tf_keras")
 
 
 def described_layers(config: Any) -> list[Described]:
@@ -338,7 +345,7 @@ def described(entry: Any) -> Described:
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise ValueError(f"a layer's description must have class_name and config, got {entry!r:.80}")
     layer = Described(kind, str(config.get("name", entry.get("name"))), config)
-    if "module" in entry and str(entry["module"]).partition(".")[0] not in ("keras", "tf_keras"):
+    if "module" in entry and not is_own(entry["module"]):
         raise ValueError(f"{layer} must be of one of Keras' own classes, got {entry.get('registered_name') or entry['module']}")
     return layer
 

@@ -77,9 +77,10 @@ def from_state_dict(
     for (layer, reverse), names in grouped(mapping, prefix).items():
         weights = {kind: as_numbers(name, as_array(mapping[name]), dtype) for kind, name in names.items()}
         cells[layer, reverse] = cell_of(weights, names, nonlinearity)
+    model = Sequential(*stacked(cells, prefix))
     if nonlinearity != "tanh" and not any(isinstance(cell, RNN) for cell in cells.values()):
         raise ValueError(f"nonlinearity must be left out for {type(cells[0, False]).__name__} weights, got {nonlinearity!r}")
-    return Sequential(*stacked(cells, prefix))
+    return model
 
 
 def as_array(value: Any) -> Array:
@@ -205,6 +206,8 @@ def from_torch(module: Any, *, dtype: DTypeLike | None = None) -> Sequential:
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
     layers: list[Any] = []
     for path, one in leaves(module, "module"):
+        if "forward" in vars(one):
+            raise ValueError(f"{path} must have its class's forward, got a {type(one).__name__} with one of its own")
         if one._forward_hooks or one._forward_pre_hooks:
             raise ValueError(f"{path} must have no hooks, which may change what it computes, got a {type(one).__name__} with some")
         add = ADDERS.get(type(one).__name__)
@@ -218,10 +221,12 @@ def from_torch(module: Any, *, dtype: DTypeLike | None = None) -> Sequential:
 
 def leaves(module: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Give the modules of an nn.Sequential, and of those within, each with its path."""
-    if type(module).__name__ != "Sequential" or module._forward_hooks or module._forward_pre_hooks:
+    kind = type(module)
+    changed = "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks
+    if (kind.__module__, kind.__name__) != ("torch.nn.modules.container", "Sequential") or changed:
         yield path, module
         return
-    for name, child in module.named_children():
+    for name, child in module._modules.items():  # named_children leaves out a module that comes a second time
         yield from leaves(child, f"{path}.{name}")
 
 
