@@ -140,6 +140,29 @@ def test_states(kind, bidirectional):
     np.testing.assert_allclose(final, (last[0] if isinstance(last, tuple) else last).detach().numpy(), rtol=0, atol=1e-5)
 
 
+class LastOfAll(nn.Module):
+    """Works on what the last layer ends with, as PyTorch's states have it."""
+
+    def __init__(self, kind, index):
+        super().__init__()
+        self.recurrent, self.head, self.index = kind(I, H, 2, batch_first=True), nn.Linear(H, 4), index
+
+    def forward(self, x):
+        _, last = self.recurrent(x)
+        return self.head((last[0] if isinstance(last, tuple) else last)[self.index])
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_the_last_state(kind):
+    """h_n[-1] is the last step's output; what an inner layer ends with is that of the layers so far."""
+    torch.manual_seed(0)
+    for index in (-1, 0, 1):
+        module, x = LastOfAll(kind, index).eval(), given("", torch.float32)
+        model = fastrnn.from_onnx(exported(module, (x,)))
+        np.testing.assert_allclose(model.predict(x.numpy()), module(x).detach().numpy(), rtol=0, atol=1e-5)
+        assert len(model.layers) == 2 + (index != 0)
+
+
 # ---- made by hand ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +233,8 @@ def test_short_floats():
     model = one_layer("GRU", {name: value.astype(np.float16) for name, value in weights("GRU").items()})
     assert fastrnn.from_onnx(model).dtype == np.float32
     assert fastrnn.from_onnx(model, dtype=np.float64).dtype == np.float64
+    kept = after(node("MatMul", ["flat", "M"], "m"), node("Cast", ["m"], to=TensorProto.FLOAT))
+    assert fastrnn.from_onnx(kept, dtype=np.float64).dtype == np.float64
 
 
 def after(*nodes):
@@ -221,7 +246,76 @@ def node(kind, inputs, output="y", **attributes):
     return helper.make_node(kind, inputs, [output], name="next", **attributes)
 
 
+def two_layers(*nodes, h="h", c="", outputs=(), last="z"):
+    """Two LSTMs, after nodes that change the graph's other inputs, states and lengths."""
+    (h1, h2), (c1, c2) = (one if isinstance(one, tuple) else (one, one) for one in (h, c))
+    chain = [
+        helper.make_node(
+            "LSTM", ["x", "W", "R", "B", "n_changed" if "n" in h else "", h1, c1], ["a", "a_h", "a_c"], name="first", hidden_size=H
+        ),
+        helper.make_node("Squeeze", ["a", "one"], ["b"], name="squeeze"),
+        helper.make_node("LSTM", ["b", "R", "R", "B", "", h2, c2], ["z", "z_h", "z_c"], name="second", hidden_size=H),
+        helper.make_node("LSTM", ["x", "W", "R", "B"], ["", "s_h", "s_c"], name="aside", hidden_size=H),
+        helper.make_node("Concat", ["z_h", "s_h"], ["mixed"], name="mixed", axis=0),
+        helper.make_node("Concat", ["a_h", "z_h"], ["h_n"], name="h_n", axis=0),
+    ]
+    inputs = [(name, TensorProto.FLOAT, [*"TNI"]) for name in ("x", "h", "c")] + [("n", TensorProto.INT32, ["N"])]
+    constants = weights("LSTM", one=np.array([1]), zero=np.array([0]), two=np.array([2]), turned=np.array([1, 0]))
+    return graph_of([*nodes, *chain], constants, (last, list("abcd")), inputs=inputs, others=outputs)
+
+
+def cut(name, start, end, **more):
+    return helper.make_node("Slice", ["h", start, end, more.get("axes", "zero")], [name], name=name)
+
+
+def test_parts_of_a_state():
+    """Two layers take the parts of one state in their order, and states are other outputs."""
+    model = fastrnn.from_onnx(two_layers(cut("h1", "zero", "one"), cut("h2", "one", "two"), h=("h1", "h2"), outputs=("h_n", "z_c", "a_h")))
+    assert len(model.layers) == 2
+
+
 REFUSED = {
+    "parts in another order": (
+        lambda: two_layers(cut("h1", "one", "two"), cut("h2", "zero", "one"), h=("h1", "h2")),
+        "node 'second' (LSTM) must have as initial_h the part of 'h' after that of the layer before",
+    ),
+    "one state for two layers": (
+        lambda: two_layers(h="h"),
+        "node 'second' (LSTM) must have as initial_h the part of 'h' after that of the layer before",
+    ),
+    "one input for h and c": (
+        lambda: two_layers(h=("h", ""), c=("h", "")),
+        "node 'first' (LSTM) must have as initial_c the part of 'h' after that of the layer before",
+    ),
+    "sequences in another order": (
+        lambda: two_layers(helper.make_node("Gather", ["h", "turned"], ["h1"], name="turn", axis=1), h=("h1", "")),
+        "node 'turn' (Gather) must take parts of a state along its first axis, by constants",
+    ),
+    "a state that is turned": (
+        lambda: two_layers(helper.make_node("Transpose", ["h"], ["h1"], name="turn", perm=[0, 2, 1]), h=("h1", "")),
+        "node 'turn' (Transpose) must take a state as it is, or parts of it along its first axis",
+    ),
+    "lengths in another order": (
+        lambda: two_layers(helper.make_node("Gather", ["n", "turned"], ["n_changed"], name="turn"), h=("n", "")),
+        "node 'turn' (Gather) must take parts of a state along its first axis, by constants",
+    ),
+    "a branch's cells": (lambda: two_layers(h="", outputs=("s_c",)), "the graph's output 's_c' must be a state, since 'z' is its output"),
+    "a branch's state": (
+        lambda: two_layers(h="", outputs=("mixed",)),
+        "the graph's output 'mixed' must be a state, since 'z' is its output",
+    ),
+    "what nothing makes": (
+        lambda: two_layers(h="", last="nothing"),
+        "path_or_model must be a valid model; onnx.checker.check_model(model, full_check=True) says more",
+    ),
+    "a constant that is squeezed": (
+        lambda: after(node("Squeeze", ["K", "flat"])),
+        "node 'next' (Squeeze) must have what flows along the chain as its first input",
+    ),
+    "peepholes": (
+        lambda: one_layer("LSTM", weights("LSTM", P=numbers(4, 1, 13)), names=("x", "W", "R", "B", "", "", "", "P")),
+        "node 'cell' (LSTM) must have P of 21 columns, got (13,)",
+    ),
     "clip": (lambda: one_layer("RNN", clip=3.0), "node 'cell' (RNN) must have clip=0.0, got 3.0"),
     "layout": (lambda: one_layer("GRU", layout=1), "node 'cell' (GRU) must have layout=0, got 1"),
     "input_forget": (lambda: one_layer("LSTM", input_forget=1), "node 'cell' (LSTM) must have input_forget=0, got 1"),
@@ -299,8 +393,8 @@ REFUSED = {
             more=[
                 helper.make_node("RNN", ["x", "W", "R", "B"], ["", "ended"], name="encoder", hidden_size=H),
                 helper.make_node("Concat", ["ended", "ended"], ["both"], name="both", axis=0),
-                helper.make_node("Split", ["both"], ["one", "other"], name="split", axis=0, num_outputs=2),
-                helper.make_node("RNN", ["flat", "R", "R", "B", "", "one"], ["y"], name="decoder", hidden_size=H),
+                helper.make_node("Identity", ["both"], ["same"], name="same"),
+                helper.make_node("RNN", ["flat", "R", "R", "B", "", "same"], ["y"], name="decoder", hidden_size=H),
             ],
         ),
         "node 'decoder' (RNN) must have zeros, or an input of the graph, as initial_h",
@@ -343,7 +437,7 @@ REFUSED = {
             weights("RNN"),
             ("y", list("abcd")),
         ),
-        "node 'next' (Cast) must keep what it is given, got int64",
+        "node 'next' (Cast) must keep what it is given, got INT64",
     ),
     "time added": (
         lambda: graph_of(
@@ -385,7 +479,7 @@ REFUSED = {
 def test_refused(kind):
     """What isn't understood is refused by the node's name, its operator, and what it must be."""
     make, text = REFUSED[kind]
-    with pytest.raises(ValueError, match=r"^(node|the graph)") as raised:
+    with pytest.raises(ValueError, match=r"^(node|the graph|path_or_model)") as raised:
         fastrnn.from_onnx(make())
     assert str(raised.value) == text
 

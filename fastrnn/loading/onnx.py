@@ -1,5 +1,6 @@
 """Networks from ONNX files: a chain of layers is followed from the graph's input to its first output, node by node."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,12 +13,11 @@ from ..arguments import Array
 from ..bidirectional import Bidirectional
 from ..gated import GRU, LSTM
 from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
-from .gates import GRU_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
+from .gates import GRU_GATES, LSTM_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
 
 # ONNX's orders of the gates, with this package's letters: c is g, and h is n.
 ONNX_LSTM, LSTM_PEEPHOLES = "iofg", "iof"
 ONNX_GRU = "zrn"
-LSTM_GATES = "ifgo"
 
 # Axes of a tensor by their names. Those of the graph's input are "axis 0" and so on: which of them is time, a recurrent node says.
 DIRECTIONS, FEATURES, ONE = "directions", "features", "one"
@@ -48,7 +48,8 @@ FOLDED = (
     "Constant", "ConstantOfShape", "Expand", "Shape", "Concat", "Split", "Slice", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Transpose",
     "Cast", "Identity", "Add", "Sub", "Mul", "Div",
 )  # fmt: skip
-MOVED = ("Slice", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Split", "Gather", "Concat", "Cast", "Identity")  # of a state's parts
+# What may be done with what a call is given: it stays as it is, or parts of it are taken.
+KEPT, PARTED = ("Identity", "Cast", "Squeeze", "Unsqueeze"), ("Slice", "Gather", "Split")
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,21 @@ class Sizes(NamedTuple):
     entries: tuple[Any, ...]
 
 
-class State(NamedTuple):
-    """A state, or a piece of one."""
+class Given(NamedTuple):
+    """An input of the graph that a call takes as its state, or as lengths, or a part of it along its first axis."""
 
-    origin: str
+    name: str
+    first: int = 0
+    end: float = math.inf
 
 
-GIVEN = State("given")  # an input of the graph, which a call takes
-ZEROS = State("zeros")
-LAST = State("last")  # what a recurrent node ends with
+class Ended(NamedTuple):
+    """What recurrent nodes end with, one below the other."""
+
+    pieces: tuple[Data, ...]
+
+
+ZEROS = Given("")  # a state of zeros, or a part of it
 
 
 def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequential:
@@ -93,7 +100,8 @@ def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequenti
     Reshape. The output of a step, x[-1], and a node's Y_h become return_sequences=False of the model. What isn't understood is refused.
 
     A graph's other inputs may be initial states, which a call of the model takes as its state, and lengths (sequence_lens), which it
-    takes as `lengths=`. Where the graph has T or N first, x is (..., T, input_size) here. Directions are put one behind the other.
+    takes as `lengths=`; what lies past a sequence's end is zero here. x is (N, T, input_size) here, also where the graph's is (T, N,
+    input_size). A graph's stacked states, (layers * directions, N, H), are one entry for each layer here, a pair for two directions.
 
     Parameters
     ----------
@@ -137,15 +145,18 @@ def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequenti
         with open(path_or_model, "rb"):  # noqa: PTH123  # a missing file is no damaged one
             pass
         try:
+            onnx.checker.check_model(os.fspath(path_or_model))
             model = onnx.load(path_or_model)
-            onnx.checker.check_model(model)
         except Exception as error:  # protobuf's errors have no common class
             raise ValueError(f"{os.fspath(path_or_model)} must be a whole ONNX file, got one that can't be read: {error}") from error
     elif isinstance(path_or_model, onnx.ModelProto):
         model = path_or_model
     else:
         raise TypeError(f"path_or_model must be a path or an onnx.ModelProto, got {type(path_or_model).__name__}")
-    data = Graph(onnx, onnx.inliner.inline_local_functions(model) if model.functions else model, dtype).output()
+    try:
+        data = Graph(onnx, onnx.inliner.inline_local_functions(model) if model.functions else model, dtype).output()
+    except (KeyError, IndexError, AttributeError, ZeroDivisionError) as error:
+        raise ValueError("path_or_model must be a valid model; onnx.checker.check_model(model, full_check=True) says more") from error
     return Sequential(*data.layers, return_sequences=not data.last)
 
 
@@ -157,12 +168,20 @@ class Graph:
         self.version = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
         self.values: dict[str, Any] = {"": None}
         self.ends: str | None = None  # the name of the sequences' lengths, once a recurrent node has said
-        for tensor in self.graph.initializer:
-            self.values[tensor.name] = onnx.numpy_helper.to_array(tensor)
-        inputs = [one for one in self.graph.input if one.name not in self.values]
+        self.taken: dict[str, float] = {}  # of the inputs that are states: the end of the parts that recurrent nodes have taken
+        self.tensors = {tensor.name: tensor for tensor in self.graph.initializer}
+        inputs = [one for one in self.graph.input if one.name not in self.tensors]
         self.sizes: dict[str, int | None] = {ONE: 1}  # of the axes of the input, where they are fixed
         for i, one in enumerate(inputs):
-            self.values[one.name] = GIVEN if i else self.input(one.type.tensor_type)
+            self.values[one.name] = Given(one.name) if i else self.input(one.type.tensor_type)
+
+    def value(self, node: Any, name: str) -> Any:
+        """Give what is known of a node's input; a weight is read when it is needed, and not kept."""
+        if name in self.tensors:
+            return self.onnx.numpy_helper.to_array(self.tensors[name])
+        if name not in self.values:
+            refuse(node, f"must come after what makes {name!r}")
+        return self.values[name]
 
     def input(self, tensor: Any) -> Data:
         """Give the graph's input: numbers have features last, tokens have none."""
@@ -185,9 +204,8 @@ class Graph:
             self.run(node)
         data, *others = [self.values[name] for name in names]
         for name, other in zip(names[1:], others, strict=True):
-            if not isinstance(other, State) and not (
-                isinstance(other, Data) and other.last and other.layers == data.layers[: len(other.layers)]
-            ):
+            pieces = other.pieces if isinstance(other, Ended) else [other]
+            if not all(isinstance(one, Data) and one.last and one.layers == data.layers[: len(one.layers)] for one in pieces):
                 raise ValueError(f"the graph's output {name!r} must be a state, since {names[0]!r} is its output")
         if not isinstance(data, Data) or not data.layers:
             raise ValueError(f"the graph's output {names[0]!r} must be computed from its input by layers with weights")
@@ -197,10 +215,7 @@ class Graph:
 
     def run(self, node: Any) -> None:
         """Find what a node's outputs are."""
-        for name in node.input:
-            if name not in self.values:
-                refuse(node, f"must come after what makes {name!r}")
-        inputs = [self.values[name] for name in node.input]
+        inputs = [self.value(node, name) for name in node.input]
         given = [value for value in inputs if value is not None]
         attributes = {one.name: self.onnx.helper.get_attribute_value(one) for one in node.attribute}
         if node.domain not in ("", "ai.onnx"):
@@ -209,10 +224,10 @@ class Graph:
             outputs = self.computed(node, given)
         elif node.op_type in GATES:
             outputs = self.recurrent(node, inputs, attributes)
-        elif isinstance(inputs[0], State) or (node.op_type == "Concat" and all(is_state(value) for value in given)):
-            if node.op_type not in MOVED:
-                refuse(node, "must not change a state")
-            outputs = [state_of(node, given if node.op_type == "Concat" else inputs[:1])] * len(node.output)
+        elif any(isinstance(value, Given | Ended) for value in given) or (
+            node.op_type == "Concat" and all(is_last(value) for value in given)
+        ):
+            outputs = moved(node, inputs, attributes)
         elif any(isinstance(value, Data) for value in given) and node.op_type != "Shape":
             outputs = [self.step(node, inputs, attributes)]
         else:
@@ -268,6 +283,8 @@ class Graph:
 
     def step(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
         """Find what a node makes of what flows along the chain."""
+        if not isinstance(inputs[0], Data) and node.op_type not in ("Gather", "Add"):
+            refuse(node, "must have what flows along the chain as its first input")
         step = STEPS.get(node.op_type) or (function if node.op_type.lower() in ACTIVATIONS else None)
         if step is None:
             refuse(node, "must be an operator that fastrnn has a layer for")
@@ -296,12 +313,10 @@ class Graph:
         if x.last or (x.time is not None and x.axes[0] != x.time):
             refuse(node, "must read the steps of the recurrent node before it along the same axis")
         for name, value in (("initial_h", h0), ("initial_c", c0)):
-            zero = value is None or (not value.any() if isinstance(value, np.ndarray) else value == ZEROS)
-            if not zero and (isinstance(value, np.ndarray) or value != GIVEN):
-                refuse(node, f"must have zeros, or an input of the graph, as {name}")
-        if lengths is not None and (isinstance(lengths, np.ndarray) or lengths != GIVEN):
+            self.take(node, name, value)
+        if not (lengths is None or (isinstance(lengths, Given) and lengths == Given(lengths.name) and lengths.name)):
             refuse(node, "must have an input of the graph as sequence_lens, or none")
-        ends = "" if lengths is None else node.input[4]
+        ends = "" if lengths is None else lengths.name
         if self.ends not in (None, ends):
             refuse(node, "must have the sequence_lens of the recurrent node before it", repr(ends))
         self.ends = ends
@@ -323,23 +338,86 @@ class Graph:
         layer = Bidirectional(*made) if directions == 2 else made[0]
         steps, sequences = x.axes[:2]
         y = Data((*x.layers, layer), (steps, DIRECTIONS, sequences, FEATURES), directions, False, steps, x.whole and lengths is None)
-        return [y, replace(y, axes=(DIRECTIONS, sequences, FEATURES), last=True), LAST]
+        last = replace(y, axes=(DIRECTIONS, sequences, FEATURES), last=True)
+        return [y, last, Ended((replace(last, axes=("cells",)),))]
+
+    def take(self, node: Any, name: str, value: Any) -> None:
+        """Check an initial state: zeros, or the next part of an input that is a state."""
+        if value is None or (isinstance(value, np.ndarray) and not value.any()) or (isinstance(value, Given) and not value.name):
+            return
+        if not isinstance(value, Given):
+            refuse(node, f"must have zeros, or an input of the graph, as {name}")
+        if value.first < self.taken.get(value.name, 0):
+            refuse(node, f"must have as {name} the part of {value.name!r} after that of the layer before")
+        self.taken[value.name] = value.end
 
 
 def refuse(node: Any, must: str, got: Any = None) -> NoReturn:
     raise ValueError(f"node {node.name!r} ({node.op_type}) {must}" + (f", got {got}" if got is not None else ""))
 
 
-def is_state(value: Any) -> bool:
-    return isinstance(value, State) or (isinstance(value, Data) and value.last)
+def is_last(value: Any) -> bool:
+    return isinstance(value, Ended) or (isinstance(value, Data) and value.last)
 
 
-def state_of(node: Any, pieces: list[Any]) -> State:
-    """Give what state the pieces are of."""
-    origins = {piece if isinstance(piece, State) else LAST for piece in pieces}
-    if len(origins) > 1:
-        refuse(node, "must put pieces of one state together", sorted(origins))
-    return origins.pop()
+def moved(node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Any]:
+    """Find what a node makes of states: what a call is given, or what recurrent nodes end with."""
+    kind, state = node.op_type, inputs[0]
+    if kind == "Concat" and all(is_last(value) for value in inputs):
+        pieces = [piece for value in inputs for piece in (value.pieces if isinstance(value, Ended) else [value])]
+        if attributes.get("axis") != 0 or any(piece.axes[0] not in (DIRECTIONS, "cells", ONE) for piece in pieces):
+            refuse(node, "must put states one below the other")
+        return [Ended(tuple(pieces))]
+    if kind == "Concat" and all(isinstance(value, Given) and value == ZEROS for value in inputs):
+        return [ZEROS]
+    if not isinstance(state, Given | Ended) or kind not in (*KEPT, *PARTED):
+        refuse(node, "must take a state as it is, or parts of it along its first axis")
+    if isinstance(state, Ended) and kind in ("Squeeze", "Unsqueeze"):  # to be an output, not to be cut
+        return [Ended(tuple(replace(piece, axes=("moved",)) for piece in state.pieces))]
+    if kind in KEPT or state == ZEROS:
+        return [state] * len(node.output)
+    first, end = part(node, inputs, attributes)
+    if isinstance(state, Ended):
+        return [last_of(node, state, first, np.ndim(inputs[1]) if kind == "Gather" else 0)]
+    if state != Given(state.name):
+        refuse(node, "must take parts of the input itself")
+    parts = range(len(node.output)) if kind == "Split" else [first]
+    return [Given(state.name, i, end if kind == "Slice" else i + 1) for i in parts]
+
+
+def part(node: Any, inputs: list[Any], attributes: dict[str, Any]) -> tuple[int, float]:
+    """Tell which part along the first axis a node takes."""
+    bounds: list[float]
+    if node.op_type == "Split":
+        axes, steps, bounds = [attributes.get("axis", 0)], [1], [0, math.inf]
+    elif node.op_type == "Gather":
+        axes, steps, bounds = [attributes.get("axis", 0)], [1], 2 * [*map(float, numbers_of(inputs[1]))]
+    else:
+        names = ("starts", "ends", "axes", "steps")
+        given = [attributes.get(name, inputs[i] if len(inputs) > i else None) for i, name in enumerate(names, 1)]
+        (*starts,), (*ends,), axes, steps = (numbers_of(one) for one in given)
+        bounds = [*starts, *ends]
+    if len(bounds) != 2 or axes not in ([0], []) or steps not in ([1], []) or (node.op_type == "Slice" and min(bounds) < 0):
+        refuse(node, "must take parts of a state along its first axis, by constants")
+    return int(bounds[0]), bounds[1]
+
+
+def numbers_of(value: Any) -> list[int]:
+    return [] if value is None else [int(one) for one in np.asarray(value).reshape(-1)]
+
+
+def last_of(node: Any, state: Ended, index: int, added: int) -> Data:
+    """Give what one of several layers of one direction ends with."""
+    if (
+        node.op_type != "Gather"
+        or any(piece.directions == 2 for piece in state.pieces)
+        or not -len(state.pieces) <= index < len(state.pieces)
+    ):
+        refuse(node, "must take what a layer of one direction ends with, by its number")
+    piece = state.pieces[index]
+    if piece.axes[0] != DIRECTIONS:
+        refuse(node, "must take outputs, not cells")
+    return replace(piece, axes=(*[ONE] * added, *piece.axes[1:]))
 
 
 def entries_of(value: Any) -> tuple[Any, ...]:
@@ -378,7 +456,9 @@ def layer_of(node: Any, weights: list[Any], functions: list[Any], attributes: di
     if node.op_type == "LSTM":
         if functions[1] != functions[2]:
             refuse(node, "must have the same activation for g and for c", functions[1:])
-        peephole = None if P is None else reordered(P, LSTM_PEEPHOLES, "ifo").reshape(3, -1)
+        if P is not None and P.shape != (3 * R.shape[-1],):
+            refuse(node, f"must have P of {3 * R.shape[-1]} columns", P.shape)
+        peephole = None if P is None else reordered(P, LSTM_PEEPHOLES, LSTM_GATES.replace("g", "")).reshape(3, -1)
         return LSTM(W, R, bias, peephole=peephole, activation=functions[1], recurrent_activation=functions[0])
     after = bool(attributes.get("linear_before_reset", 0))
     biases = gru_biases(*halves) if halves and after else (bias,)
@@ -509,10 +589,10 @@ def passed(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any
     if node.op_type == "Dropout" and len(options) > 1 and (not isinstance(options[1], np.ndarray) or options[1].any()):
         refuse(node, "must have training_mode=False")
     if node.op_type == "Cast":
-        numbers = np.dtype(graph.onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
-        kept = [x.layers[-1].dtype] if x.layers else [np.float32, np.float64] if x.axes[-1] == FEATURES else [np.int32, np.int64]
-        if numbers not in kept:
-            refuse(node, "must keep what it is given", numbers)
+        to = graph.onnx.TensorProto.DataType.Name(attributes["to"])
+        floats = bool(x.layers) or x.axes[-1] == FEATURES
+        if to not in (("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16") if floats else ("INT32", "INT64")):
+            refuse(node, "must keep what it is given", to)
     return x
 
 
