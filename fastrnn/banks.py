@@ -25,10 +25,9 @@ from .arguments import (
     refuse_row,
 )
 from .calls import start_states, views_of
-from .forward import INT64, Task, job_at_once, run_network
+from .forward import INT64, Prepared, Task, prepare, run_network, run_prepared
 from .kernels.layout import BANK, FREE, HANDED, HEAD_BYTES, JOB, TOGETHER
 from .packing import empty_aligned
-from .plan import fits_at_once
 from .streaming import fits
 
 if TYPE_CHECKING:
@@ -42,8 +41,8 @@ WRONG = JOB.words + BANK.offsets["wrong"]
 class Ready(NamedTuple):
     """A kernel call that steps so many rows."""
 
-    plan: Array
-    rows: Array  # which rows: the plan has its address
+    prepared: Prepared
+    rows: Array  # which rows: the plans have its address
     states: Array  # where they are stepped
     never: Array  # for no reset at all
     vectors: tuple[int, ...] | None  # the shape of x, where it holds no tokens
@@ -213,7 +212,9 @@ class Bank:
         quick = type(at) is np.ndarray and at.dtype is INT64 and at.ndim == 1
         rows: Any = self._all_rows() if at is None else at if quick else check_at(at)
         count, dtype = len(rows), self._dtype
-        ready = self._ready.get(count) or self._prepare(count)
+        ready = self._ready.get(count)
+        if ready is None or (ready.prepared.threads and ready.prepared.is_stale):
+            ready = self._prepare(count)
         if ready is None:
             return self._step_many(x, rows, reset, out)
         if not (type(x) is np.ndarray and x.shape == ready.vectors and x.dtype == dtype and x.flags.carray):
@@ -224,9 +225,9 @@ class Bank:
         else:
             output = out if fits(out, ready.output, dtype, (x, reset)) else self._check_out(out, ready.output, x, reset)
         ready.rows[...] = rows
-        native.kept.call(ready.plan, self._space, x, output, ready.states, again)
-        if ready.plan[WRONG] >= 0:
-            refuse_row(rows, int(ready.plan[WRONG]))
+        plan = run_prepared(ready.prepared, self._space, x, output, ready.states, again)
+        if plan[WRONG] >= 0:
+            refuse_row(rows, int(plan[WRONG]))
         return output
 
     def _all_rows(self) -> Array:
@@ -248,12 +249,13 @@ class Bank:
         """Prepare the kernel call for so many rows, and keep it for the next such step; None where one call won't do."""
         network = self._network
         shape = (count, 1, 1 if network.tokens else network.input_size)
-        if count > MOST_AT_ONCE or not fits_at_once(network, shape):
+        prepared = prepare(network, shape, self._together, "step_rows") if count <= MOST_AT_ONCE else None
+        if prepared is None:
             return None
         rows = np.empty(count, np.int64)
-        job = job_at_once(network, shape, self._together, function=native.address("step_rows"))
+        helped = None if prepared.helped is None else self._plan(prepared.helped, rows)
         ready = Ready(
-            plan=self._plan(job, rows),
+            prepared=prepared._replace(alone=self._plan(prepared.alone, rows), helped=helped),
             rows=rows,
             states=np.empty(count * sum(network.states), network.dtype),
             never=np.zeros(count, np.int64),

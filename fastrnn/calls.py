@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import Array, check_lengths, check_out, check_reset, check_state
-from .forward import SPACE, Task, assign, idle, plan_at_once, run_network, take_space
+from .forward import SPACE, Task, assign, idle, plan_at_once, run_network, run_prepared, take_space
 from .packing import Network
 
 
@@ -44,7 +44,10 @@ def call_at_once(network: Network, x: object, state: object) -> tuple[Array, Any
     known = network.plans.get(x.shape) or plan_at_once(network, x.shape)
     if known is None:
         return None
-    plan, call, dtype, output_shape, state_shape = known
+    plan, call, dtype, output_shape, state_shape, prepared = known
+    if plan is None and prepared.is_stale:
+        network.plans.pop(x.shape, None)
+        return call_at_once(network, x, state)
     if x.dtype is not dtype or not x.flags.carray:
         return None
     after: Any
@@ -63,7 +66,10 @@ def call_at_once(network: Network, x: object, state: object) -> tuple[Array, Any
         space = idle.pop()
     except IndexError:
         space = take_space(SPACE)
-    call(plan, space, x, output, final)
+    if plan is not None:
+        call(plan, space, x, output, final)
+    else:
+        run_prepared(prepared, space, x, output, final)
     idle.append(space)
     return output, after
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import native, threads
 from .arguments import Array
-from .forward import INT64, NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, take_space
+from .forward import INT64, NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, sharing, take_space, wanted
 from .kernels.layout import HEAD_BYTES, JOB
 from .packing import Network
 from .plan import Demand, Piece, plan_call, worth_two_threads
@@ -54,10 +54,11 @@ def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
     given = [Alone(network, task) for network, task in zip(networks, tasks, strict=True) if task.steps > 0]
     rows = max([one.rows for one in given], default=0)
     space = take_space(2 * HEAD_BYTES + 2 * rows * networks[0].dtype.itemsize)
-    team = threads.pool.take(1, len(space))
-    sharing = {"function": "begin"} if team is None else {"function": "lead", "claim": "claim"}
-    addresses = native.all_addresses((*sharing.values(), "each"), networks[0].dtype.char)
-    common = {field: addresses[name] for field, name in sharing.items()} | {"run": addresses["each"], "block": 1}
+    team = threads.pool.take(1)
+    operations = {"function": "begin"} if team is None else {"function": "lead", **sharing(by_steps=False)}
+    addresses = native.all_addresses((*operations.values(), "each"), networks[0].dtype.char)
+    common = {field: addresses[name] for field, name in operations.items()} | {"run": addresses["each"], "block": 1}
+    common |= wanted(0 if team is None else 1, len(space) // 2)
     arrays = (NOTHING, NOTHING, NOTHING, *([] if team is None else [team.words]))
     both, bar = itertools.zip_longest(*[one.jobs() for one in given]), BAR.get()
     try:

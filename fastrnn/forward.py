@@ -8,9 +8,9 @@ import numpy as np
 
 from . import native, threads
 from .arguments import Array
-from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, LENGTH, MATRIX, TABLE_ROWS, TOGETHER
+from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
-from .plan import Conversion, Demand, Piece, Plan, fits_at_once, plan_call, side_by_side
+from .plan import Conversion, Demand, Help, Piece, Plan, fits_at_once, help_at_once, plan_call, side_by_side
 from .progress import BAR
 
 INT64 = np.dtype(np.int64)
@@ -84,27 +84,83 @@ class Task(NamedTuple):
         return self.x.shape[-2] - self.further
 
 
-class AtOnce(NamedTuple):
-    """A kernel call for data of a known shape."""
+class Prepared(NamedTuple):
+    """A kernel call for data of a known shape, alone and with help."""
 
-    plan: Array
+    alone: Array
+    helped: Array | None  # None where help is not worth it
+    help: Help
+    threads: int  # that calls could use when it was prepared; 0 where help is never worth it
+
+    @property
+    def plan(self) -> Array | None:
+        """Give the plan where help is never worth it."""
+        return None if self.threads else self.alone
+
+    @property
+    def is_stale(self) -> bool:
+        return self.threads != threads.get_num_threads()
+
+
+class AtOnce(NamedTuple):
+    """The same, and what is checked before."""
+
+    plan: Array | None  # where help is never worth it
     call: Callable[..., None]
     dtype: np.dtype[Any]
     output: tuple[int, ...]
     state: tuple[int, ...] | None  # where it is one array
+    prepared: Prepared
 
 
 def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
     """Prepare the kernel call for data of a shape, and keep it for the next such call; None where one call won't do."""
     small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
     right = not network.tokens and network.states and not network.enters and len(shape) >= 2 and shape[-1] == network.input_size
-    if not right or not small or not fits_at_once(network, shape):
+    if not right or not small or (prepared := prepare(network, shape, network.rows)) is None:
         return None
-    plan = job_at_once(network, shape, network.rows, function=native.address("begin"))
     state = (*shape[:-2], *network.states) if len(network.states) == 1 else None
-    known = AtOnce(plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), state)
+    known = AtOnce(prepared.plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), state, prepared)
     remember(network.plans, shape, known)
     return known
+
+
+def prepare(network: Network, shape: tuple[int, ...], rows: int, step_rows: str = "") -> Prepared | None:
+    """Make all work on data of a shape one kernel call, of an operation for rows of a bank where it is named; None where one won't do."""
+    helping = help_at_once(network, shape)
+    if helping is None:
+        return None
+    alone, helped = job_at_once(network, shape, rows, 1, function=native.address(step_rows or "begin")), None
+    if helping.workers:
+        operations = {"function": step_rows or "lead", **sharing(helping.by_steps)}
+        addresses = native.all_addresses(tuple(operations.values()), network.dtype.char)
+        fields = {field: addresses[name] for field, name in operations.items()}
+        fields |= wanted(helping.workers, rows * network.widest * network.dtype.itemsize, PROMPTLY if helping.prompt else PATIENTLY)
+        helped = job_at_once(network, shape, rows, 1 if helping.by_steps else helping.workers + 1, **fields)
+    return Prepared(alone, helped, helping, threads.get_num_threads() if helping.ever else 0)
+
+
+def wanted(workers: int, size: int, patience: int = PATIENTLY) -> dict[str, int]:
+    """Say how many workers may help, what bytes a layer's rows take for each, and how often to look for those that share steps."""
+    return {"helpers": workers, "room": 2 * size, "patience": patience}
+
+
+def sharing(by_steps: bool) -> dict[str, str]:
+    """Name the operations by which threads share work."""
+    return {"meet": "meet", "share": "share"} if by_steps else {"claim": "claim"}
+
+
+def run_prepared(prepared: Prepared, space: Array, *arrays: Array) -> Array:
+    """Make a prepared kernel call, with help where it is worth it and can be had; give the plan that was carried out."""
+    call, helping = native.kept.call, prepared.help
+    if prepared.helped is not None and (not helping.prompt or threads.pool.is_at_hand()):
+        team = threads.pool.take(helping.workers)
+        if team is not None:
+            call(prepared.helped, space, *arrays, team.words)
+            team.give_back()
+            return prepared.helped
+    call(prepared.alone, space, *arrays, NOTHING)
+    return prepared.alone
 
 
 def remember(calls: dict[Any, Any], kind: Hashable, call: Any) -> None:
@@ -114,11 +170,11 @@ def remember(calls: dict[Any, Any], kind: Hashable, call: Any) -> None:
     calls[kind] = call
 
 
-def job_at_once(network: Network, shape: tuple[int, ...], rows: int, **values: int) -> Array:
-    """Make all work on data of a shape one piece."""
+def job_at_once(network: Network, shape: tuple[int, ...], rows: int, threads: int, **values: int) -> Array:
+    """Make all work on data of a shape one piece, for so many threads that take sequences in turn."""
     *leading, steps, inputs = shape
     sequences = math.prod(leading)
-    block = side_by_side(sequences, rows, 1)
+    block = side_by_side(sequences, rows, threads)
     return network.job(
         steps=steps,
         count=sequences,
@@ -143,7 +199,7 @@ def plan_once(network: Network, shape: tuple[int, ...]) -> Array | None:
     rows = min(room // (2 * network.widest * network.dtype.itemsize), network.rows)
     if not fits_at_once(network, shape) or rows < 2 * TOGETHER:
         return None
-    job = job_at_once(network, shape, rows, function=native.address("once"), matrices=len(matrices), packed=packed)
+    job = job_at_once(network, shape, rows, 1, function=native.address("once"), matrices=len(matrices), packed=packed)
     return np.concatenate([job, network.layers.ravel(), matrices.ravel()])
 
 
@@ -173,7 +229,7 @@ def run_network(network: Network, task: Task) -> None:
     if states is None:
         states = np.empty(plan.at_once * network.states[0], network.dtype)
     space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.dtype.itemsize)
-    team = threads.pool.take(plan.workers, len(space)) if plan.workers else None
+    team = threads.pool.take(plan.workers) if plan.workers else None
     arrays = (space, source.data, NOTHING if task.out is None else task.out, states, *([] if team is None else [team.words]))
     common, bar = common_to_pieces(network, task, plan, shared=team is not None), BAR.get()
     try:
@@ -207,19 +263,18 @@ def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: 
 
 def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) -> dict[str, int]:
     """Give what all pieces of a call have in common: the operations that not every call needs, and sizes."""
-    operations = {"function": "lead" if shared else "begin"}
+    operations = {"function": "lead", **sharing(plan.by_steps)} if shared else {"function": "begin"}
     if task.lengths is not None:
         operations |= {"trim": "trim"} if network.tokens else {"trim": "trim", "feed": "gather"}
     if task.sink:
         operations["sink"] = task.sink
     if task.generation is not None:
         operations["leave"] = "leave"
-    if shared:
-        operations |= {"meet": "meet", "share": "share"} if plan.by_steps else {"claim": "claim"}
     addresses = native.all_addresses(tuple(operations.values()), network.dtype.char)
     size = 1 if task.sink == "score" else network.output_size
     return {
         **{field: addresses[name] for field, name in operations.items()},
+        **wanted(plan.workers if shared else 0, plan.rows * plan.width * network.dtype.itemsize),
         "generation": 0 if task.generation is None else native.address_of(task.generation),
         "out_size": 0 if task.out is None else size,
         "out_sequence": task.steps * task.width,

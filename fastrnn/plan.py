@@ -8,7 +8,7 @@ import numpy as np
 
 from . import native
 from .arguments import Array
-from .kernels.layout import MOST_WORKERS, TOGETHER
+from .kernels.layout import MOST_WORKERS, TOGETHER, WORTH_SHARING
 from .packing import Network, rows_that_fit
 from .threads import get_num_threads
 
@@ -19,7 +19,11 @@ SLOWER = 4  # times, without hardware for fma; workers don't lengthen a call the
 OUTPUT = 32  # multiplications that an output may take as long as: an exponential, and a page that the system gives and clears
 
 MOST_BY_STEPS = 7  # threads that share every step all wait at every step's barrier
-WORTH_HELP = 1 << 26  # bytes of weights to multiply by, 0.3 ms: with less, help comes too late
+WORTH_HELP = 1 << 26  # bytes of weights to multiply by, 0.3 ms: with less, help comes too late, unless a worker is spinning
+WORTH_PROMPT_HELP = 1 << 21  # for each spinning worker: 7 to 15 us
+# The same of what is shared step by step: as long, where a recurrent layer is, for its weights come from L2 or beyond at every step;
+# twice as much, where only the products without a state are.
+WORTH_PROMPT_STEPS, WORTH_PROMPT_PRODUCTS = 3 << 18, 1 << 22
 WARM_UP = 8_000_000  # multiplications before the workers that share steps must be there
 FEW_SEQUENCES, LARGE = 16, 1 << 20  # bytes of weight_hh: with more, half of them for all sequences is faster than all for half of those
 FEW_SIDE_BY_SIDE = 16  # sequences: more fill tiles on both threads
@@ -131,24 +135,51 @@ def plan_call(network: Network, demand: Demand) -> Plan:
     return Plan(demand.sequences, steps, workers, by_steps, width, rows, together, at_once, length, warm_up, order, lengths)
 
 
+class Help(NamedTuple):
+    """Who helps with what is done in one kernel call."""
+
+    workers: int
+    by_steps: bool
+    prompt: bool  # whether only those who spin
+    ever: bool  # whether anyone helps, where there are threads enough
+
+
 def fits_at_once(network: Network, shape: tuple[int, ...]) -> bool:
     """Tell whether data of a shape is work for one thread and one kernel call."""
     return 0 < math.prod(shape[:-1]) * network.work * network.dtype.itemsize < WORTH_HELP
 
 
-def division(network: Network, sequences: int, steps: int, *, fed_back: bool) -> tuple[int, bool]:
-    """Tell how many threads are to help, and whether they share in every step or take sequences in turn."""
+def help_at_once(network: Network, shape: tuple[int, ...]) -> Help | None:
+    """Tell who helps with data of a shape in one kernel call; None where one call won't do."""
+    sequences, steps = math.prod(shape[:-2]), shape[-2]
+    if fits_at_once(network, shape):
+        ever = division(network, sequences, steps, fed_back=False, prompt=True, threads=MOST_WORKERS)[0] > 0
+        return Help(*division(network, sequences, steps, fed_back=False, prompt=True), True, ever)
+    workers, by_steps = division(network, sequences, steps, fed_back=False)
+    work = sequences * steps * (network.work + OUTPUT * network.output_size)
+    if not workers or by_steps or not native.shape().has_fma or work > min(WORK * (workers + 1), MOST_WORK):
+        return None
+    return Help(workers, False, False, True)
+
+
+def division(
+    network: Network, sequences: int, steps: int, *, fed_back: bool, prompt: bool = False, threads: int | None = None
+) -> tuple[int, bool]:
+    """Tell how many of the threads are to help, and whether they share in every step or take sequences in turn."""
     itemsize = network.dtype.itemsize
-    worth = sequences * steps * network.work * itemsize // WORTH_HELP
-    if not worth:
+    worth = worth_steps = WORTH_HELP
+    if prompt:
+        worth, worth_steps = WORTH_PROMPT_HELP, WORTH_PROMPT_STEPS if network.largest >= WORTH_SHARING else WORTH_PROMPT_PRODUCTS
+    workers = sequences * steps * network.work * itemsize // min(worth, worth_steps)
+    if not workers:
         return 0, False
-    workers = min(get_num_threads() - 1, worth, MOST_WORKERS)
+    workers = min((threads or get_num_threads()) - 1, workers, MOST_WORKERS)
     largest = network.largest * itemsize
     few = sequences <= FEW_SEQUENCES and largest > LARGE
     fewer = workers + 1 < sequences < (workers + 1) * native.shape().rows and largest >= SHARED
     if fed_back or not (sequences == 1 or few or fewer):
-        return min(workers, sequences - 1), False
-    return min(workers, sequences * steps * network.shared_work * itemsize // WORTH_HELP, MOST_BY_STEPS), True
+        return min(workers, sequences * steps * network.work * itemsize // worth, sequences - 1), False
+    return min(workers, sequences * steps * network.shared_work * itemsize // worth_steps, MOST_BY_STEPS), True
 
 
 def worth_two_threads(networks: tuple[Network, Network], sequences: int, steps: int) -> bool:

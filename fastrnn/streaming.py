@@ -76,6 +76,7 @@ A stream, or a bank, belongs to one thread at a time. Threads that step side by 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +86,9 @@ from numpy.typing import ArrayLike
 from . import native
 from .arguments import Array, State, as_array, check_batch, check_causal, check_data, check_out, check_reset, check_step, no_lengths
 from .calls import restart, start_states, views_of
-from .forward import Task, job_at_once, run_network
-from .kernels.layout import HEAD_BYTES
+from .forward import Prepared, Task, prepare, run_network, run_prepared
+from .kernels.layout import HEAD_BYTES, TOGETHER
 from .packing import FEWEST_ROWS, empty_aligned
-from .plan import fits_at_once
 
 if TYPE_CHECKING:
     from .layers import Model
@@ -130,10 +130,12 @@ class Stream:
         check_causal("a stream", model._causal, model)
         self._model, self._network = model, model._packed()
         self._dtype, self._token = self._network.dtype, np.zeros(1, np.int64)
-        self._space = empty_aligned(HEAD_BYTES + 2 * FEWEST_ROWS * self._network.widest * self._dtype.itemsize, np.uint8)
+        self._space = np.empty(0, np.uint8)
         self._leading: tuple[int, ...] | None = None
         self._vector: tuple[int, ...] | None = None  # the shape of a step's input, where a step is one kernel call
         self._token_fits = False
+        self._prepared: Prepared | None = None  # a step, where it is one kernel call
+        self._plan: Array | None = None  # of a step that is never worth help
         self._first: tuple[Array, ...] | None = None  # each array of state0, where it is given
         named, first = model._named(state), model._split("state0", state0)
         given = [as_array(name, entry).shape[:-1] for name, entry in named + first if entry is not None]
@@ -169,13 +171,33 @@ class Stream:
         for (_, value), view, first in zip(named, views, self._first or (), strict=False):
             if value is None:
                 view[...] = first
-        shape = (*leading, 1, 1 if network.tokens else network.input_size)
-        small = fits_at_once(network, shape)
-        if small:
-            self._plan = job_at_once(network, shape, FEWEST_ROWS, function=native.address("begin"))
         self._flat, self._views, self._call = flat, views, native.kept.call
-        self._token_fits, self._result = not leading and small and network.tokens, (*leading, network.output_size)
-        self._leading, self._vector = leading, (*leading, network.input_size) if small and not network.tokens else None
+        self._result = *leading, network.output_size
+        self._prepare(leading)
+        self._leading = leading
+
+    def _prepare(self, leading: tuple[int, ...]) -> None:
+        """Prepare a step as a kernel call; it may be that one call won't do."""
+        network = self._network
+        rows = max(FEWEST_ROWS, min(2 * math.prod(leading), 2 * TOGETHER, network.rows))
+        self._prepared = prepare(network, (*leading, 1, 1 if network.tokens else network.input_size), rows)
+        self._plan = None if self._prepared is None else self._prepared.plan
+        self._token_fits = not leading and self._prepared is not None and network.tokens
+        self._vector = None if self._prepared is None or network.tokens else (*leading, network.input_size)
+        size = HEAD_BYTES + 2 * rows * network.widest * self._dtype.itemsize
+        if len(self._space) < size:
+            self._space = empty_aligned(size, np.uint8)
+
+    def _run_prepared(self, read: Array, output: Array, flat: Array) -> None:
+        """Make a step in one kernel call, in which workers may help."""
+        prepared = self._prepared
+        if prepared is not None and prepared.is_stale:
+            self._prepare(self._result[:-1])
+            prepared = self._prepared
+        if prepared is None:
+            run_network(self._network, Task(read[..., np.newaxis, :], flat, output[..., np.newaxis, :]))
+        else:
+            run_prepared(prepared, self._space, read, output, flat)
 
     def step(self, x_t: ArrayLike, *, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
         """Advance by one time step.
@@ -208,7 +230,10 @@ class Stream:
         if read is not None and (out is None or fits(out, self._result, self._dtype, (x_t, reset))):
             flat = self._flat if reset is None else self._restarted(check_reset(reset, self._result[:-1]))
             output = np.empty(self._result, self._dtype) if out is None else out
-            self._call(self._plan, self._space, read, output, flat)
+            if self._plan is not None:
+                self._call(self._plan, self._space, read, output, flat)
+            else:
+                self._run_prepared(read, output, flat)
             if reset is not None:
                 self._flat[...] = flat
             return output

@@ -1,7 +1,8 @@
 """Threads: how many a call may use, and the pool of worker threads.
 
-Work that takes longer than about 0.3 ms is shared between threads. Shorter work stays on the calling thread. The result has the same bits
-on any number of threads. What is shared depends on the input:
+Work that takes longer than about 0.3 ms is shared between threads. Shorter work, of about 10 us or more, is shared where calls follow one
+another within some 20 us, for that long a worker thread keeps its processor after a call. The result has the same bits on any number of
+threads. What is shared depends on the input:
 
 - a batch: its sequences;
 - one sequence: the products that don't depend on the previous state, those of the input and of a `Dense` head;
@@ -37,6 +38,11 @@ Workers are threads of the system that run no Python. All states of the pool, of
             looking  no team has been open for 1 ms               -> asleep
             asleep   a team opens                                 -> looking
 
+A worker that looks spins for 10 to 40 us, then sleeps for moments between looks. A call of less than 0.3 ms has help only from workers that
+spin. Where none does, every MISSES-th such call opens its team all the same: the worker that this wakes comes too late for that call, and
+spins when the next one comes. Where a worker loses its processor in the middle of a call, others want the processors, and such calls go
+on alone for a while.
+
 Nobody waits for a worker that is not inside, and a process ends whatever its workers do: what they look at is never freed.
 """
 
@@ -58,6 +64,8 @@ from .kernels.layout import HEAD_BYTES, MOST_WORKERS, POOL, TEAM, TEAM_BYTES, TE
 
 VARIABLE = "FASTRNN_NUM_THREADS"
 OTHER_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # joblib, Dask and batch systems set them for what they run
+MISSES = 16  # short calls without help before workers are woken for one: they come too late for that one, and are there for the next
+LOOKERS, BUSY = POOL.offsets["lookers"], POOL.offsets["busy"]
 QUOTA = pathlib.Path("/sys/fs/cgroup/cpu.max")  # of processor time, in Linux containers
 
 
@@ -66,8 +74,8 @@ class Pool:
 
     started = 0
     words: Array
-    free: list[int]
-    lent: "dict[int, weakref.ref[Team]]"
+    free: "list[Team]"
+    made: "dict[int, weakref.ref[Team]]"
 
     def __init__(self) -> None:
         self.forget()
@@ -85,26 +93,45 @@ class Pool:
             for name in ("mutex", "condition"):
                 place = ctypes.c_void_p(native.address_of(self.words) + 8 * POOL.offsets[name])
                 getattr(ctypes.CDLL(None), {"mutex": "pthread_mutex_init", "condition": "pthread_cond_init"}[name])(place, None)
-        self.free, self.lent = list(range(TEAMS)), {}
+        self.free, self.made, self.missed = [], {}, 0
+        for index in range(TEAMS):
+            self.make(index)
 
-    def take(self, workers: int, space: int) -> "Team | None":
-        """Make a team, which workers join when its leader opens the gate; None where as many calls have help as can have."""
+    def make(self, index: int) -> None:
+        team = Team(self, index)
+        self.made[index] = weakref.ref(team)
+        self.free.append(team)
+
+    def take(self, workers: int) -> "Team | None":
+        """Take a team, which so many workers may join when its leader opens the gate; None where as many calls have help as can have."""
+        while self.started < min(workers, MOST_WORKERS) and self.start():
+            pass
         if not self.free:
             self.take_back_lost()
         try:
-            team = Team(self, self.free.pop())
+            return self.free.pop()
         except IndexError:
             return None
-        TEAM.fill(team.words, workers=workers, space=space)
-        while self.started < min(workers, MOST_WORKERS) and self.start():
-            pass
-        return team
 
     def take_back_lost(self) -> None:
         """Take back the teams of calls that an interrupt ended before they gave theirs back."""
-        for index, team in list(self.lent.items()):
-            if team() is None and self.lent.pop(index, None) is not None:
-                self.free.append(index)
+        for index, team in list(self.made.items()):
+            if team() is None and self.made.pop(index, None) is not None:
+                self.make(index)
+
+    def is_at_hand(self) -> bool:
+        """Tell whether a worker spins, who helps at once; now and then say so of one that doesn't, so that the next call finds it spinning.
+
+        Where a worker has lost its processor in the middle of a call, there is no help for a while.
+        """
+        words = self.words
+        if words[BUSY]:
+            words[BUSY] -= 1
+            return False
+        if words[LOOKERS]:
+            return True
+        self.missed += 1
+        return self.missed % MISSES == 0
 
     def start(self) -> bool:
         """Start a worker, and tell whether the system gave one."""
@@ -120,12 +147,10 @@ class Team:
     """A call's right to help. It is given back at the call's end; by no `__del__`, for an interrupt there would be swallowed."""
 
     def __init__(self, pool: Pool, index: int) -> None:
-        self.words, self.free, self.lent, self.index = pool.teams[index], pool.free, pool.lent, index
-        self.lent[index] = weakref.ref(self)
+        self.words, self.free = pool.teams[index], pool.free
 
     def give_back(self) -> None:
-        if self.lent.pop(self.index, None) is not None:  # an interrupt here may lose a team, but never gives it to two calls
-            self.free.append(self.index)
+        self.free.append(self)
 
 
 def immortal(words: int) -> Array:
@@ -158,16 +183,15 @@ def no_signals() -> Iterator[None]:
 
 
 pool = Pool()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=pool.forget)
 
-chosen: int | None = None
+chosen: int | None = None  # by set_num_threads
+found: int | None = None  # in the environment, when it was first asked for
 
 
 def set_num_threads(n: int) -> None:
     """Set how many threads a call may use, in the whole process.
 
-    Results are the same bits at any number. Small work stays on the thread that calls.
+    Results are the same bits at any number. Work below some 10 us stays on the thread that calls.
 
     Parameters
     ----------
@@ -197,7 +221,8 @@ def get_num_threads() -> int:
     -------
     int
         What `set_num_threads` set; else what the environment variable FASTRNN_NUM_THREADS says; else the processors that this process
-        may use, or fewer where NUMBA_NUM_THREADS or OMP_NUM_THREADS says so, as joblib, Dask and batch systems do.
+        may use, or fewer where NUMBA_NUM_THREADS or OMP_NUM_THREADS says so, as joblib, Dask and batch systems do. The environment is
+        asked once, and anew in a forked process.
 
     Raises
     ------
@@ -210,8 +235,16 @@ def get_num_threads() -> int:
     >>> fastrnn.get_num_threads() >= 1
     True
     """
+    global found
     if chosen is not None:
         return chosen
+    if found is None:
+        found = count_found()
+    return found
+
+
+def count_found() -> int:
+    """Give the number of threads that the environment asks for."""
     own = os.environ.get(VARIABLE, "").strip()
     if own:
         return check_thread_count(VARIABLE, int(own) if own.isdecimal() else own)
@@ -220,6 +253,17 @@ def get_num_threads() -> int:
         if first.isdecimal() and int(first) > 0:
             return min(int(first), processors())
     return processors()
+
+
+def forget() -> None:
+    """Start anew in a forked process."""
+    global found
+    found = None
+    pool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget)
 
 
 def processors() -> int:

@@ -59,6 +59,7 @@ def banked(model, *, capacity=5, rows=2):
 def threads_from(value):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fastrnn.threads, "chosen", None)
+        patch.setattr(fastrnn.threads, "found", None)
         patch.setenv("FASTRNN_NUM_THREADS", value)
         fastrnn.get_num_threads()
 

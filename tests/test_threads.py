@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import fastrnn
 from fastrnn import forward, functional, plan, threads
 from fastrnn.kernels import team as kernels
-from fastrnn.kernels.layout import CHUNK, JOB, MEETINGS, TEAM, TEAMS
+from fastrnn.kernels.layout import CHUNK, JOB, MEETINGS, POOL, TEAM, TEAMS
 
 from .cases import DTYPES, Case, assert_same_bits, pack, run, uniform
 from .interception import around, chunk_of, field
@@ -35,6 +35,9 @@ COUNTS = (2, 3, 5)
 IN_TURN = {"WORTH_HELP": 1, "WORK": 4_000_000, "CONVERTED": 1 << 16, "FEW_SEQUENCES": 0, "SHARED": 1 << 60, "TOGETHER": 8}
 BY_STEPS = {"WORTH_HELP": 1, "WORK": 1_000_000, "WARM_UP": 200_000, "CONVERTED": 1 << 16, "FEW_SEQUENCES": 1 << 60, "LARGE": -1}
 WAYS = {"in turn": IN_TURN, "by steps": BY_STEPS}
+# Whether work that is too small to wait for a worker is shared with one that spins.
+NEVER_PROMPT = {"WORTH_PROMPT_HELP": 1 << 60, "WORTH_PROMPT_STEPS": 1 << 60, "WORTH_PROMPT_PRODUCTS": 1 << 60}
+PROMPTLY = {"WORTH_HELP": 1 << 60, "WORTH_PROMPT_HELP": 1, "WORTH_PROMPT_STEPS": 1, "WORTH_PROMPT_PRODUCTS": 1}
 ONE_PIECE = {"WORK": 1 << 40, "MOST_WORK": 1 << 40, "WARM_UP": 1 << 40, "CONVERTED": 1 << 30}
 START, TAKE = threads.start_thread, threads.Pool.take
 PATIENCE = 20  # seconds for a worker to come, on a machine that others use
@@ -75,13 +78,13 @@ class Watch:
         self.worker, self.leads, self.came, self.taken = worker, threading.local(), threading.Event(), []
         self.inside = collections.defaultdict(threading.Event)
 
-    def take(self, pool, workers, space):
+    def take(self, pool, workers):
         if self.worker is surely and self.taken and not self.came.is_set():
             plan.WORK = max(plan.WORK // 2, 1)
-        team = TAKE(pool, workers, space)
+        team = TAKE(pool, workers)
         if team is not None:
             self.inside.pop(team.words.ctypes.data, None)
-            self.taken.append(team)
+            self.taken.append(team.words)
         return team
 
     def lead(self, operation, call):
@@ -110,7 +113,7 @@ def team(count, way=None, worker=surely):
         for operation in ("lead", "run"):
             stack.enter_context(around(operation, getattr(watch, operation), arguments=1))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in {"WORK": plan.WORK, **(way or {})}.items():
+        for name, value in {"WORK": plan.WORK, **NEVER_PROMPT, **(way or {})}.items():
             patch.setattr(plan, name, value)
         if worker not in (as_they_come, at_once, surely):
             patch.setattr(threads, "pool", threads.Pool())
@@ -121,9 +124,14 @@ def team(count, way=None, worker=surely):
         yield watch
 
 
+def all_are_free():
+    """Tell whether every team, and each once, is free."""
+    return len(threads.pool.free) == len({one.words.ctypes.data for one in threads.pool.free}) == TEAMS
+
+
 def word(team, name):
     """Read a word of a team."""
-    return team.words[TEAM.offsets[name]]
+    return team[TEAM.offsets[name]]
 
 
 def until(happened, message="no worker came", seconds=PATIENCE):
@@ -260,6 +268,84 @@ def test_same_bits(name, way, dtype):
         with team(count, WAYS[way]) as watch:
             for _ in until_help_came(watch):
                 assert_same(call(dtype), expected)
+
+
+def banked(case, rows):
+    def call(dtype):
+        bank, x = case.layer(dtype).streams(rows), case.data(dtype, (rows,), 1)[0][:, 0]
+        for _ in range(rows):
+            bank.add()
+        return bank.step(x), bank.step(x[: rows // 2], at=np.arange(rows)[::-2][: rows // 2]), bank.state
+
+    return call
+
+
+def stepped(case, leading):
+    def call(dtype):
+        stream, x = case.layer(dtype).stream(), case.data(dtype, leading, 3)[0]
+        return [stream.step(x[..., i, :].copy()) for i in range(3)], stream.state
+
+    return call
+
+
+PROMPT = {
+    "a batch": whole(PLAIN, (13,), 3),
+    "a single step of a batch": whole(STACK, (40,), 1),
+    "a long sequence of a small layer": whole(PLAIN, (), 60),
+    "a large layer": whole(LARGE, (), 5),
+    "two recurrent layers": whole(STACK, (), 5),
+    "steps of a stream": stepped(LARGE, ()),
+    "steps of a stream of a batch": stepped(PLAIN, (61,)),
+    "steps of a bank": banked(PLAIN, 61),
+}
+
+
+@every_dtype
+@pytest.mark.parametrize("name", PROMPT)
+def test_prompt_help(name, dtype, monkeypatch):
+    """Work that is too small to wait for a worker is shared with one that spins, with the same bits."""
+    call = PROMPT[name]
+    expected = alone(call, dtype)
+    monkeypatch.setattr(threads.Pool, "is_at_hand", lambda pool: True)
+    for count in COUNTS:
+        with team(count, PROMPTLY, at_once) as watch:
+            for _ in until_help_came(watch):
+                assert_same(call(dtype), expected)
+        assert all(word(taken, "workers") < count for taken in watch.taken)
+
+
+def test_who_is_at_hand():
+    """A worker that sleeps isn't waited for: now and then it is woken, for the calls after that one; a busy machine gets a rest."""
+    case = Case("", (("RNN", "tanh"),), (30, 70))
+    model, (x, _) = case.layer(np.float32), case.data(np.float32, (64,), 1)
+    with team(2, PROMPTLY, never) as watch:
+
+        def asked(calls):
+            before = len(watch.taken)
+            for _ in range(calls):
+                model(x)
+            return len(watch.taken) - before
+
+        assert asked(10 * threads.MISSES) == 10
+        POOL.fill(threads.pool.words, lookers=1)
+        assert asked(20) == 20
+        POOL.fill(threads.pool.words, busy=7)
+        assert asked(20) == 13
+
+
+def test_the_count_may_change():
+    """A call, a stream and a bank that are ready for one number of threads heed another."""
+    case = Case("", (("RNN", "tanh"),), (30, 70))
+    model, (x, _) = case.layer(np.float32), case.data(np.float32, (64,), 1)
+    stream, bank = model.stream(), model.streams(64)
+    for _ in range(64):
+        bank.add()
+    for count in (1, 3, 1, 2):
+        with team(count, {**IN_TURN, "WORK": 1 << 40}, as_they_come) as watch:
+            for call in (lambda: model(x), lambda: stream.step(x[:, 0]), lambda: bank.step(x[:, 0])):
+                before = len(watch.taken)
+                call()
+                assert [word(taken, "workers") for taken in watch.taken[before:]] == [count - 1] * (count > 1)
 
 
 @every_dtype
@@ -430,7 +516,8 @@ def test_a_gate_opens_last(monkeypatch):
 
     for name, function in {"post": note, "add": note, "peek": lambda words, word: 0, "pool_at": lambda address: None}.items():
         monkeypatch.setattr(kernels, name, function)
-    kernels.open_gate.py_func(types.SimpleNamespace(pool=0), types.SimpleNamespace(number=1, share=0), None)
+    job = types.SimpleNamespace(number=1, share=0, helpers=1, room=0)
+    kernels.open_gate.py_func(types.SimpleNamespace(pool=0), job, None)
     opened, others = written.index(TEAM.offsets["gate"]), {TEAM.offsets["next"], TEAM.offsets["apart"]}
     assert others <= set(written[:opened])
     assert not others & set(written[opened:])
@@ -462,12 +549,12 @@ def test_a_late_worker_touches_nothing(case, leading, way):
         output = model(x)[0]
         x[...], output[...] = 3, 5
         (taken,) = watch.taken
-        before = taken.words.copy()
+        before = taken.copy()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(threads, "start_thread", START)
             assert threads.pool.start()
         time.sleep(0.05)
-    np.testing.assert_array_equal(taken.words, before)
+    np.testing.assert_array_equal(taken, before)
     assert not watch.came.is_set()
     assert (x == 3).all()
     assert (output == 5).all()
@@ -504,7 +591,7 @@ def test_an_error_between_pieces(error, leading, way, monkeypatch):
         with pytest.raises(error):
             call(np.float32)
         assert [word(taken, "gate") % 2 for taken in watch.taken] == [0]
-        assert sorted(threads.pool.free) == list(range(TEAMS))
+        assert all_are_free()
         assert_same(call(np.float32), expected)
 
 
@@ -521,7 +608,7 @@ def test_calls_from_threads(count, way):
                 assert_same(future.result(), results)
     assert len(watch.taken) == 3 * len(calls)
     assert watch.came.wait(PATIENCE)
-    assert sorted(threads.pool.free) == list(range(TEAMS))
+    assert all_are_free()
 
 
 TWICE = Case("", (("RNN", "tanh"), ("RNN", "relu")), (5, 290, 330))
@@ -553,7 +640,7 @@ def test_asked_while_they_fall_asleep():
     with team(2, {**IN_TURN, **ONE_PIECE}, at_once) as watch:
         for wait in np.linspace(0, 2e-3, 200):
             assert_same(call(np.float32), expected)
-            assert watch.inside[watch.taken[-1].words.ctypes.data].is_set()
+            assert watch.inside[watch.taken[-1].ctypes.data].is_set()
             time.sleep(wait)
 
 
@@ -577,22 +664,20 @@ def test_more_calls_than_teams():
         over.set()
         for caller in callers:
             caller.join(PATIENCE)
-        assert sorted(threads.pool.free) == list(range(TEAMS))
+        assert all_are_free()
 
 
 def test_a_call_that_gives_no_team_back():
     """A team that an interrupt kept from being given back is taken back where no other is free, with no code of Python's at its end."""
     assert not hasattr(threads.Team, "__del__")  # where Python swallows an interrupt
-    held = [threads.pool.take(0, 0) for _ in range(TEAMS)]
-    assert threads.pool.take(0, 0) is None
+    held = [threads.pool.take(0) for _ in range(TEAMS)]
+    assert threads.pool.take(0) is None
     del held[3:5]
-    again = [threads.pool.take(0, 0) for _ in range(3)]
+    again = [threads.pool.take(0) for _ in range(3)]
     assert [one is None for one in again] == [False, False, True]
-    assert len({one.index for one in [*held, *again[:2]]}) == TEAMS
     for one in [*held, *again[:2]]:
         one.give_back()
-        one.give_back()
-    assert sorted(threads.pool.free) == list(range(TEAMS))
+    assert all_are_free()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="processor time comes in 16 ms there")
@@ -636,7 +721,7 @@ SMALL = {"one dense layer": (HEAD, ()), "a batch": (PLAIN, (4,)), "a large layer
 
 @pytest.mark.parametrize(("case", "leading"), SMALL.values(), ids=SMALL)
 def test_small_work_stays_with_the_caller(case, leading):
-    """Nobody is asked for help with less than WORTH_HELP bytes of weights, with more somebody is."""
+    """A worker that sleeps isn't asked for help with less than WORTH_HELP bytes of weights, with more it is."""
     model = case.layer(np.float32)
     most = (plan.WORTH_HELP - 1) // (model._packed().work * 4 * math.prod(leading))
     for steps, helpers in ((1, 0), (most, 0), (most + 1, 1)):
@@ -673,6 +758,7 @@ ENVIRONMENTS = [
 def unset(monkeypatch):
     """Nothing says how many threads there are but the processors."""
     monkeypatch.setattr(threads, "chosen", None)
+    monkeypatch.setattr(threads, "found", None)
     for variable in (threads.VARIABLE, *threads.OTHER_VARIABLES):
         monkeypatch.delenv(variable, raising=False)
 

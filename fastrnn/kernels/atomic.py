@@ -6,10 +6,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .jit import TRIPLE
-from .layout import WINDOWS
+from .layout import PATIENTLY, WINDOWS
 
 BRIEFLY = 100  # looks at a word before pauses between them
-PATIENTLY = 4000  # looks before short sleeps between them: 40 to 160 us of x86 pauses
 INT32 = ir.IntType(32)
 
 

@@ -4,6 +4,7 @@ from .jit import function, operation
 from .layout import HANDED, SEEN
 from .network import JOB_SIZE, LAYER_BYTES, take_plan
 from .records import MOVE_ROWS, STEP_ROWS, bank_at, copy_bytes, invoke_one, job_at, layer_at, put_word, word
+from .team import run_with_help
 
 
 @function
@@ -44,12 +45,16 @@ def step_rows(call):
     # plan     a job, and the bank, which is told where a row is wrong; then nothing else changes
     # states   receives the rows' states
     # again    a word for each row
-    job, _ = take_plan(call.plan, call.space, call.x, call.out, call.states)
+    # team     of the workers that may help; not read where the job wants none
+    job, chunk = take_plan(call.plan, call.space, call.x, call.out, call.states)
     bank = bank_at(call.plan + JOB_SIZE)
     bank.wrong = first_wrong(bank, job.count)
     if bank.wrong < 0:
         move_rows(job, bank, call.states, call.again, False)
-        invoke_one(job.run, job)
+        if job.helpers:
+            run_with_help(job, chunk, call.team)
+        else:
+            invoke_one(job.run, job)
         move_rows(job, bank, call.states, call.again, True)
 
 

@@ -67,6 +67,8 @@ JOB = Fields(
     "table generation "  # where sequences are, if they differ in length; how tokens are chosen
     "feed trim leave sink claim meet share "  # operations in place of the first layer's feed, of storing states or output, and of a team
     "team number "  # the team that works on the piece, and the piece's number
+    # how many workers may help, bytes of the rows that each of them needs, and how often the leader looks for those that share steps
+    "helpers room patience "
     "matrices packed",  # of `once`: how many matrices follow the layers, and bytes of their panels
 )
 # What one thread works on at a time: some steps of some sequences side by side, in one layer after the other.
@@ -85,7 +87,7 @@ BEGIN = Fields("Begin", "plan space x out states")
 LEAD = Fields("Lead", "plan space x out states team")
 ONCE = Fields("Once", "plan space x out states first_matrix")
 PACK = Fields("Pack", "matrix weight panels")
-STEP_ROWS = Fields("StepRows", "plan space x out states again")
+STEP_ROWS = Fields("StepRows", "plan space x out states again team")
 MOVE_ROWS = Fields("MoveRows", "plan states again")
 # One product of rows with packed weights.
 FACTORS = Fields("Factors", "x x_stride count size half weights columns start start_stride out out_stride")
@@ -104,7 +106,7 @@ MOST_WORKERS = 127
 TEAM_BYTES = 8 * (TEAM_MEMBERS + (1 + MOST_WORKERS) * LINE)
 TEAMS = 32  # that can have help at the same time
 # What all workers share; mutex and condition are the system's, of 128 bytes at most. And what each has: `done` is a word for each team.
-POOL = Fields("Pool", "opened sleepers wakes teams mutex condition", spacing=2 * LINE)
+POOL = Fields("Pool", "opened lookers busy sleepers wakes teams mutex condition", spacing=2 * LINE)
 WORKER = Fields("Worker", "pool head done memory size")
 
 # What a bank says of each row; a row is seen only while rows are checked.
@@ -120,6 +122,9 @@ TWO_SUMS = 512  # bytes of a state that is summed in two halves; at most DEPTH e
 DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFLOP/s against 139 at H 256
 WORTH_SHARING = 1 << 16  # multiplications a step: with fewer, two threads take longer at each step's barrier than one does to work alone
 NOTHING = -1  # no token can be chosen: a row holds NaN, or infinity where only finite logits make sense
+PATIENTLY = 4000  # looks at a word before short sleeps between them: 40 to 160 us of x86 pauses
+DISCOURAGING = 1000  # short calls that ask for no help, after one whose leader waited PATIENTLY: others use the processors
+PROMPTLY = 400  # looks at a gate before a leader goes on without a worker that was spinning
 MEETINGS = 1 << 32  # barriers in a piece, at most
 
 # Bytes at the front of a workspace: the thread's own job and chunk.

@@ -11,15 +11,15 @@ one another at a barrier. Where the leader waits long at a barrier, another prog
 barrier the leader goes on alone.
 """
 
-from .atomic import PATIENTLY, add, look, peek, post
+from .atomic import add, look, peek, post
 from .jit import FULL, SHAPE, function, operation
-from .layout import LINE, MEETINGS, POOL, TEAM, TEAM_JOB, TEAM_MEMBERS, WORTH_SHARING
+from .layout import DISCOURAGING, LINE, MEETINGS, PATIENTLY, POOL, TEAM, TEAM_JOB, TEAM_MEMBERS, WORTH_SHARING
 from .network import JOB_SIZE, take_plan
-from .records import CHUNK, JOB, LAYER, LEAD, copy_bytes, invoke, invoke_one, pool_at, team_at
+from .records import CHUNK, JOB, LAYER, LEAD, address_of, copy_bytes, invoke, invoke_one, pool_at, team_at
 from .system import wake_all
 
 GATE, NEXT, MEMBERS, APART = (TEAM.offsets[name] for name in ("gate", "next", "members", "apart"))
-OPENED, SLEEPERS = POOL.offsets["opened"], POOL.offsets["sleepers"]
+OPENED, LOOKERS, BUSY, SLEEPERS = (POOL.offsets[name] for name in ("opened", "lookers", "busy", "sleepers"))
 # A gate is OPEN or not, counts the workers inside, and has the number of its piece.
 OPEN, WORKER, NUMBER = 1, 2, 1 << 16
 
@@ -28,6 +28,7 @@ OPEN, WORKER, NUMBER = 1, 2, 1 << 16
 def open_gate(team, job, chunk):
     """Begin a piece. By steps, wait a little for workers, then shut the gate: the workers inside are the members."""
     number, looks, pool = job.number, 0, pool_at(team.pool)
+    team.workers, team.space = job.helpers, job.room
     post(team, NEXT, 0)
     post(team, APART, (number + 1) * MEETINGS)
     add(team, GATE, number * NUMBER + OPEN - peek(team, GATE))
@@ -35,10 +36,12 @@ def open_gate(team, job, chunk):
     if add(pool, SLEEPERS, 0):
         wake_all(pool)
     if job.share:
-        while looks < PATIENTLY and peek(team, GATE) % NUMBER // WORKER < team.workers:
+        while looks < job.patience and peek(team, GATE) % NUMBER // WORKER < team.workers:
             looks = look(looks)
         chunk.members = add(team, GATE, -OPEN) % NUMBER // WORKER + 1
         post(team, MEMBERS, number * NUMBER + chunk.members)
+        if chunk.members == 1 and peek(pool, LOOKERS):  # one that spins, but has lost its processor
+            post(pool, BUSY, DISCOURAGING)
 
 
 @function
@@ -49,6 +52,8 @@ def wait_until_left(team, job):
         add(team, GATE, -OPEN)
     while peek(team, GATE) % NUMBER:
         looks = look(looks)
+    if looks > PATIENTLY:
+        post(pool_at(team.pool), BUSY, DISCOURAGING)
 
 
 @function
@@ -65,6 +70,7 @@ def wait_for_all(job, chunk):
             chunk.members = 0 if chunk.member else 1
         elif chunk.member == 0 and looks > PATIENTLY:
             post(team, APART, time + 1)
+            post(pool_at(team.pool), BUSY, DISCOURAGING)
     chunk.time = time + 1
 
 
@@ -113,14 +119,20 @@ def share(layer, job, chunk):
                 return
 
 
-@operation(LEAD)
-def lead(call):
-    job, chunk = take_plan(call.plan, call.space, call.x, call.out, call.states)
-    team = team_at(call.team)
+@function
+def run_with_help(job, chunk, address):
+    """Do a piece of work with a team, given by its address."""
+    team = team_at(address)
     team.number += 1  # of pieces since this team was made: a worker that comes late never takes a piece for another
-    job.team, job.number = call.team, team.number
+    job.team, job.number = address, team.number
     chunk.time = job.number * MEETINGS + 1
-    copy_bytes(call.space, call.team + 8 * TEAM_JOB, JOB_SIZE)
+    copy_bytes(address_of(job), address + 8 * TEAM_JOB, JOB_SIZE)
     open_gate(team, job, chunk)
     invoke_one(job.run, job)
     wait_until_left(team, job)
+
+
+@operation(LEAD)
+def lead(call):
+    job, chunk = take_plan(call.plan, call.space, call.x, call.out, call.states)
+    run_with_help(job, chunk, call.team)

@@ -4,16 +4,16 @@ looks at all gates --- one is open ---> inside: works on the piece ---> leaves -
 looks at all gates --- all shut for about 1 ms ---> sleeps ---> a leader has opened a gate and wakes all ---> looks
 """
 
-from .atomic import PATIENTLY, add, exchange, look, peek
+from .atomic import add, exchange, look, peek
 from .jit import function, operation
-from .layout import JOB_BYTES, MEETINGS, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
+from .layout import JOB_BYTES, MEETINGS, PATIENTLY, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
 from .network import JOB_SIZE
 from .records import WORKER, chunk_at, copy_bytes, invoke_one, job_at, pool_at, put_word, team_at, word
 from .system import allocate, lock, release, unlock, wait
 from .team import GATE, MEMBERS, NUMBER, OPEN
 from .team import WORKER as ONE
 
-OPENED, SLEEPERS = POOL.offsets["opened"], POOL.offsets["sleepers"]
+OPENED, LOOKERS, SLEEPERS = (POOL.offsets[name] for name in ("opened", "lookers", "sleepers"))
 SPINNING = 1000  # looks, 10 to 40 us, before a worker that has nothing to do sleeps for moments between looks
 # Looks before it sleeps until it is woken: 20 moments, about 1 ms. A spinning worker costs the program's next threads a tick of 4 ms,
 # where the system puts one on its processor: NumPy's product after a call took 1.33 times as long, now 1.10.
@@ -95,14 +95,20 @@ def sleep(pool, worker):
 @operation(WORKER)
 def work(worker):
     pool, looks, seen = pool_at(worker.pool), 0, 0
+    add(pool, LOOKERS, 1)
     while True:
         opened = peek(pool, OPENED)
         if opened != seen:
+            if looks >= SPINNING:
+                add(pool, LOOKERS, 1)
             while look_around(pool, worker):
-                looks = 0
-            seen = opened
+                pass
+            seen, looks = opened, 0
         if looks > LINGERING:
             sleep(pool, worker)
+            add(pool, LOOKERS, 1)
             looks = 0
         looks += 1
+        if looks == SPINNING:
+            add(pool, LOOKERS, -1)
         look(PATIENTLY if looks < SPINNING else PATIENTLY + 1)
