@@ -72,6 +72,14 @@ class Vector:
     def __truediv__(self, other):
         return self._emit("fdiv", other)
 
+    def __neg__(self):
+        return Vector(self.builder, self.builder.fneg(self.value))
+
+    @property
+    def scales(self):
+        """Whether one instruction multiplies by a power of two, rounding once: AVX-512's."""
+        return self.value.type.count == (8 if self.is_double else 16)
+
     def bits(self, instruction, other):
         """Apply an LLVM integer instruction to the bit patterns, and read the result as floats."""
         pattern = self.builder.bitcast(self.value, self.integers)
@@ -94,6 +102,17 @@ def choose(a, comparison, b, yes, no):
     """Take yes in the lanes where the comparison holds, else no; nothing compares with NaN."""
     condition = a.builder.fcmp_ordered(comparison, a.value, a.operand(b))
     return Vector(a.builder, a.builder.select(condition, a.operand(yes), a.operand(no)))
+
+
+def scale_unless(a, comparison, b, mantissa, exponent):
+    """mantissa * 2^exponent, rounded once; 0 in the lanes where the comparison holds."""
+    kind, double = a.value.type, a.is_double
+    kept = a.builder.not_(a.builder.fcmp_ordered(comparison, a.value, a.operand(b)))
+    lanes = ir.IntType(kind.count)
+    name = f"llvm.x86.avx512.mask.scalef.p{'d' if double else 's'}.512"
+    function = cgutils.get_or_insert_function(a.builder.module, ir.FunctionType(kind, [kind, kind, kind, lanes, INT32]), name)
+    operands = [mantissa.value, exponent.value, a.operand(0.0), a.builder.bitcast(kept, lanes), INT32(4)]  # 4: rounds as all else does
+    return Vector(a.builder, a.builder.call(function, operands))
 
 
 def _splat(builder, scalar, lanes):
