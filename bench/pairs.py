@@ -170,15 +170,29 @@ def thousand_clients() -> tuple[Sample, Sample]:
     return timed(lambda: asyncio.run(by_threads()), 1), timed(lambda: asyncio.run(by_bank()), 1)
 
 
-def without_and_with_progress() -> tuple[Sample, Sample]:
-    """A call of about a second on one thread, without a bar and with one."""
-    gru, x = fastrnn.GRU(drawn(768, 64), drawn(768, 256)), drawn(30_000, 64, bound=1)
+def without_and_with_progress(call: Callable[..., object]) -> tuple[Sample, Sample]:
+    """A call of more than 0.1 s, without a bar and with one."""
 
     def shown() -> None:
         with contextlib.redirect_stderr(io.StringIO()):
-            gru(x, progress=True)
+            call(progress=True)
 
-    return timed(lambda: gru(x), 1), timed(shown, 1)
+    return timed(call, 1), timed(shown, 1)
+
+
+def layer_and_progress() -> tuple[Sample, Sample]:
+    gru, x = fastrnn.GRU(drawn(768, 64), drawn(768, 256)), drawn(30_000, 64, bound=1)
+    return without_and_with_progress(lambda **options: gru(x, **options))
+
+
+def dask_and_progress() -> tuple[Sample, Sample]:
+    """The same by Dask's threads, from the making of the graph on."""
+    import dask.array as da
+
+    import fastrnn.dask
+
+    gru, x = fastrnn.GRU(drawn(768, 64), drawn(768, 256)), da.from_array(drawn(30_000, 64, bound=1), (1000, 64))
+    return without_and_with_progress(lambda **options: fastrnn.dask.forward(gru, x, **options)[0].compute())
 
 
 def two_layers_and_bidirectional() -> tuple[Sample, Sample]:
@@ -216,7 +230,8 @@ PAIRS = (
     ),
     Pair("a step of 256 states, LSTM of 128 units", ("a stream for each", "a bank"), lambda: streams_and_bank(256)),
     Pair("a step of each of 1,000 asyncio clients, 64 units", ("asyncio.to_thread", "a bank"), thousand_clients),
-    Pair("GRU of 256 units, 30,000 steps", ("without progress", "progress=True"), without_and_with_progress),
+    Pair("GRU of 256 units, 30,000 steps", ("without progress", "progress=True"), layer_and_progress),
+    Pair("the same in 30 chunks by dask.forward", ("without progress", "progress=True"), dask_and_progress),
     Pair("both directions: GRU of 128 units, 500 steps", ("two layers, reversed by hand", "Bidirectional"), two_layers_and_bidirectional),
 )
 

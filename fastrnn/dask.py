@@ -17,10 +17,16 @@ Chunks of sequences run side by side. Chunks of time run one after the other: on
 merged. So a task's memory is one chunk of x and one of the output. Each worker process receives the model once. Call
 `python -m fastrnn compile` where workers' containers are built. A worker of `distributed` sets OMP_NUM_THREADS=1, so a call there runs on
 one thread; FASTRNN_NUM_THREADS says otherwise.
+
+`forward(model, x, progress=True)` shows a bar where Dask's threads or processes compute. On a cluster `distributed` has one:
+
+    output, state = client.persist(fastrnn.dask.forward(model, x))
+    distributed.progress(output)
 """
 
 import itertools
 import math
+import sys
 from collections.abc import Iterator
 from operator import getitem
 from typing import Any
@@ -28,17 +34,26 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.base import normalize_token, tokenize
+from dask.callbacks import Callback
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import ArrayLike
 
 from .arguments import Array, State, as_array, check_lengths, check_model, check_numbers, check_state
 from .layers import Model, Recurrent, Sequential
+from .progress import bars
 
 Chunks = tuple[tuple[int, ...], ...]
+WATCHED = "fastrnn-watched-model-"  # begins the key of a model whose chunks a bar counts
 
 
 def forward(
-    model: Model, x: Any, state: State = None, *, lengths: ArrayLike | None = None, return_sequences: bool | None = None
+    model: Model,
+    x: Any,
+    state: State = None,
+    *,
+    lengths: ArrayLike | None = None,
+    return_sequences: bool | None = None,
+    progress: bool = False,
 ) -> tuple[Any, Any]:
     """Run a model over a Dask array, lazily: the same bits as one call, whatever the chunks.
 
@@ -54,6 +69,9 @@ def forward(
         Steps of each sequence, in any order; T where not given. Rechunked as x is. What lies beyond is not read.
     return_sequences : bool, optional
         Whether to return every step's output, or the last step's alone; where not given, what the model's own call does.
+    progress : bool
+        Whether to show a bar of the chunks done, by tqdm (extra `progress`), each time that results are computed, by threads, by
+        processes or in the calling thread. On a cluster leave it out, and pass what `client.persist` gives to `distributed.progress`.
 
     Returns
     -------
@@ -68,10 +86,12 @@ def forward(
     TypeError, ValueError
         For an x that is no Dask array, arguments of another dtype or shape, and chunks as above that are several or of unknown sizes.
         Tokens beyond the vocabulary, and a Dask array's lengths beyond T, raise when they are computed.
+    RuntimeError
+        With progress=True, when a cluster's worker computes.
 
     Notes
     -----
-    Equal models, arguments and chunks give equal names, in every process.
+    Equal models, arguments and chunks give equal names, in every process, with and without progress.
 
     Examples
     --------
@@ -97,7 +117,8 @@ def forward(
     token = tokenize(layers, return_sequences, *[given if given is None else given.name for given in (x, ends, *states)])
 
     run, after = f"fastrnn-run-{token}", f"fastrnn-after-{token}"
-    tasks = tasks_of(token, layers, x, states, ends, axes, return_sequences)
+    of_model = watched(token, layers) if progress else {f"fastrnn-model-{token}": layers}
+    tasks = tasks_of(token, of_model, x, states, ends, axes, return_sequences)
     graph = HighLevelGraph.from_collections(run, tasks, [given for given in (x, ends, *states) if given is not None])
 
     def taken(name: str, source: str, at: tuple[int, ...], position: int, chunks: Chunks) -> Any:
@@ -113,17 +134,19 @@ def forward(
     return output, layers._joined(iter(last))
 
 
-def tasks_of(token: str, model: Any, x: Any, states: list[Any], lengths: Any, axes: int, return_sequences: bool) -> dict[Any, Any]:
-    """Make a task for each chunk of x, which takes what the chunk of time before it leaves to it, and one that holds the model."""
-    run, after, of_model = f"fastrnn-run-{token}", f"fastrnn-after-{token}", f"fastrnn-model-{token}"
-    tasks: dict[Any, Any] = {of_model: model}
+def tasks_of(
+    token: str, of_model: dict[Any, Any], x: Any, states: list[Any], lengths: Any, axes: int, return_sequences: bool
+) -> dict[Any, Any]:
+    """Make a task for each chunk of x, which takes what the chunk of time before it leaves to it, beside the one that gives the model."""
+    run, after, (model,) = f"fastrnn-run-{token}", f"fastrnn-after-{token}", of_model
+    tasks = dict(of_model)
     for block in blocks(x.chunks[:axes]):
         before: Any = [None, *[given if given is None else (given.name, *block, 0) for given in states]]
         valid, start = None if lengths is None else (lengths.name, *block), 0
         for t, size in enumerate(x.chunks[axes]):
             data = (x.name, *block, t, *[0] * (x.ndim - axes - 1))
             time = start, size, x.shape[axes]
-            tasks[(run, *block, t)] = run_chunk, of_model, data, before, valid, time, return_sequences
+            tasks[(run, *block, t)] = run_chunk, model, data, before, valid, time, return_sequences
             before = (after, *block, t)
             tasks[before] = getitem, (run, *block, t), 1  # apart from the output, which a worker that goes on needn't receive
             start += size
@@ -147,6 +170,48 @@ def run_chunk(
     if last is not None:
         output = np.where(np.equal(size if valid is None else valid, 0)[..., np.newaxis], last, output)
     return output, (output, *after)
+
+
+def watched(token: str, model: Any) -> dict[str, Any]:
+    """Give the task that gives the model, under a key that has the chunks that take it counted."""
+    bars()  # raises where tqdm isn't installed
+    WATCH.register()  # the same one again has no effect
+    return {WATCHED + token: (unless_on_a_cluster, model)}
+
+
+def unless_on_a_cluster(model: Any) -> Any:
+    """Give the model. Refuse in a cluster's worker: its scheduler calls no callbacks."""
+    distributed = sys.modules.get("distributed")  # which every worker has imported
+    try:
+        worker = distributed and distributed.get_worker()
+    except ValueError:
+        worker = None
+    if worker is not None:
+        remedy = "leave it out, and pass what client.persist gives to distributed.progress"
+        raise RuntimeError(f"progress must be False on a cluster, whose workers can't move a bar, got True; {remedy}")
+    return model
+
+
+def open_bars(graph: object, state: dict[str, Any]) -> None:
+    """Open a bar for each forward with progress. Its chunks are the tasks that take its model, whatever tasks Dask fuses them with."""
+    for key, chunks in state["dependents"].items():
+        if isinstance(key, str) and key.startswith(WATCHED):
+            running.setdefault(id(state), []).append((chunks, bars()(total=len(chunks), unit="chunk")))
+
+
+def advance_bars(key: object, result: object, graph: object, state: dict[str, Any], worker: object) -> None:
+    for chunks, bar in running.get(id(state), ()):
+        if key in chunks:
+            bar.update()
+
+
+def close_bars(graph: object, state: dict[str, Any], failed: bool) -> None:
+    for _, bar in running.pop(id(state), ()):
+        bar.close()
+
+
+running: dict[int, list[tuple[set[Any], Any]]] = {}  # chunks' keys and bars of each computation
+WATCH = Callback(start_state=open_bars, posttask=advance_bars, finish=close_bars)  # by Dask's schedulers in this process
 
 
 def blocks(chunks: Chunks) -> Iterator[tuple[int, ...]]:

@@ -214,6 +214,14 @@ class Stateless(Model):
     def _joined(self, states: Iterator[Array]) -> Any:
         return ()
 
+    def _run(self, x: ArrayLike, out: Array | None, *, tokens: bool, progress: bool) -> Array:
+        network = self._packed()
+        data = check_data("x", x, self.input_size, tokens=tokens)
+        if not progress:  # 0.3 us less than with what shows nothing
+            return call(network, data, [], out)[0]
+        with shown(True, math.prod(data.shape[:-1])):
+            return call(network, data, [], out)[0]
+
 
 class Recurrent(Model):
     """What recurrent layers have in common. The state is an array, their output, where they don't say otherwise."""
@@ -448,7 +456,7 @@ class Dense(Stateless, Weighted):
         self._set_weights([("weight", weight, ("output_size", "input_size")), ("bias", bias, ("output_size",))])
         self._set(activation=activation, input_size=self.weight.shape[1], output_size=len(self.weight))
 
-    def __call__(self, x: ArrayLike, *, out: Array | None = None) -> Array:
+    def __call__(self, x: ArrayLike, *, out: Array | None = None, progress: bool = False) -> Array:
         """Run the layer.
 
         Parameters
@@ -457,6 +465,8 @@ class Dense(Stateless, Weighted):
             Numbers of any real dtype; converted to the layer's dtype.
         out : ndarray of shape (..., T, output_size), optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x.
+        progress : bool
+            Whether to show a bar of the steps done, by tqdm (extra `progress`). A call below 50 ms ends before it moves.
 
         Returns
         -------
@@ -467,7 +477,7 @@ class Dense(Stateless, Weighted):
         TypeError, ValueError
             For arguments of another dtype or shape.
         """
-        return call(self._packed(), check_data("x", x, self.input_size, tokens=False), [], out)[0]
+        return self._run(x, out, tokens=False, progress=progress)
 
     def _parts(self) -> list[Part]:
         return [Part("dense", self.weight, None, self.bias, self.activation)]
@@ -544,7 +554,7 @@ class Embedding(Stateless):
         embedding._set(weight=None, input_size=size, output_size=size, dtype=None, _network=None)
         return embedding
 
-    def __call__(self, x: ArrayLike, *, out: Array | None = None) -> Array:
+    def __call__(self, x: ArrayLike, *, out: Array | None = None, progress: bool = False) -> Array:
         """Look tokens up.
 
         Parameters
@@ -553,6 +563,8 @@ class Embedding(Stateless):
             Tokens, from 0 to input_size - 1.
         out : ndarray of shape (..., T, output_size), optional
             Receives the vectors: C-contiguous, of the table's dtype, sharing no memory with x.
+        progress : bool
+            Whether to show a bar of the steps done, by tqdm (extra `progress`). A call below 50 ms ends before it moves.
 
         Returns
         -------
@@ -563,8 +575,7 @@ class Embedding(Stateless):
         TypeError, ValueError
             For arguments of another dtype or shape, tokens beyond the vocabulary, and one-hot vectors, which are not made.
         """
-        network = self._packed()
-        return call(network, check_data("x", x, self.input_size, tokens=True), [], out)[0]
+        return self._run(x, out, tokens=True, progress=progress)
 
     def _parts(self) -> list[Part]:
         check_not_alone(self, self.input_size, alone=self.weight is None)

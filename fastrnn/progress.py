@@ -22,17 +22,22 @@ class Bar:
 BAR: ContextVar[Bar | None] = ContextVar("bar", default=None)  # of the call that runs in this thread
 
 
+def bars() -> Any:
+    """Give tqdm's class of bars."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise ImportError("progress=True needs tqdm; pip install 'fastrnn[progress]'") from error
+    return tqdm
+
+
 @contextlib.contextmanager
 def shown(progress: bool, total: int, passes: int = 1) -> Iterator[None]:
     """Show a bar meanwhile, if it is asked for."""
     if not progress:
         yield
         return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError("progress=True needs tqdm; pip install 'fastrnn[progress]'") from error
-    with tqdm(total=total, unit="step", unit_scale=True) as bar:
+    with bars()(total=total, unit="step", unit_scale=True) as bar:
         token = BAR.set(Bar(bar, total, passes))
         try:
             yield

@@ -1,6 +1,18 @@
-"""Hypothesis draws the same examples in every run, and is not timed."""
+"""Hypothesis draws the same examples in every run, and is not timed. Bars can be kept."""
 
 import hypothesis
+import pytest
+import tqdm.auto
+
+from .bars import Recorded
 
 hypothesis.settings.register_profile("fastrnn", deadline=None, derandomize=True, max_examples=40, database=None)
 hypothesis.settings.load_profile("fastrnn")
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """The bars that are made meanwhile."""
+    monkeypatch.setattr(Recorded, "made", [], raising=False)
+    monkeypatch.setattr(tqdm.auto, "tqdm", Recorded)
+    return Recorded.made

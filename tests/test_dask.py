@@ -212,6 +212,64 @@ def test_names_differ():
     assert len(set(names)) == len(names)
 
 
+SCHEDULERS = {"synchronous": {}, "threads": {"num_workers": 4}, "processes": {"num_workers": 1}}
+COMPUTED = {  # of output and state, and of how many chunks
+    "output": (lambda output, h_n: output, 6),
+    "state": (lambda output, h_n: h_n, 6),
+    "both": (lambda output, h_n: da.concatenate([output.sum(axis=1), h_n]), 6),
+    "fused": (lambda output, h_n: (2 * output + 1).sum(axis=0), 6),
+    "a half": (lambda output, h_n: output[:, :3], 4),
+    "one chunk": (lambda output, h_n: output[1:, :2], 1),
+}
+
+
+@pytest.mark.parametrize("kind", COMPUTED)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_bar(scheduler, kind, recorded, capsys):
+    """It counts the chunks that are computed, whatever Dask fuses them with, and is closed; the bits and names are the same."""
+    of, chunks = COMPUTED[kind]
+    expected, shown = (of(*fastrnn.dask.forward(GRU, X, progress=progress)) for progress in (False, True))
+    assert shown.name == expected.name
+    assert not recorded
+    options = {"scheduler": scheduler, **SCHEDULERS[scheduler]}
+    assert_same_bits(shown.compute(**options), expected.compute(scheduler="synchronous"))
+    (bar,) = recorded
+    assert bar.total == chunks
+    assert bar.seen == list(range(chunks + 1))
+    assert bar.disable  # closed
+    assert not fastrnn.dask.running
+    assert f"{chunks}/{chunks}" in capsys.readouterr().err
+
+
+def test_a_bar_for_each_forward(recorded):
+    """Two models in one computation have a bar each, and a computation without progress has none, before and after it."""
+    without = fastrnn.dask.forward(fastrnn.Sequential(GRU), X)[0]
+    hidden, _ = fastrnn.dask.forward(GRU, X, progress=True)
+    output, _ = fastrnn.dask.forward(fastrnn.Dense(np.ones((2, 4))), hidden[:, :4], progress=True)
+    for array, bars in ((without, []), (output, [4, 4]), (without, [4, 4]), (hidden, [4, 4, 6])):
+        array.compute()
+        assert [bar.total for bar in recorded] == [bar.n for bar in recorded] == bars
+
+
+def test_an_error_ends_the_bar(recorded):
+    """A chunk that fails leaves no bar to the next computation."""
+    x = (TOKENS + 3 * (da.arange(6, chunks=2) == 5)).astype(int)
+    output, _ = fastrnn.dask.forward(WORDS, x, progress=True)
+    with pytest.raises(ValueError, match=r"^x must hold integers from 0 to 2 "):
+        output.compute(scheduler="synchronous")
+    (bar,) = recorded
+    assert bar.disable
+    assert bar.n < bar.total == 6
+    assert not fastrnn.dask.running
+
+
+def test_a_bar_without_tqdm(monkeypatch):
+    """Where tqdm isn't installed, the call says so, before anything is computed."""
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(ImportError, match=r"^progress=True needs tqdm; pip install 'fastrnn\[progress\]'$"):
+        fastrnn.dask.forward(GRU, X, progress=True)
+
+
 UNKNOWN = X[da.ones(2, chunks=1) > 0]
 TOKENS = da.zeros((2, 6), chunks=(1, 2), dtype=int)
 ERRORS = [
@@ -309,6 +367,20 @@ def test_a_worker_that_is_killed(tmp_path):
     assert marker.exists()
     assert before != after
     assert_same_results((output, flat(state)), run(model, x, states, **options))
+
+
+@pytest.mark.timeout(120)
+def test_no_bar_on_a_cluster(recorded):
+    """A cluster's worker refuses it; a scheduler of this process shows it, although there is a cluster."""
+    (output, _), (expected, _) = [fastrnn.dask.forward(GRU, X, progress=progress) for progress in (True, False)]
+    text = "progress must be False on a cluster, whose workers can't move a bar, got True; "
+    remedy = "leave it out, and pass what client.persist gives to distributed.progress"
+    with cluster(1) as client:
+        with pytest.raises(RuntimeError, match=f"^{re.escape(text + remedy)}$"):
+            output.compute()
+        assert not recorded
+        assert_same_bits(output.compute(scheduler="threads"), client.persist(expected).compute())
+    assert recorded[0].n == 6
 
 
 def reset_peak():

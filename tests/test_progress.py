@@ -8,6 +8,7 @@ import tqdm.auto
 
 import fastrnn
 
+from .bars import Recorded
 from .cases import assert_same_bits, flat
 from .process import python
 
@@ -24,14 +25,18 @@ GRU, LSTM, RNN = (
     fastrnn.RNN(weights(40, 8), weights(40, 40)),
 )
 HEAD = fastrnn.Dense(weights(20, 100), activation="softmax")
-READER = fastrnn.Sequential(fastrnn.Embedding(weights(20, 8)), GRU, HEAD)
+TABLE = fastrnn.Embedding(weights(20, 8))
+READER = fastrnn.Sequential(TABLE, GRU, HEAD)
 BOTH = fastrnn.Bidirectional(GRU, fastrnn.GRU(weights(300, 8), weights(300, 100)), merge="sum")
 MANY, LENGTHS = RNG.random((5, 9000, 8), np.float32), [9000, 0, 20, 8000, 1]
 LONG, TOKENS = RNG.random((60_000, 8), np.float32), RNG.integers(0, 20, (2, 20_000))
+HEADED = RNG.random((200_000, 100), np.float32)
 CALLS = {
     "a layer": (lambda **options: GRU(LONG, **options), 60_000),
     "an LSTM": (lambda **options: LSTM(LONG, **options), 60_000),
     "a short call": (lambda **options: RNN(LONG[:3], **options), 3),
+    "a head": (lambda **options: HEAD(HEADED, **options), 200_000),
+    "vectors": (lambda **options: TABLE(TOKENS[:, :4], **options), 8),
     "nothing": (lambda **options: RNN(LONG[:0], **options), 0),
     "the last step": (lambda **options: fastrnn.Sequential(GRU, HEAD)(LONG, return_sequences=False, **options), 60_000),
     "lengths": (lambda **options: fastrnn.Sequential(GRU)(MANY, lengths=LENGTHS, **options), 45_000),
@@ -44,38 +49,21 @@ CALLS = {
 }
 
 
-class Recorded(tqdm.auto.tqdm):
-    """A bar that keeps what it has shown."""
-
-    made: list
-
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self.seen = [0]
-        self.made.append(self)
-
-    def update(self, n=1):
-        super().update(n)
-        self.seen.append(self.n)
-
-
 @pytest.mark.parametrize("kind", CALLS)
-def test_a_bar(kind, monkeypatch, capsys):
+def test_a_bar(kind, recorded, capsys):
     """It goes up to all steps, in parts where the call is long, is closed, and the results have the same bits."""
-    monkeypatch.setattr(Recorded, "made", [], raising=False)
-    monkeypatch.setattr(tqdm.auto, "tqdm", Recorded)
     call, total = CALLS[kind]
     expected, given = flat(call()), flat(call(progress=True))
     for one, other in zip(given, expected, strict=True):
         assert_same_bits(np.asarray(one), np.asarray(other))
-    (bar,) = Recorded.made
+    (bar,) = recorded
     assert bar.total == bar.n == total
     assert bar.seen == sorted(bar.seen)
     assert len(set(bar.seen)) > 3 or total < 10
     assert fastrnn.progress.BAR.get() is None
     assert capsys.readouterr().err
     call()
-    assert len(Recorded.made) == 1
+    assert len(recorded) == 1
 
 
 def test_an_interrupt_ends_the_bar(monkeypatch):
