@@ -1,4 +1,6 @@
-"""Arrays of libraries that only the benchmarks install: each works, or is refused with what to do."""
+"""Libraries that only the benchmarks install. Each one's arrays work, or are refused with what to do; Ray's workers compile once."""
+
+import importlib.util
 
 import numpy as np
 import polars
@@ -7,6 +9,7 @@ import torch
 import zarr
 
 import fastrnn
+from tests.test_processes import check_workers
 
 X = np.random.default_rng(0).integers(-8, 8, (9, 2)) / 4
 MODEL = fastrnn.RNN(np.ones((3, 2)), np.eye(3))
@@ -59,3 +62,9 @@ def test_refused(kind):
     call, text = REFUSED[kind]
     with pytest.raises(TypeError, match=f"^{text}$"):
         call()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_ray(tmp_path):
+    """On a machine that has no machine code yet, Ray's workers give the same bits, and one of them compiles for all."""
+    check_workers("by_ray()", tmp_path, RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED=0)

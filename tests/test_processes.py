@@ -45,6 +45,17 @@ def by_joblib():
     return results
 
 
+def by_ray():
+    import ray, tempfile
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _temp_dir=directory)
+        shared, remote = [ray.put(model), ray.put(x)], ray.remote(work)
+        try:
+            return ray.get([remote.remote(*shared) for _ in range(4)])
+        finally:
+            ray.shutdown()
+
+
 if __name__ == "__main__":
     results = eval(sys.argv[1])
     here = work(model, x)
@@ -59,13 +70,18 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_workers_compile_once(way, tmp_path):
-    """On a machine that has no machine code yet, workers that start together give the same bits, and one of them compiles for all."""
+def check_workers(way, tmp_path, **environment):
+    """Check that workers that start together give the same bits, and that one of them compiles for all."""
     package = copy_package(tmp_path / "package")
     (tmp_path / "workers.py").write_text(SCRIPT)
     launch = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
-    process = start(launch, tmp_path / "workers.py", way, **own_cache(tmp_path / "cache", package))
+    process = start(launch, tmp_path / "workers.py", way, **own_cache(tmp_path / "cache", package), **environment)
     first, second = finish(process).splitlines()
     assert first == "4 True"
     assert second == "1 False"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_workers_compile_once(way, tmp_path):
+    """On a machine that has no machine code yet, workers that start together give the same bits, and one of them compiles for all."""
+    check_workers(way, tmp_path)
