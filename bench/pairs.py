@@ -207,6 +207,32 @@ def two_layers_and_bidirectional() -> tuple[Sample, Sample]:
     return timed(by_hand, 3), timed(lambda: both(x), 3)
 
 
+def reservoirs() -> tuple[Sample, Sample]:
+    """All states of a batch of sequences: reservoirpy's reservoir, whose weights are the same, and the transformer.
+
+    reservoirpy may have dense or sparse weights, and run in one process or several: the fastest of the four is timed.
+    """
+    import scipy.sparse
+    from reservoirpy.nodes import Reservoir
+
+    import fastrnn.sklearn
+
+    X = np.random.default_rng(0).uniform(-1, 1, (50, 200, 4))
+    transformer = fastrnn.sklearn.Reservoir(500, leak=0.3, bias_scaling=0.5, output="all", random_state=0).fit(X)
+    layer, ways = transformer.layer_, []
+    for weight_hh in (layer.weight_hh, scipy.sparse.csr_array(layer.weight_hh)):
+        node = Reservoir(lr=layer.leak, Win=layer.weight_ih, W=weight_hh, bias=layer.bias)
+        node.initialize(X)
+
+        def run(workers: int, node: Reservoir = node) -> np.ndarray:
+            node.state = {"out": np.zeros(layer.hidden_size)}
+            return node.run(X, workers=workers)
+
+        ways += [timed(lambda workers=workers, run=run: run(workers), 1) for workers in sorted({1, processors()})]
+        np.testing.assert_allclose(transformer.transform(X), run(1), atol=1e-12)
+    return min(ways, key=lambda way: min(way(), way())), timed(lambda: transformer.transform(X), 3)
+
+
 PAIRS = (
     *(
         Pair(f"notebook's shape, {dtype}", ("model(x)", "rnn_forward(x, U, W, V, b)"), lambda dtype=dtype: rnn_forward_and_model(dtype))
@@ -233,6 +259,7 @@ PAIRS = (
     Pair("GRU of 256 units, 30,000 steps", ("without progress", "progress=True"), layer_and_progress),
     Pair("the same in 30 chunks by dask.forward", ("without progress", "progress=True"), dask_and_progress),
     Pair("both directions: GRU of 128 units, 500 steps", ("two layers, reversed by hand", "Bidirectional"), two_layers_and_bidirectional),
+    Pair("all states of a reservoir of 500 units: 50 sequences, 200 steps", ("reservoirpy", "sklearn.Reservoir.transform"), reservoirs),
 )
 
 
