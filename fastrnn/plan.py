@@ -25,7 +25,7 @@ WORTH_PROMPT_HELP = 1 << 21  # for each spinning worker: 7 to 15 us
 # twice as much, where only the products without a state are.
 WORTH_PROMPT_STEPS, WORTH_PROMPT_PRODUCTS = 3 << 18, 1 << 22
 WARM_UP = 8_000_000  # multiplications before the workers that share steps must be there
-FEW_SEQUENCES, LARGE = 16, 1 << 20  # bytes of weight_hh: with more, half of them for all sequences is faster than all for half of those
+FEW_SEQUENCES, LARGE = 16, 1 << 23  # bytes of weight_hh: with more, half of them for all sequences is faster than all for half of those
 FEW_SIDE_BY_SIDE = 16  # sequences: more fill tiles on both threads
 SHARED = 1 << 18  # bytes of weight_hh: with fewer, a barrier at every step takes longer than sharing saves
 

@@ -60,7 +60,8 @@ def move_states(layer, job, chunk, i, leaving):
 @inline
 def share_steps(chunk):
     """Choose the steps that this thread projects and stores: whole tiles of them, but at the end."""
-    share = (chunk.span + chunk.members * ROWS - 1) // (chunk.members * ROWS) * ROWS
+    grain = max(1, ROWS // chunk.together)
+    share = (chunk.span + chunk.members * grain - 1) // (chunk.members * grain) * grain
     chunk.begin = min(chunk.member * share, chunk.span)
     chunk.own = min(share, chunk.span - chunk.begin)
 
