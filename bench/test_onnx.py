@@ -1,6 +1,8 @@
 """Networks in ONNX files, loaded, against ONNX Runtime, PyTorch and ONNX's own cases."""
 
+import contextlib
 import io
+import pathlib
 import re
 import warnings
 
@@ -13,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import fastrnn
+from tests.process import python
 
 I, H, N, T = 5, 7, 3, 9  # noqa: E741
 TOLERANCES = {np.float32: 1e-5, np.float64: 1e-12}
@@ -493,6 +496,95 @@ def test_what_is_no_model(tmp_path):
     (tmp_path / "model.onnx").write_bytes(one_layer("RNN").SerializeToString()[:-100])
     with pytest.raises(ValueError, match=r"model.onnx must be a whole ONNX file, got one that can't be read"):
         fastrnn.from_onnx(tmp_path / "model.onnx")
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------------------------
+
+# MB that a process takes at its peak for loading a file, beyond what it had after its imports.
+RISE = """
+import pathlib, sys
+import onnx, onnx.inliner, onnx.reference
+import fastrnn, fastrnn.loading.onnx
+
+def peak():  # a child's ru_maxrss begins with its parent's
+    line = next(one for one in pathlib.Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+before = peak()
+model = fastrnn.from_onnx(sys.argv[1])
+print(peak() - before)
+"""
+
+
+def large():
+    """A table, five LSTMs and a head, 59 MB."""
+    hidden, constants = 512, {"table": numbers(0, 4096, 512), "one": np.array([1]), "M": numbers(1, 512, 4096), "V": numbers(2, 4096)}
+    nodes = [helper.make_node("Gather", ["table", "x"], ["a0"], name="table")]
+    for i in range(5):
+        named = {f"W{i}": numbers(3, 1, 4 * hidden, hidden), f"R{i}": numbers(4, 1, 4 * hidden, hidden), f"B{i}": numbers(5, 1, 8 * hidden)}
+        constants.update(named)
+        nodes.append(helper.make_node("LSTM", [f"a{i}", *named], [f"y{i}"], name=f"cell {i}", hidden_size=hidden))
+        nodes.append(helper.make_node("Squeeze", [f"y{i}", "one"], [f"a{i + 1}"]))
+    nodes += [node("MatMul", ["a5", "M"], "m"), node("Add", ["m", "V"])]
+    return graph_of(nodes, constants, ("y", list("abc")), inputs=(("x", TensorProto.INT64, ["T", "N"]),))
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="the peak is read through Linux's /proc")
+@pytest.mark.parametrize("external", [False, True])
+def test_memory(external, tmp_path):
+    """Loading holds the layers' weights and a copy of few of them at once, whether the weights are in the model's file or beside it."""
+    model, path = large(), tmp_path / "model.onnx"
+    expected, size = fastrnn.from_onnx(model).predict([[3, 1, 2]]), sum(len(one.raw_data) for one in model.graph.initializer)
+    onnx.save(model, path, save_as_external_data=external, location="weights")
+    np.testing.assert_array_equal(fastrnn.from_onnx(path).predict([[3, 1, 2]]), expected)
+    rise = float(python(RISE, path)) * 2**20
+    assert size < rise < 1.6 * size
+
+
+def test_read_piece_by_piece(tmp_path):
+    """Every type of weights, in the file in whatever field, is read as it is of a model in memory."""
+    for dtype in (np.float16, np.float32, np.float64):
+        model = one_layer("GRU", {name: value.astype(dtype) for name, value in weights("GRU").items()})
+        whole = fastrnn.from_onnx(model)
+        onnx.save(model, tmp_path / "model.onnx")
+        np.testing.assert_array_equal(fastrnn.from_onnx(tmp_path / "model.onnx").layers[0].weight_hh, whole.layers[0].weight_hh)
+    for tensor in model.graph.initializer:
+        if tensor.name != "shape":
+            numbers_of = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(helper.make_tensor(tensor.name, TensorProto.DOUBLE, numbers_of.shape, numbers_of.reshape(-1)))
+    onnx.save(model, tmp_path / "model.onnx")
+    np.testing.assert_array_equal(fastrnn.from_onnx(tmp_path / "model.onnx").layers[0].weight_hh, whole.layers[0].weight_hh)
+
+
+def test_external_weights_that_are_missing(tmp_path):
+    """Weights that aren't where a file says are refused by their name; a caller's model isn't changed."""
+    model, path = large(), tmp_path / "model.onnx"
+    before = model.SerializeToString()
+    fastrnn.from_onnx(model)
+    assert model.SerializeToString() == before
+    onnx.save(model, path, save_as_external_data=True, location="weights")
+    (tmp_path / "weights").write_bytes(b"short")
+    with pytest.raises(ValueError, match=r"^path_or_model must have all its weights, got for 'table': "):
+        fastrnn.from_onnx(path)
+    (tmp_path / "weights").unlink()
+    with pytest.raises(ValueError, match=r"^path_or_model must have all its weights, got for 'table': "):
+        fastrnn.from_onnx(path)
+
+
+def test_damaged_files(tmp_path):
+    """A file cut off anywhere, or with a byte changed in what isn't weights, is refused, or is loaded: nothing else happens."""
+    whole, path = one_layer("RNN", weights("RNN", W=numbers(1, 1, H, 50))).SerializeToString(), tmp_path / "model.onnx"
+    rng = np.random.default_rng(0)
+    for length in rng.integers(0, len(whole), 60):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"^.*model.onnx must be a whole ONNX file, got one that can't be read: "):
+            fastrnn.from_onnx(path)
+    for place, byte in zip(rng.integers(0, len(whole), 300), rng.integers(0, 256, 300), strict=True):
+        damaged = bytearray(whole)
+        damaged[place] = byte
+        path.write_bytes(damaged)
+        with contextlib.suppress(ValueError, TypeError):
+            fastrnn.from_onnx(path)
 
 
 # ---- ONNX's own cases -----------------------------------------------------------------------------------------------------------------

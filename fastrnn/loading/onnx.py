@@ -1,7 +1,9 @@
 """Networks from ONNX files: a chain of layers is followed from the graph's input to its first output, node by node."""
 
+import contextlib
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, NoReturn
@@ -14,6 +16,7 @@ from ..bidirectional import Bidirectional
 from ..gated import GRU, LSTM
 from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
 from .gates import GRU_GATES, LSTM_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
+from .tensors import Tensors, read
 
 # ONNX's orders of the gates, with this package's letters: c is g, and h is n.
 ONNX_LSTM, LSTM_PEEPHOLES = "iofg", "iof"
@@ -141,35 +144,34 @@ def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequenti
         import onnx.reference
     except ImportError as error:
         raise ImportError("from_onnx needs onnx; pip install 'fastrnn[onnx]'") from error
-    if isinstance(path_or_model, str | os.PathLike):
-        with open(path_or_model, "rb"):  # noqa: PTH123  # a missing file is no damaged one
-            pass
+    with contextlib.ExitStack() as stack:
+        if isinstance(path_or_model, str | os.PathLike):
+            file = stack.enter_context(open(path_or_model, "rb"))  # noqa: PTH123
+            try:
+                model, tensors = read(onnx, file)
+            except Exception as error:  # protobuf's errors have no common class
+                raise ValueError(f"{os.fspath(path_or_model)} must be a whole ONNX file, got one that can't be read: {error}") from error
+        elif isinstance(path_or_model, onnx.ModelProto):
+            model, tensors = path_or_model, Tensors(onnx, path_or_model.graph.initializer)
+        else:
+            raise TypeError(f"path_or_model must be a path or an onnx.ModelProto, got {type(path_or_model).__name__}")
         try:
-            onnx.checker.check_model(os.fspath(path_or_model))
-            model = onnx.load(path_or_model)
-        except Exception as error:  # protobuf's errors have no common class
-            raise ValueError(f"{os.fspath(path_or_model)} must be a whole ONNX file, got one that can't be read: {error}") from error
-    elif isinstance(path_or_model, onnx.ModelProto):
-        model = path_or_model
-    else:
-        raise TypeError(f"path_or_model must be a path or an onnx.ModelProto, got {type(path_or_model).__name__}")
-    try:
-        data = Graph(onnx, onnx.inliner.inline_local_functions(model) if model.functions else model, dtype).output()
-    except (KeyError, IndexError, AttributeError, ZeroDivisionError) as error:
-        raise ValueError("path_or_model must be a valid model; onnx.checker.check_model(model, full_check=True) says more") from error
+            data = Graph(onnx, onnx.inliner.inline_local_functions(model) if model.functions else model, tensors, dtype).output()
+        except (KeyError, IndexError, AttributeError, ZeroDivisionError) as error:
+            raise ValueError("path_or_model must be a valid model; onnx.checker.check_model(model, full_check=True) says more") from error
     return Sequential(*data.layers, return_sequences=not data.last)
 
 
 class Graph:
     """A graph whose values are known one after the other, as far as its first output needs them."""
 
-    def __init__(self, onnx: Any, model: Any, dtype: DTypeLike | None) -> None:
+    def __init__(self, onnx: Any, model: Any, tensors: Tensors, dtype: DTypeLike | None) -> None:
         self.onnx, self.model, self.graph, self.dtype = onnx, model, model.graph, dtype
         self.version = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
         self.values: dict[str, Any] = {"": None}
         self.ends: str | None = None  # the name of the sequences' lengths, once a recurrent node has said
         self.taken: dict[str, float] = {}  # of the inputs that are states: the end of the parts that recurrent nodes have taken
-        self.tensors = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.tensors = tensors
         inputs = [one for one in self.graph.input if one.name not in self.tensors]
         self.sizes: dict[str, int | None] = {ONE: 1}  # of the axes of the input, where they are fixed
         for i, one in enumerate(inputs):
@@ -178,7 +180,7 @@ class Graph:
     def value(self, node: Any, name: str) -> Any:
         """Give what is known of a node's input; a weight is read when it is needed, and not kept."""
         if name in self.tensors:
-            return self.onnx.numpy_helper.to_array(self.tensors[name])
+            return self.tensors[name]
         if name not in self.values:
             refuse(node, f"must come after what makes {name!r}")
         return self.values[name]
@@ -200,8 +202,12 @@ class Graph:
             if needed & set(node.output):
                 needed |= set(node.input)
                 nodes.append(node)
+        left = Counter(names) + Counter(name for node in nodes for name in node.input)
         for node in reversed(nodes):
             self.run(node)
+            left.subtract(node.input)
+            for name in {name for name in node.input if name and not left[name]}:
+                self.values.pop(name, None)  # it may be a large array
         data, *others = [self.values[name] for name in names]
         for name, other in zip(names[1:], others, strict=True):
             pieces = other.pieces if isinstance(other, Ended) else [other]
@@ -216,16 +222,16 @@ class Graph:
     def run(self, node: Any) -> None:
         """Find what a node's outputs are."""
         inputs = [self.value(node, name) for name in node.input]
-        given = [value for value in inputs if value is not None]
+        given = [value for value in inputs if not isinstance(value, np.ndarray | None)]
         attributes = {one.name: self.onnx.helper.get_attribute_value(one) for one in node.attribute}
         if node.domain not in ("", "ai.onnx"):
             refuse(node, f"must be one of ONNX's own operators, got the domain {node.domain!r}")
-        if all(isinstance(value, np.ndarray) for value in given):
-            outputs = self.computed(node, given)
+        if not given:
+            outputs = self.computed(node, [value for value in inputs if value is not None])
         elif node.op_type in GATES:
             outputs = self.recurrent(node, inputs, attributes)
         elif any(isinstance(value, Given | Ended) for value in given) or (
-            node.op_type == "Concat" and all(is_last(value) for value in given)
+            node.op_type == "Concat" and len(given) == len(inputs) and all(is_last(value) for value in given)
         ):
             outputs = moved(node, inputs, attributes)
         elif any(isinstance(value, Data) for value in given) and node.op_type != "Shape":
@@ -331,10 +337,10 @@ class Graph:
         each = len(functions) // directions
         if each != len(FUNCTIONS[kind]):
             refuse(node, f"must have {len(FUNCTIONS[kind])} activations for each direction", names)
-        made = [
-            layer_of(node, [None if w is None else w[i] for w in weights], functions[i * each :][:each], attributes)
-            for i in range(directions)
-        ]
+        parts = [[w if w is None else w[i] if directions == 1 else w[i].copy() for w in weights] for i in range(directions)]
+        inputs.clear()  # so that nothing holds large weights that copies are made of
+        del W, R, weights
+        made = [layer_of(node, parts[i], functions[i * each :][:each], attributes) for i in range(directions)]
         layer = Bidirectional(*made) if directions == 2 else made[0]
         steps, sequences = x.axes[:2]
         y = Data((*x.layers, layer), (steps, DIRECTIONS, sequences, FEATURES), directions, False, steps, x.whole and lengths is None)
@@ -442,11 +448,12 @@ def functions_of(node: Any, names: Any, attributes: dict[str, Any]) -> list[Any]
 def layer_of(node: Any, weights: list[Any], functions: list[Any], attributes: dict[str, Any]) -> Recurrent:
     """Make the layer of one direction."""
     W, R, B, P = weights
+    weights.clear()  # so that what is read is freed as soon as its gates are in order
     if attributes.get("hidden_size", R.shape[-1]) != R.shape[-1]:
         refuse(node, f"must have hidden_size={R.shape[-1]}, as R", attributes["hidden_size"])
     rows = GATES[node.op_type] * R.shape[-1]
     if W.ndim != 2 or R.ndim != 2 or len(W) != rows or len(R) != rows or (B is not None and B.shape != (2 * rows,)):
-        refuse(node, f"must have W, R and B of {rows}, {rows} and {2 * rows} rows", [w.shape for w in weights[:3] if w is not None])
+        refuse(node, f"must have W, R and B of {rows}, {rows} and {2 * rows} rows", [w.shape for w in (W, R, B) if w is not None])
     given, wanted = {"RNN": ("f", "f"), "GRU": (ONNX_GRU, GRU_GATES), "LSTM": (ONNX_LSTM, LSTM_GATES)}[node.op_type]
     W, R = reordered(W, given, wanted), reordered(R, given, wanted)
     halves = [] if B is None else [reordered(half, given, wanted) for half in np.split(B, 2)]
@@ -536,6 +543,7 @@ def gather(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any
 def product(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
     """Add a Dense."""
     x, matrix, *bias = inputs
+    inputs.clear()
     if not isinstance(x, Data) or x.axes[-1] != FEATURES:
         refuse(node, "must multiply features with a constant")
     if (DIRECTIONS in x.axes and x.directions == 2) or attributes.get("transA"):
@@ -543,8 +551,11 @@ def product(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, An
     weight = graph.weight(node, "weight", matrix)
     if weight.ndim != 2:
         refuse(node, "must have a weight of two axes", weight.shape)
-    weight = weight if attributes.get("transB") else weight.T
-    layer = Dense(weight * np.asarray(attributes.get("alpha", 1.0), weight.dtype))
+    weight = np.ascontiguousarray(weight if attributes.get("transB") else weight.T)
+    del matrix  # it may be large
+    if attributes.get("alpha", 1.0) != 1:
+        weight = weight * np.asarray(attributes["alpha"], weight.dtype)
+    layer = Dense(weight)
     data = replace(x, layers=(*x.layers, layer), axes=(*x.axes[:-1], FEATURES), directions=1, biased=False)
     if not bias or bias[0] is None:
         return data
