@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,6 +16,8 @@ from ..bidirectional import Bidirectional
 from ..gated import GRU, LSTM
 from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
 from .gates import GRU_GATES, LSTM_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
+from .loops import Below, Index, Step, layer_of_step
+from .nodes import ACTIVATIONS, activation_of, numbers_of, refuse
 from .tensors import Tensors, read
 
 # ONNX's orders of the gates, with this package's letters: c is g, and h is n.
@@ -25,17 +27,6 @@ ONNX_GRU = "zrn"
 # Axes of a tensor by their names. Those of the graph's input are "axis 0" and so on: which of them is time, a recurrent node says.
 DIRECTIONS, FEATURES, ONE = "directions", "features", "one"
 
-# What activations of recurrent nodes are called here, and which of alpha and beta they have, with the defaults.
-ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
-    "tanh": ("tanh", (), ()),
-    "relu": ("relu", (), ()),
-    "sigmoid": ("sigmoid", (), ()),
-    "softsign": ("softsign", (), ()),
-    "softplus": ("softplus", (), ()),
-    "leakyrelu": ("leaky_relu", (0.01,), ()),
-    "elu": ("elu", (1.0,), ()),
-    "hardsigmoid": ("hard_sigmoid", (0.2,), (0.5,)),
-}
 # The attributes of recurrent nodes, each with the value it must have, or None where it is read.
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "RNN": {"layout": 0, "clip": 0.0},
@@ -49,8 +40,12 @@ PASSED = ("Identity", "Dropout", "Cast")
 # What constants may be made with.
 FOLDED = (
     "Constant", "ConstantOfShape", "Expand", "Shape", "Concat", "Split", "Slice", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Transpose",
-    "Cast", "Identity", "Add", "Sub", "Mul", "Div",
+    "Cast", "Identity", "Add", "Sub", "Mul", "Div", "Less", "And", "ReduceProd",
 )  # fmt: skip
+# What may be done with one of two directions before they are merged.
+HALVES = ("Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather", "ReverseSequence", "Identity", "Cast", "Concat", "Add", "Mul")
+# From which number on an end of a slice means all that is there, as exporters write it.
+ALL = 2**31 - 1
 # What may be done with what a call is given: it stays as it is, or parts of it are taken.
 KEPT, PARTED = ("Identity", "Cast", "Squeeze", "Unsqueeze"), ("Slice", "Gather", "Split")
 
@@ -65,6 +60,8 @@ class Data:
     last: bool = False  # whether it is the last step's output alone
     time: Any = None  # which axis it is, once a recurrent node has said
     whole: bool = True  # whether every sequence has all steps
+    backward: bool = False  # whether the last layer reads from the end: it must be merged with one that reads from the beginning
+    flipped: Any = None  # the axis that runs from its end to its beginning, if one does
     biased: bool = True  # whether the last layer may get no bias any more
 
     def size(self) -> int:
@@ -76,6 +73,25 @@ class Sizes(NamedTuple):
     """A shape, or a part of one, which may depend on the data: numbers, and axes of unknown size."""
 
     entries: tuple[Any, ...]
+
+
+class Positive(NamedTuple):
+    """Whether a size is above 0."""
+
+    entry: Any
+
+
+class Selection(NamedTuple):
+    """What is chosen for every token alike, since tokens are not negative: 1 or 0."""
+
+    chosen: bool
+
+
+class Changed(NamedTuple):
+    """Tokens as floats, to be compared, or moved, to be chosen for negative ones."""
+
+    tokens: Any
+    moved: bool
 
 
 class Given(NamedTuple):
@@ -169,6 +185,7 @@ class Graph:
         self.onnx, self.model, self.graph, self.dtype = onnx, model, model.graph, dtype
         self.version = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
         self.values: dict[str, Any] = {"": None}
+        self.lost: set[str] = set()  # what loops give besides the layer's output and its states
         self.ends: str | None = None  # the name of the sequences' lengths, once a recurrent node has said
         self.taken: dict[str, float] = {}  # of the inputs that are states: the end of the parts that recurrent nodes have taken
         self.tensors = tensors
@@ -181,6 +198,8 @@ class Graph:
         """Give what is known of a node's input; a weight is read when it is needed, and not kept."""
         if name in self.tensors:
             return self.tensors[name]
+        if name in self.lost:
+            refuse(node, f"must not need {name!r}, which a layer doesn't give")
         if name not in self.values:
             refuse(node, f"must come after what makes {name!r}")
         return self.values[name]
@@ -200,13 +219,13 @@ class Graph:
         needed, nodes = set(names), []
         for node in reversed(self.graph.node):
             if needed & set(node.output):
-                needed |= set(node.input)
+                needed.update(read_by(node))
                 nodes.append(node)
-        left = Counter(names) + Counter(name for node in nodes for name in node.input)
+        left = Counter(names) + Counter(name for node in nodes for name in read_by(node))
         for node in reversed(nodes):
             self.run(node)
-            left.subtract(node.input)
-            for name in {name for name in node.input if name and not left[name]}:
+            left.subtract(read_by(node))
+            for name in {name for name in read_by(node) if name and not left[name]}:
                 self.values.pop(name, None)  # it may be a large array
         data, *others = [self.values[name] for name in names]
         for name, other in zip(names[1:], others, strict=True):
@@ -215,6 +234,10 @@ class Graph:
                 raise ValueError(f"the graph's output {name!r} must be a state, since {names[0]!r} is its output")
         if not isinstance(data, Data) or not data.layers:
             raise ValueError(f"the graph's output {names[0]!r} must be computed from its input by layers with weights")
+        if data.backward or data.flipped:
+            raise ValueError(f"the graph's output {names[0]!r} must have its steps in order, read forwards or in both directions")
+        if any(isinstance(axis, tuple) for axis in data.axes):
+            raise ValueError(f"the graph's output {names[0]!r} must keep steps and sequences apart, got the axes {list(data.axes)}")
         if data.axes[-1] != FEATURES:
             raise ValueError(f"the graph's output {names[0]!r} must have its features last, got the axes {list(data.axes)}")
         return data
@@ -226,10 +249,17 @@ class Graph:
         attributes = {one.name: self.onnx.helper.get_attribute_value(one) for one in node.attribute}
         if node.domain not in ("", "ai.onnx"):
             refuse(node, f"must be one of ONNX's own operators, got the domain {node.domain!r}")
-        if not given:
+        selected = select(node, inputs, attributes, self.onnx.TensorProto)
+        if selected is not None:
+            outputs = [selected]
+        elif node.op_type == "Loop":
+            outputs = loop(self, node, inputs, attributes)
+        elif not given:
             outputs = self.computed(node, [value for value in inputs if value is not None])
         elif node.op_type in GATES:
             outputs = self.recurrent(node, inputs, attributes)
+        elif any(isinstance(value, Data) and value.backward for value in given) and node.op_type != "Shape":
+            outputs = [self.step(node, inputs, attributes)]
         elif any(isinstance(value, Given | Ended) for value in given) or (
             node.op_type == "Concat" and len(given) == len(inputs) and all(is_last(value) for value in given)
         ):
@@ -238,7 +268,9 @@ class Graph:
             outputs = [self.step(node, inputs, attributes)]
         else:
             outputs = [self.shape(node, inputs, attributes)]
-        self.values.update((name, value) for name, value in zip(node.output, outputs, strict=False) if name)
+        made = dict(zip(node.output, outputs, strict=False))
+        self.values.update((name, value) for name, value in made.items() if name and value is not None)
+        self.lost |= {name for name, value in made.items() if name and value is None}
 
     def computed(self, node: Any, inputs: list[Array]) -> list[Any]:
         """Compute a node of constants."""
@@ -266,6 +298,14 @@ class Graph:
             value = attributes.get("value")
             zero = value is None or not self.onnx.numpy_helper.to_array(value).any()
             return ZEROS if zero else refuse(node, "must make zeros")
+        if kind == "Expand" and isinstance(first, Sizes) and len(first.entries) == 1:
+            return first
+        if kind == "ReduceProd" and isinstance(first, Sizes):
+            return Sizes((product_of(first.entries),))
+        if kind == "Less" and is_zero(first) and isinstance(inputs[1], Sizes) and len(inputs[1].entries) == 1:
+            return Positive(inputs[1].entries[0])
+        if kind == "And" and isinstance(first, Positive) and first == inputs[1]:
+            return first
         if kind == "Expand" and isinstance(first, np.ndarray):
             return refuse(node, "must make zeros") if first.any() else ZEROS
         if kind in ("Cast", "Identity", "Unsqueeze", "Squeeze") and isinstance(first, Sizes):
@@ -275,6 +315,8 @@ class Graph:
                 refuse(node, f"must take entries of a shape of {len(first.entries)}", inputs[1])
             return Sizes(tuple(first.entries[int(i)] for i in inputs[1].reshape(-1)))
         if kind == "Slice" and isinstance(first, Sizes) and all(isinstance(value, np.ndarray) for value in inputs[1:3]):
+            if len(inputs) > 4 and not np.all(inputs[4] == 1):
+                refuse(node, "must have steps=1", inputs[4])
             return Sizes(first.entries[int(inputs[1].reshape(-1)[0]) : int(inputs[2].reshape(-1)[0])])
         if kind == "Concat":
             return Sizes(tuple(entry for value in inputs for entry in entries_of(value)))
@@ -282,6 +324,8 @@ class Graph:
 
     def extent(self, data: Data, axis: Any) -> Any:
         """Give an axis' size, or the axis where that isn't known."""
+        if isinstance(axis, tuple):
+            return product_of([self.extent(data, one) for one in axis])
         known = {**self.sizes, DIRECTIONS: data.directions, **({FEATURES: data.size()} if data.layers else {})}
         return known.get(axis) or axis
 
@@ -291,6 +335,8 @@ class Graph:
         """Find what a node makes of what flows along the chain."""
         if not isinstance(inputs[0], Data) and node.op_type not in ("Gather", "Add"):
             refuse(node, "must have what flows along the chain as its first input")
+        if node.op_type not in HALVES and any(isinstance(value, Data) and (value.backward or value.flipped) for value in inputs):
+            refuse(node, "must come after two directions are merged, and read steps from the first to the last")
         step = STEPS.get(node.op_type) or (function if node.op_type.lower() in ACTIVATIONS else None)
         if step is None:
             refuse(node, "must be an operator that fastrnn has a layer for")
@@ -312,21 +358,14 @@ class Graph:
         direction = attributes.get("direction", b"forward").decode()
         if direction not in ("forward", "bidirectional"):
             refuse(node, "must have direction='forward' or 'bidirectional'", repr(direction))
-        if not isinstance(x, Data) or len(x.axes) != 3 or x.axes[2] != FEATURES:
-            refuse(node, "must read steps, sequences and features, which lie in this order")
-        if x.axes[0] == ONE:
-            refuse(node, "must read the steps along an axis of the graph's input")
-        if x.last or (x.time is not None and x.axes[0] != x.time):
-            refuse(node, "must read the steps of the recurrent node before it along the same axis")
-        for name, value in (("initial_h", h0), ("initial_c", c0)):
-            self.take(node, name, value)
         if not (lengths is None or (isinstance(lengths, Given) and lengths == Given(lengths.name) and lengths.name)):
             refuse(node, "must have an input of the graph as sequence_lens, or none")
-        ends = "" if lengths is None else lengths.name
-        if self.ends not in (None, ends):
-            refuse(node, "must have the sequence_lens of the recurrent node before it", repr(ends))
-        self.ends = ends
+        self.check_steps(node, x, "" if lengths is None else lengths.name)
+        for name, value in (("initial_h", h0), ("initial_c", c0)):
+            self.take(node, name, value)
         directions = 1 + (direction == "bidirectional")
+        if x.flipped and (directions == 2 or lengths is not None):
+            refuse(node, "must read all steps, in one direction, where they run from the last to the first")
         weights = [self.weight(node, "W", W), self.weight(node, "R", R), None if B is None else self.weight(node, "B", B)]
         weights.append(None if P is None else self.weight(node, "P", P))
         shapes = [w.shape for w in weights if w is not None]
@@ -342,9 +381,26 @@ class Graph:
         del W, R, weights
         made = [layer_of(node, parts[i], functions[i * each :][:each], attributes) for i in range(directions)]
         layer = Bidirectional(*made) if directions == 2 else made[0]
+        return self.appended(x, layer, directions, x.whole and lengths is None)
+
+    def check_steps(self, node: Any, x: Any, ends: str) -> None:
+        """Check what a recurrent node reads, and the name of its sequences' lengths."""
+        if not isinstance(x, Data) or len(x.axes) != 3 or x.axes[2] != FEATURES or any(isinstance(axis, tuple) for axis in x.axes):
+            refuse(node, "must read steps, sequences and features, which lie in this order")
+        if x.axes[0] == ONE:
+            refuse(node, "must read the steps along an axis of the graph's input")
+        if x.last or x.backward or (x.time is not None and x.axes[0] != x.time) or x.flipped not in (None, x.axes[0]):
+            refuse(node, "must read the steps of the recurrent node before it along the same axis")
+        if self.ends not in (None, ends):
+            refuse(node, "must have the sequence_lens of the recurrent node before it", repr(ends))
+        self.ends = ends
+
+    def appended(self, x: Data, layer: Any, directions: int, whole: bool) -> list[Any]:
+        """Give Y, Y_h and Y_c of a recurrent layer."""
         steps, sequences = x.axes[:2]
-        y = Data((*x.layers, layer), (steps, DIRECTIONS, sequences, FEATURES), directions, False, steps, x.whole and lengths is None)
-        last = replace(y, axes=(DIRECTIONS, sequences, FEATURES), last=True)
+        y = Data((*x.layers, layer), (steps, DIRECTIONS, sequences, FEATURES), directions, time=steps, whole=whole)
+        y = replace(y, backward=x.flipped is not None, flipped=x.flipped)
+        last = replace(y, axes=(DIRECTIONS, sequences, FEATURES), last=True, flipped=None)
         return [y, last, Ended((replace(last, axes=("cells",)),))]
 
     def take(self, node: Any, name: str, value: Any) -> None:
@@ -358,8 +414,16 @@ class Graph:
         self.taken[value.name] = value.end
 
 
-def refuse(node: Any, must: str, got: Any = None) -> NoReturn:
-    raise ValueError(f"node {node.name!r} ({node.op_type}) {must}" + (f", got {got}" if got is not None else ""))
+def read_by(node: Any) -> list[str]:
+    """Name what a node reads, with what the graphs in its attributes read, of which a part is their own."""
+    return [*node.input, *(name for one in node.attribute for inner in one.g.node for name in read_by(inner))]
+
+
+def product_of(entries: Any) -> Any:
+    """Multiply sizes: a number, or a number and the axes of unknown size."""
+    number = math.prod(entry for entry in entries if isinstance(entry, int))
+    names = sorted(entry for entry in entries if not isinstance(entry, int))
+    return (number, *names) if names else number
 
 
 def is_last(value: Any) -> bool:
@@ -408,10 +472,6 @@ def part(node: Any, inputs: list[Any], attributes: dict[str, Any]) -> tuple[int,
     return int(bounds[0]), bounds[1]
 
 
-def numbers_of(value: Any) -> list[int]:
-    return [] if value is None else [int(one) for one in np.asarray(value).reshape(-1)]
-
-
 def last_of(node: Any, state: Ended, index: int, added: int) -> Data:
     """Give what one of several layers of one direction ends with."""
     if (
@@ -428,6 +488,68 @@ def last_of(node: Any, state: Ended, index: int, added: int) -> Data:
 
 def entries_of(value: Any) -> tuple[Any, ...]:
     return tuple(value.reshape(-1).tolist()) if isinstance(value, np.ndarray) else value.entries
+
+
+def loop(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Any]:
+    """Add the recurrent layer whose steps a loop computes, and give what the loop's outputs are."""
+    limit, condition, *initial = inputs
+    step = Step(graph, node, attributes["body"], initial)
+    x = step.source
+    graph.check_steps(node, x, "")
+    steps = graph.extent(x, x.axes[0])
+    pairs = step.again.pairs if isinstance(step.again, Below) else ()
+    counted = limit is not None and size_of(limit) == steps
+    begins = condition is None or (isinstance(condition, np.ndarray) and bool(condition.all())) or condition == Positive(steps)
+    goes_on = pairs or step.again is True or (isinstance(step.again, np.ndarray) and step.again.all())
+    right = all(size_of(bound) == steps and index.added <= 1 for index, bound in pairs)
+    if not (begins and goes_on and right and (counted or (limit is None and any(index == Index(1) for index, _ in pairs)))):
+        refuse(node, "must run once for each step of what it reads")
+    layer, h, c = layer_of_step(graph, step)
+    graph.take(node, "initial state", initial[h])
+    if c is not None:
+        graph.take(node, "initial cells", initial[c])
+    y, last, _ = graph.appended(x, layer, 1, x.whole)
+    y, last = (replace(one, axes=tuple(axis for axis in one.axes if axis != DIRECTIONS)) for one in (y, last))
+    cells = Ended((replace(last, axes=("moved",)),))
+    ends = [last if i == h else cells if i == c else None for i in range(len(initial))]
+    return ends + [y if value is step.results[h] else None for value in step.results[len(initial) :]]
+
+
+def size_of(value: Any) -> Any:
+    """Give a single size."""
+    entries = entries_of(value) if isinstance(value, (np.ndarray, Sizes)) else ()
+    return entries[0] if len(entries) == 1 else None
+
+
+def select(node: Any, inputs: list[Any], attributes: dict[str, Any], types: Any) -> Any:
+    """Find what a node makes of tokens where negative ones would count from the table's end, as Keras 3 has it; None elsewhere."""
+    kind, one, other = node.op_type, *(inputs + [None] * 2)[:2]
+    if kind == "Cast" and is_tokens(one) and attributes["to"] == types.FLOAT:
+        return Changed(one, False)
+    if kind == "Cast" and isinstance(one, Selection):
+        return one
+    if kind == "Less" and (is_tokens(one) or (isinstance(one, Changed) and not one.moved)) and is_zero(other):
+        return Selection(False)
+    if kind == "Not" and isinstance(one, Selection):
+        return Selection(not one.chosen)
+    if kind == "Where" and isinstance(one, Selection):
+        return inputs[1] if one.chosen else inputs[2]
+    if kind == "Add" and is_tokens(one) and isinstance(other, np.ndarray):
+        return Changed(one, True)
+    if kind not in ("Mul", "Add") or not any(isinstance(value, Selection) for value in inputs):
+        return None
+    selection, value = (one, other) if isinstance(one, Selection) else (other, one)
+    if kind == "Mul" and (is_tokens(value) or isinstance(value, Changed)):
+        return value if selection.chosen else selection
+    return value if kind == "Add" and not selection.chosen and is_tokens(value) else None
+
+
+def is_tokens(value: Any) -> bool:
+    return isinstance(value, Data) and not value.layers and FEATURES not in value.axes
+
+
+def is_zero(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and not value.any()
 
 
 def functions_of(node: Any, names: Any, attributes: dict[str, Any]) -> list[Any]:
@@ -504,19 +626,22 @@ def unsqueeze(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, 
 
 
 def reshape(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
-    """Take directions away: a single one, or two that become features."""
+    """Take directions away, a single one, or two that become features; or put all axes before the features together, or apart again."""
     x, target = inputs[0], entries_of(inputs[1]) if isinstance(inputs[1], (np.ndarray, Sizes)) else ()
-    together = x.axes[-2:] == (DIRECTIONS, FEATURES)
+    merged = x.axes[-2:] == (DIRECTIONS, FEATURES) and x.directions == 2
     fewer = tuple(axis for axis in x.axes if axis not in (DIRECTIONS, ONE))
-    result = x.axes if DIRECTIONS not in x.axes or (x.directions == 2 and not together) else fewer
-    known = {**graph.sizes, **({FEATURES: x.layers[-1].output_size} if x.layers else {})}
+    result: tuple[Any, ...] = x.axes if DIRECTIONS not in x.axes or (x.directions == 2 and not merged) else fewer
+    if isinstance(x.axes[0], tuple) and len(target) > 2:
+        result = (*x.axes[0], *x.axes[1:])
+    elif len(target) == 2 and len(x.axes) > 2 and DIRECTIONS not in x.axes and x.axes[-1] == FEATURES:
+        result = (x.axes[:-1], FEATURES)
+    known = [x.layers[-1].output_size if axis == FEATURES and x.layers else graph.extent(x, axis) for axis in result]
     right = [
-        entry in (axis, known.get(axis)) or entry == -1 or (entry == 0 and x.axes[i] == axis and not attributes.get("allowzero"))
-        for i, (entry, axis) in enumerate(zip(target, result, strict=False))
+        entry in (size, -1) or (entry == 0 and x.axes[i : i + 1] == result[i : i + 1] and not attributes.get("allowzero"))
+        for i, (entry, size) in enumerate(zip(target, known, strict=False))
     ]
     if len(target) != len(result) or not all(right) or sum(entry == -1 for entry in target) > 1:
         refuse(node, "must do nothing but put directions to the features", f"the shape {list(target)} for axes {list(x.axes)}")
-    merged = result == fewer and x.directions == 2 and DIRECTIONS in x.axes
     return replace(x, axes=result, directions=1 if merged else x.directions)
 
 
@@ -524,20 +649,109 @@ def gather(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any
     """Look tokens up in a table, or take the last step, or the only direction."""
     table, indices = inputs
     if isinstance(indices, Data):
-        if indices.layers or attributes.get("axis", 0) != 0:
+        if indices.layers or indices.flipped or attributes.get("axis", 0) != 0:
             refuse(node, "must look the graph's input up in the rows of a table")
         return Data((Embedding(graph.weight(node, "table", table)),), (*indices.axes, FEATURES))
     x, axis = table, int(attributes.get("axis", 0)) % len(table.axes)
     if not isinstance(indices, np.ndarray) or indices.size != 1:
         refuse(node, "must take one step, by a constant index")
-    index = int(indices.reshape(-1)[0])
-    axes = (*x.axes[:axis], *[ONE] * indices.ndim, *x.axes[axis + 1 :])
-    if x.axes[axis] == DIRECTIONS and x.directions == 1 and index in (0, -1):
+    return one_of(graph, node, x, axis, int(indices.reshape(-1)[0]), indices.ndim)
+
+
+def one_of(graph: Graph, node: Any, x: Data, axis: int, index: int, left: int) -> Data:
+    """Take one direction, or what one direction ends with. So many axes of size 1 are left of the axis."""
+    axes = (*x.axes[:axis], *[ONE] * left, *x.axes[axis + 1 :])
+    size = graph.extent(x, x.axes[axis])
+    index += size if isinstance(size, int) and index < 0 else 0
+    if x.axes[axis] == DIRECTIONS and x.directions == 1 and index == 0:
         return replace(x, axes=axes)
+    if x.axes[axis] == DIRECTIONS and x.directions == 2 and index in (0, 1) and isinstance(x.layers[-1], Bidirectional):
+        layer = (x.layers[-1].forward, x.layers[-1].backward)[index]
+        return replace(x, layers=(*x.layers[:-1], layer), axes=axes, directions=1, backward=index == 1)
     recurrent = [layer for layer in x.layers if isinstance(layer, Recurrent)]
-    if x.time is None or x.axes[axis] != x.time or index != -1 or not x.whole or isinstance(recurrent[-1], Bidirectional):
+    ends_with = 0 if x.backward and not x.flipped else size - 1 if isinstance(size, int) else -1
+    if x.time is None or x.axes[axis] != x.time or index != ends_with or not x.whole or isinstance(recurrent[-1], Bidirectional):
         refuse(node, "must take the last step of one direction, whose sequences have all steps", f"index {index}")
-    return replace(x, axes=axes, last=True)
+    return replace(x, axes=axes, last=True, flipped=None)
+
+
+def sliced(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    """Take one direction, or what one direction ends with, or turn the steps round."""
+    x, names = inputs[0], ("starts", "ends", "axes", "steps")
+    given = [attributes.get(name, inputs[i] if len(inputs) > i else None) for i, name in enumerate(names, 1)]
+    if any(isinstance(one, (Data, Sizes, Given, Ended)) for one in given):
+        refuse(node, "must have constant bounds")
+    starts, ends, axes, steps = map(numbers_of, given)
+    axes, steps = axes or list(range(len(starts))), steps or [1] * len(starts)
+    for axis, start, end, step in zip([axis % len(x.axes) for axis in axes], starts, ends, steps, strict=True):
+        size = graph.extent(x, x.axes[axis])
+        size = size if isinstance(size, int) else ALL
+        if step == 1 and start == 0 and end >= size:
+            continue
+        if step == -1 and (start == -1 or start >= size - 1) and end <= -ALL:
+            x = turned(node, x, axis)
+        elif step == 1 and ((end == start + 1 and end != 0) or (start in (-1, size - 1) and end >= size)):
+            x = one_of(graph, node, x, axis, start, 1)
+        else:
+            refuse(node, "must take one direction, or the last step", f"{start} to {end} by {step} of {x.axes[axis]}")
+    return x
+
+
+def reverse_sequence(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    """Turn the steps of all sequences round, which must be whole."""
+    x, lengths = inputs
+    axis = attributes.get("time_axis", 0)
+    size = graph.extent(x, x.axes[axis])
+    if not (isinstance(lengths, (np.ndarray, Sizes)) and set(entries_of(lengths)) == {size}):
+        refuse(node, "must turn round all steps of every sequence")
+    return turned(node, x, axis)
+
+
+def turned(node: Any, x: Data, axis: int) -> Data:
+    if x.axes[axis] not in (x.time, x.flipped) and (x.time or x.flipped or x.axes[axis] in (ONE, FEATURES, DIRECTIONS)):
+        refuse(node, "must turn round the steps, which a recurrent node reads", f"the axis {x.axes[axis]}")
+    if not x.whole:
+        refuse(node, "must turn round sequences that have all steps")
+    return replace(x, flipped=None if x.flipped else x.axes[axis])
+
+
+def merged(node: Any, inputs: list[Any], merge: Any) -> Data:
+    """Put two directions together."""
+    one, other = inputs
+    forward, backward = (other, one) if one.backward else (one, other)
+    same = replace(forward, layers=(), backward=True) == replace(backward, layers=())
+    if not backward.backward or forward.backward or backward.flipped or not forward.layers or not same:
+        refuse(node, "must merge two directions, which read the same steps in the same order")
+    single = isinstance(forward.layers[-1], Recurrent) and not isinstance(forward.layers[-1], Bidirectional)
+    if not single or not same_layers(forward.layers[:-1], backward.layers[:-1]):
+        refuse(node, "must merge two directions, which read what the same layers give")
+    layer = Bidirectional(forward.layers[-1], backward.layers[-1], merge=merge)
+    return replace(forward, layers=(*forward.layers[:-1], layer))
+
+
+def same_layers(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
+
+
+def concat(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    """Put the outputs of two directions one behind the other."""
+    if len(inputs) != 2 or not all(isinstance(value, Data) for value in inputs):
+        refuse(node, "must put two directions one behind the other")
+    if inputs[0].backward or attributes["axis"] % len(inputs[0].axes) != len(inputs[0].axes) - 1 or inputs[0].axes[-1] != FEATURES:
+        refuse(node, "must put the backward direction's features behind the forward direction's", f"axis={attributes['axis']}")
+    return merged(node, inputs, "concat")
+
+
+def times(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
+    """Multiply the outputs of two directions, or halve their sum."""
+    x, other = inputs
+    if isinstance(other, Data):
+        return merged(node, inputs, "product")
+    layer = x.layers[-1] if x.layers else None
+    factor = other if node.op_type == "Mul" else 1 / np.asarray(other)
+    if not (isinstance(layer, Bidirectional) and layer.merge == "sum" and x.biased and np.size(other) == 1 and np.all(factor == 0.5)):
+        refuse(node, "must merge two directions: multiply them, or halve their sum")
+    return replace(x, layers=(*x.layers[:-1], Bidirectional(layer.forward, layer.backward, merge="mean")))
 
 
 def product(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
@@ -566,6 +780,8 @@ def product(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, An
 def add(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
     """Give the Dense before a bias."""
     x, constant = inputs if isinstance(inputs[0], Data) else inputs[::-1]
+    if isinstance(constant, Data) and (x.backward or constant.backward):
+        return merged(node, inputs, "sum")
     if isinstance(constant, Data) or x.biased or x.axes[-1] != FEATURES:
         refuse(node, "must add a constant to a product with a weight")
     bias, outputs = graph.weight(node, "bias", constant), x.layers[-1].output_size
@@ -586,9 +802,7 @@ def function(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, A
             refuse(node, "must be over the features, which are the last axis", f"axis={axis}")
         applied: Any = {"softmax": "softmax", "logsoftmax": "log_softmax"}[kind]
     else:
-        name, alpha, beta = ACTIVATIONS[kind]
-        parameters = [attributes.get("alpha", value) for value in alpha] + [attributes.get("beta", value) for value in beta]
-        applied = (name, *parameters) if parameters else name
+        applied = activation_of(node, attributes)
     layers = list(x.layers)
     activate(layers, applied)
     return replace(x, layers=tuple(layers), biased=True)
@@ -602,6 +816,12 @@ def passed(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any
     if node.op_type == "Cast":
         to = graph.onnx.TensorProto.DataType.Name(attributes["to"])
         floats = bool(x.layers) or x.axes[-1] == FEATURES
+        if (
+            to in ("INT32", "INT64") and not x.layers and x.axes in ((FEATURES,), ("axis 0", FEATURES))
+        ):  # tokens that a graph takes as floats
+            last = f"axis {len(x.axes) - 1}"
+            graph.sizes[last] = graph.sizes.pop(FEATURES)
+            return replace(x, axes=(*x.axes[:-1], last))
         if to not in (("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16") if floats else ("INT32", "INT64")):
             refuse(node, "must keep what it is given", to)
     return x
@@ -613,6 +833,11 @@ STEPS: dict[str, Callable[[Graph, Any, list[Any], dict[str, Any]], Data]] = {
     "Unsqueeze": unsqueeze,
     "Reshape": reshape,
     "Gather": gather,
+    "Slice": sliced,
+    "ReverseSequence": reverse_sequence,
+    "Concat": concat,
+    "Mul": times,
+    "Div": times,
     "MatMul": product,
     "Gemm": product,
     "Add": add,
