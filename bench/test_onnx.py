@@ -170,6 +170,117 @@ def test_the_last_state(kind):
         assert len(model.layers) == 2 + (index != 0)
 
 
+# ---- what tf2onnx exports -------------------------------------------------------------------------------------------------------------
+
+MODELS = np.load(pathlib.Path(__file__).with_name("tf2onnx_files.npz"))  # which tf2onnx_files.py made
+NOT_UNDERSTOOD = {
+    "backwards": r"the graph's output 'Identity:0' must have its steps in order, read forwards or in both directions",
+    "masked": r"node '.*NotEqual.*' \(Equal\) must be an operator that fastrnn has a layer for",
+    "averaged": r"node '.*Mean' \(ReduceMean\) must be an operator that fastrnn has a layer for",
+}
+
+
+@pytest.mark.parametrize("name", sorted({name.partition("/")[0] for name in MODELS}))
+def test_exported_by_tf2onnx(name, tmp_path):
+    """Keras' models give Keras' outputs, whether tf2onnx made operators or loops of them; what isn't understood is refused."""
+    file, x, expected = (MODELS[f"{name}/{part}"] for part in ("file", "x", "output"))
+    (tmp_path / "model.onnx").write_bytes(file.tobytes())
+    refused = NOT_UNDERSTOOD.get(name.rpartition("refused: ")[2])
+    if refused:
+        with pytest.raises(ValueError, match=f"^{refused}$"):
+            fastrnn.from_onnx(tmp_path / "model.onnx")
+        return
+    model = fastrnn.from_onnx(tmp_path / "model.onnx")
+    output = model.predict(x.astype(np.int64) if x.ndim == 2 else x)
+    assert output.dtype == expected.dtype
+    np.testing.assert_allclose(output, expected, rtol=0, atol=TOLERANCES[expected.dtype.type])
+
+
+def one_node(graph, kind):
+    return next(node for node in graph.node if node.op_type == kind)
+
+
+def parts_of(model):
+    """Give the first loop, its body, and the constants of both by their names."""
+    loop = one_node(model.graph, "Loop")
+    body = loop.attribute[0].g
+    return loop, body, {one.name: one for graph in (model.graph, body) for one in graph.initializer}
+
+
+def set_number(tensor, number):
+    tensor.CopyFrom(numpy_helper.from_array(np.full_like(numpy_helper.to_array(tensor), number), tensor.name))
+
+
+def begin_later(model):
+    loop, _, constants = parts_of(model)
+    set_number(constants[loop.input[2]], 1)
+
+
+def skip_steps(model):
+    _, body, constants = parts_of(model)
+    add = next(node for node in body.node if node.op_type == "Add" and node.input[0] == body.input[2].name)
+    set_number(constants[add.input[1]], 2)
+
+
+def stop_early(model):
+    loop, _, _ = parts_of(model)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(3), "three"))
+    loop.input[0] = "three"
+
+
+def change_a_gate(model):
+    one_node(parts_of(model)[1], "Sigmoid").op_type = "Tanh"
+
+
+def change_a_complement(model):
+    _, body, constants = parts_of(model)
+    set_number(constants[one_node(body, "Sub").input[0]], 2)
+
+
+def leave_the_input_out(model):
+    _, body, _ = parts_of(model)
+    product = next(node for node in body.node if node.op_type == "MatMul" and node.input[0] == one_node(body, "Gather").output[0])
+    product.input[0] = body.input[3].name
+
+
+def begin_with_ones(model):
+    loop, _, _ = parts_of(model)
+    expand = next(node for node in model.graph.node if node.output[0] == loop.input[3])
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "one"))
+    expand.input[0] = "one"
+
+
+def exchange_directions(model):
+    concat = next(node for node in model.graph.node if node.op_type == "Concat" and node.attribute[0].i == 2)
+    concat.input.extend([concat.input.pop(0)])
+
+
+CHANGED = {
+    begin_later: ("GRU", r"node '.*GetItem' \(Gather\) must be an operator that steps of a cell are made with"),
+    skip_steps: ("GRU", r"node '.*while_loop' \(Loop\) must count its steps from 0, one by one"),
+    stop_early: ("GRU", r"node '.*while_loop' \(Loop\) must run once for each step of what it reads"),
+    change_a_gate: ("GRU", r"node '.*while_loop' \(Loop\) must compute the steps of a cell that fastrnn has"),
+    change_a_complement: ("GRU", r"node '.*sub' \(Sub\) must be an operator that steps of a cell are made with"),
+    leave_the_input_out: ("SimpleRNN", r"node '.*while_loop' \(Loop\) must compute the steps of a cell that fastrnn has"),
+    begin_with_ones: ("GRU", r"node '.*zeros' \(Expand\) must make zeros"),
+    exchange_directions: (
+        "GRU, both, stacked",
+        r"node '.*concat' \(Concat\) must put the backward direction's features behind the forward direction's, got axis=2",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_changed_loops(change):
+    """A loop that computes something else than a layer is refused."""
+    name, text = CHANGED[change]
+    model = onnx.load_from_string(MODELS[f"Keras 3: {name}/file"].tobytes())
+    fastrnn.from_onnx(model)
+    change(model)
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        fastrnn.from_onnx(model)
+
+
 # ---- made by hand ---------------------------------------------------------------------------------------------------------------------
 
 

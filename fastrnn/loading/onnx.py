@@ -116,7 +116,9 @@ def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequenti
 
     The graph must be a chain from its first input to its first output: Gather (of a table's rows), RNN, GRU, LSTM, MatMul or Gemm, Add of
     a bias, activations, Softmax and LogSoftmax over the features, and what exporters put between: Squeeze, Unsqueeze, Transpose and
-    Reshape. The output of a step, x[-1], and a node's Y_h become return_sequences=False of the model. What isn't understood is refused.
+    Reshape. A Loop is taken for a layer where a step of it computes an RNN, a GRU or an LSTM, as tf2onnx writes many of Keras' layers. Two
+    directions may be two nodes, of which one reads turned sequences. The output of a step, x[-1], and a node's Y_h become
+    return_sequences=False of the model. What isn't understood is refused.
 
     A graph's other inputs may be initial states, which a call of the model takes as its state, and lengths (sequence_lens), which it
     takes as `lengths=`; what lies past a sequence's end is zero here. x is (N, T, input_size) here, also where the graph's is (T, N,
@@ -599,7 +601,7 @@ def axes_of(node: Any, inputs: list[Any], attributes: dict[str, Any], rank: int)
     given = attributes.get("axes", inputs[1] if len(inputs) > 1 else None)
     if given is not None and not isinstance(given, (list, np.ndarray)):
         refuse(node, "must have constant axes")
-    return None if given is None else [int(axis) % rank for axis in given]
+    return None if given is None else [axis % rank for axis in numbers_of(given)]
 
 
 def transpose(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
@@ -679,7 +681,7 @@ def sliced(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any
     """Take one direction, or what one direction ends with, or turn the steps round."""
     x, names = inputs[0], ("starts", "ends", "axes", "steps")
     given = [attributes.get(name, inputs[i] if len(inputs) > i else None) for i, name in enumerate(names, 1)]
-    if any(isinstance(one, (Data, Sizes, Given, Ended)) for one in given):
+    if not all(isinstance(one, list | np.ndarray | None) for one in given):
         refuse(node, "must have constant bounds")
     starts, ends, axes, steps = map(numbers_of, given)
     axes, steps = axes or list(range(len(starts))), steps or [1] * len(starts)

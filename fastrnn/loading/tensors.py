@@ -46,7 +46,7 @@ class Tensors:
             raise ValueError(f"path_or_model must have all its weights, got for {name!r}: {error}") from error
 
     def read(self, tensor: Any, place: tuple[int, int] | None) -> Array:
-        if place is None or self.file is None:
+        if place is None or self.file is None or tensor.data_location == self.onnx.TensorProto.EXTERNAL:
             return self.onnx.numpy_helper.to_array(tensor, self.directory)
         offset, length = place
         self.file.seek(offset)
