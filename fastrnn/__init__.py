@@ -1,5 +1,7 @@
 """A recurrent network's forward pass on a CPU, fast and bit-stable: weights in, NumPy arrays out."""
 
+import sys
+
 from . import reference
 from .banks import Bank
 from .bidirectional import Bidirectional
@@ -14,6 +16,9 @@ from .native import compile
 from .sequences import generate, log_likelihood, pad, unpad
 from .streaming import Stream
 from .threads import get_num_threads, set_num_threads
+
+if "numba" in sys.modules:  # else Numba registers them at its start
+    from . import overloads  # noqa: F401
 
 __version__ = "0.1.0"
 __all__ = [

@@ -19,6 +19,16 @@ One call replaces it:
 >>> bool(np.allclose(probs, outputs, rtol=0, atol=1e-12))
 True
 
+It is called in the same way in functions that Numba compiles, cached ones too, in `prange` and on any thread. Weights are arrays of one
+dtype there, and the nonlinearity is the name of one without parameters:
+
+>>> import numba
+>>> @numba.njit
+... def likeliest(inputs, U, W, V, b):
+...     return fastrnn.rnn_forward(inputs, U, W, V, b)[-1].argmax()
+>>> bool(likeliest(inputs, U, W, V, b) == probs[-1].argmax())
+True
+
 Every call checks and packs the weights. A model does that once, and gives the same bits:
 
 >>> model = fastrnn.Sequential(fastrnn.RNN(U, W, b), fastrnn.Dense(V, activation="softmax"))

@@ -177,11 +177,12 @@ def flattened(context, state):
 
 
 @intrinsic
-def invoke(context, function, plan, space, x, out, states):
+def invoke(context, function, record):
     """Call an operation by its address with a record of addresses."""
+    count = len(record)
 
     def generate(context, builder, signature, arguments):
-        function, *addresses = arguments
+        function, addresses = arguments[0], [builder.extract_value(arguments[1], i) for i in range(count)]
         record = cgutils.alloca_once(builder, ir.IntType(64), size=len(addresses))
         for i, address in enumerate(addresses):
             builder.store(address, builder.gep(record, [ir.Constant(ir.IntType(64), i)]))
@@ -189,7 +190,13 @@ def invoke(context, function, plan, space, x, out, states):
         builder.call(builder.inttoptr(function, kind.as_pointer()), [record])
         return context.get_dummy_value()
 
-    return types.none(types.int64, types.int64, types.int64, types.int64, types.int64, types.int64), generate
+    return types.none(types.int64, types.UniTuple(types.int64, count)), generate
+
+
+@intrinsic
+def keep(context, arrays):
+    """Use arrays once more: Numba frees an array after its last use, and their addresses' use is none to it."""
+    return types.none(arrays), lambda context, builder, signature, arguments: context.get_dummy_value()
 
 
 @intrinsic
@@ -441,7 +448,8 @@ def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> An
             buffer[OUT_STEP], buffer[OUT_SEQUENCE], buffer[OUT_SIZE] = outputs, steps * outputs, outputs
             begin = address_of(buffer)
             space = (begin + 8 * (WORDS + count) + 63) // 64 * 64
-            invoke(buffer[0], begin, space, at_x, at_out, begin + 8 * WORDS)
+            invoke(buffer[0], (begin, space, at_x, at_out, begin + 8 * WORDS))
+            keep((buffer, data))
             move(words, arrays, states, sequences, out, True)
         return out
 

@@ -10,7 +10,7 @@ import pytest
 
 import fastrnn.jit
 
-from .cases import CASES, READERS, assert_same_bits, flat, nested
+from .cases import CASES, READERS, assert_same_bits, flat, nested, uniform
 from .process import python
 
 # every form of a state takes seconds to compile: of models of tokens there are some
@@ -104,6 +104,16 @@ def test_more_sequences_than_side_by_side():
         expected, h_n = rnn(x)
         assert_same_bits(out, expected)
         assert_same_bits(h, h_n)
+
+
+def test_what_is_converted_is_kept():
+    """A large x of another dtype is copied: the copy lives until it is read, though nothing but its address is used."""
+    rnn = fastrnn.RNN(
+        uniform(np.random.default_rng(0), (64, 300), np.float64, 0.1), uniform(np.random.default_rng(1), (64, 64), np.float64, 0.1)
+    )
+    for steps in (5, 3000):
+        x, out = uniform(np.random.default_rng(2), (steps, 300), np.float32, 1), np.empty((steps, 64))
+        assert_same_bits(forward(rnn.jit(), x, np.zeros(64), out), rnn(x)[0])
 
 
 @numba.njit(parallel=True)

@@ -217,11 +217,8 @@ class Shape(NamedTuple):
         return self.bits // (8 * itemsize)
 
     def padded(self, size: int, itemsize: int) -> int:
-        """Columns of so many packed outputs: full panels, then half a panel or one vector; three vectors of four make a full panel."""
-        full, half, _ = self.panels
-        vectors = -(-size // self.lanes(itemsize))
-        rest = vectors % full
-        return (vectors - rest + (full if rest > half else rest)) * self.lanes(itemsize)
+        """Columns of so many packed outputs."""
+        return padded(size, self.lanes(itemsize), self.vectors)
 
 
 def shape_of(features: str) -> Shape:
@@ -233,6 +230,13 @@ def shape_of(features: str) -> Shape:
         return Shape(512, 4, 4, True)
     # 16 registers: 4 x 4 would spill
     return Shape(256 if "+avx" in names else 128, 6, 2, "+fma" in names)
+
+
+def padded(size: int, lanes: int, full: int) -> int:
+    """Pad outputs to full panels, then half a panel or one vector; three vectors of four make a full panel."""
+    vectors = -(-size // lanes)
+    rest = vectors % full
+    return (vectors - rest + (full if rest > max(full // 2, 1) else rest)) * lanes
 
 
 def first_half(size: int, itemsize: int) -> int:
