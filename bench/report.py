@@ -9,7 +9,19 @@ RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 README = pathlib.Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- speed: written by `python -m bench` -->\n", "<!-- end of speed -->\n"
 
-TABLED = ("shapes", "tokens", "uniform lengths", "long tail", "single step", "single call", "GRU", "LSTM", "leaky", "LSTM steps")
+TABLED = (
+    "shapes",
+    "tokens",
+    "uniform lengths",
+    "long tail",
+    "single step",
+    "single call",
+    "GRU",
+    "LSTM",
+    "Bidirectional LSTM",
+    "leaky",
+    "LSTM steps",
+)
 CHOSEN = (  # rows of the README's table; the row with the lowest lead joins them
     ("notebook", "float32"),
     ("notebook", "float64"),
@@ -100,7 +112,8 @@ KINDS = """\
 - Single step: one step of one sequence, in fastrnn `stream.step(x_t)`.
 - Single call: the same step, in fastrnn `rnn(x, h)` with one step in x. Rivals run the same code as in "single step".
 - GRU, LSTM, leaky: these layers without a head, their state given. The loop is a notebook's, one step after the other.
-- LSTM steps: one step of many states, in fastrnn `stream.step(x_t)`."""
+- Two directions: a bidirectional LSTM, which starts at zeros.
+- LSTM steps: one step of many states, in fastrnn `stream.step(x_t)` or `bank.step(x)`."""
 
 
 def wrapped(text: str) -> str:

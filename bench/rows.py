@@ -36,7 +36,7 @@ class Task(Problem):
     lengths: np.ndarray | None = None
     single: bool = False  # one step, with the state of the step before
     stream: bool = False  # fastrnn keeps the state in a stream; otherwise the state goes in and comes out
-    cell: str = "RNN"  # or GRU, LSTM, leaky: the gates' weights are stacked in U, W and b
+    cell: str = "RNN"  # or GRU, LSTM, leaky: the gates' weights are stacked in U, W and b; or BiLSTM: with an axis of two directions, too
     bias_hn: np.ndarray | None = None  # a GRU's
     c0: np.ndarray | None = None  # an LSTM's
     leak: float | None = None
@@ -52,11 +52,19 @@ class Task(Problem):
 
     def layer(self, library: Any) -> Any:
         """The layer in fastrnn, or in its reference."""
+        if self.cell == "BiLSTM":
+            return library.Bidirectional(*[library.LSTM(*weights) for weights in zip(self.U, self.W, self.b, strict=True)])
         if self.cell == "LSTM":
             return library.LSTM(self.U, self.W, self.b)
         if self.cell == "GRU":
             return library.GRU(self.U, self.W, self.b, self.bias_hn)
         return library.RNN(self.U, self.W, self.b) if self.leak is None else library.RNN(self.U, self.W, self.b, leak=self.leak)
+
+
+def bidirectional_shapes() -> Iterator[Shape]:
+    """Sequences and a batch, which start at zeros."""
+    for steps, inputs, hidden, batch in ((100, 64, 64, None), (1000, 64, 128, None), (100, 64, 128, 16)):
+        yield Shape(f"two directions of {hidden} units" + (f", batch of {batch}" if batch else ""), steps, inputs, hidden, batch=batch)
 
 
 def gated_shapes(cell: str) -> Iterator[Shape]:
@@ -88,6 +96,7 @@ ROWS = (
     *(Row("single step", Shape(f"single step of {hidden} units", 1, 32, hidden), dtype) for hidden in (64, 256) for dtype in DTYPES),
     *(Row("single call", Shape("single call of 64 units", 1, 32, 64), dtype) for dtype in DTYPES),
     *(Row(cell, shape, dtype) for cell in ("GRU", "LSTM") for shape in gated_shapes(cell) for dtype in DTYPES),
+    *(Row("Bidirectional LSTM", shape, dtype) for shape in bidirectional_shapes() for dtype in DTYPES),
     *(Row("leaky", Shape(f"leaky, {hidden} units", 1000, 1, hidden), dtype) for hidden in (100, 500, 1000) for dtype in DTYPES),
     *(Row("LSTM steps", Shape(f"{count:,} LSTM state{'s' * (count > 1)}", 1, 64, 128, batch=count)) for count in (1, 16, 256, 4096)),
 )
@@ -98,6 +107,8 @@ def task(row: Row) -> Task:
     shape, rng = row.shape, np.random.default_rng(1)
     if row.group in CELLS:
         return cell_task(row)
+    if row.group == "Bidirectional LSTM":
+        return bidirectional_task(row)
     drawn = problem(shape, row.dtype)
     if row.group == "tokens":
         return expect(dataclasses.replace(drawn, x=rng.integers(shape.inputs, size=shape.steps)))
@@ -143,4 +154,18 @@ def cell_task(row: Row) -> Task:
     expected, _ = exact.layer(reference)(exact.x.repeat(COMPARED, axis=-2) if single else exact.x, states)
     if single:
         return dataclasses.replace(drawn, x=drawn.x[..., 0, :], expected=np.moveaxis(expected, -2, 0))
+    return dataclasses.replace(drawn, expected=expected)
+
+
+def bidirectional_task(row: Row) -> Task:
+    """Draw the arrays of an LSTM's two directions, and run the reference."""
+    shape, rng = row.shape, np.random.default_rng(0)
+    leading, bound = (shape.batch,) if shape.batch else (), shape.hidden**-0.5
+    U, W, b = (
+        rng.uniform(-bound, bound, (2, 4 * shape.hidden, *size)).astype(row.dtype) for size in ((shape.inputs,), (shape.hidden,), ())
+    )
+    x = rng.random((*leading, shape.steps, shape.inputs)).astype(row.dtype)
+    drawn = Task(x, U, W, None, b, np.zeros((*leading, shape.hidden), row.dtype), x, cell="BiLSTM")
+    exact = dataclasses.replace(drawn, **{name: array.astype(np.float64) for name, array in (("U", U), ("W", W), ("b", b))})
+    expected, _ = exact.layer(reference)(x.astype(np.float64))
     return dataclasses.replace(drawn, expected=expected)

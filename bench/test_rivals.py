@@ -31,6 +31,8 @@ KINDS = (
     *((cell, Shape(f"batch, {cell}", 6, 3, 5, batch=4)) for cell in ("GRU", "LSTM")),
     *((cell, Shape(f"one step, {cell}", 1, 3, 5)) for cell in ("GRU", "LSTM")),
     ("LSTM steps", Shape("LSTM steps", 1, 3, 5, batch=4)),
+    ("Bidirectional LSTM", Shape("two directions", 7, 3, 5)),
+    ("Bidirectional LSTM", Shape("batch, two directions", 6, 3, 5, batch=4)),
 )
 ROWS = tuple(Row(*kind, dtype) for kind in KINDS for dtype in DTYPES)
 ROW = ROWS[0]

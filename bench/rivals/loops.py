@@ -1,6 +1,8 @@
 """The notebook's loop, as fastrnn/functional.py shows it."""
 
 import contextlib
+import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,14 +57,26 @@ def cell_ways(task: Task) -> Iterator[Way]:
     yield Way("one step", step, np.array) if task.single else Way("loop", loop, time_major)
 
 
+def directions(task: Task) -> np.ndarray:
+    outputs = []
+    for U, W, b, x in zip(task.U, task.W, task.b, (task.x, task.x[..., ::-1, :]), strict=True):
+        one = dataclasses.replace(task, x=x, U=U, W=W, b=b, c0=task.h0, cell="LSTM")
+        (way,) = cell_ways(one)
+        outputs.append(way.read(way.call()))
+    return np.concatenate([outputs[0], outputs[1][..., ::-1, :]], axis=-1)
+
+
 class Loop(Library):
     dtypes = DTYPES
-    cells = ("RNN", "GRU", "LSTM", "leaky")
+    cells = ("RNN", "GRU", "LSTM", "BiLSTM", "leaky")
 
     def running(self, threads: int, dtype: str) -> contextlib.AbstractContextManager[Any]:
         return BLAS.limit(limits=threads)
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
+        if task.cell == "BiLSTM":
+            yield Way("loop of each direction", functools.partial(directions, task), np.array)
+            return
         if task.cell != "RNN":
             yield from cell_ways(task)
             return

@@ -23,6 +23,11 @@ def make_model(inputs: dict[str, np.ndarray], outputs: dict[str, list[int]], con
 
 def sequence_models(task: Task):
     """Yield each model's name, the model, its inputs, and its output's name and shape (T, 1, N, O)."""
+    if task.cell == "BiLSTM":
+        node, given, constants = bidirectional_node(task)
+        output = {"y": [len(given["x"]), 2, given["x"].shape[1], task.W.shape[-1]]}
+        yield "LSTM", make_model(given, output, constants, [node]), given, output
+        return
     if task.cell != "RNN":
         node, given, constants = cell_node(task)
         output = {"y": [len(given["x"]), 1, given["h"].shape[1], task.W.shape[1]]}
@@ -76,6 +81,14 @@ def step_models(task: Task):
     ]
     inputs = {"x": task.x[None], "h": task.h0[None]}
     yield "Gemm, Gemm, Tanh", make_model(inputs, {"y": [1, hidden]}, {"U": task.U, "W": task.W, "b": task.b}, gemms), inputs, {"h": "y"}
+
+
+def bidirectional_node(task: Task):
+    """Make the node of an LSTM of two directions, as `cell_node`."""
+    W, R, b = (a.reshape(2, 4, -1, *a.shape[2:])[:, [0, 3, 1, 2]].reshape(a.shape) for a in (task.U, task.W, task.b))
+    given = {"x": np.ascontiguousarray(task.x.reshape(-1, *task.x.shape[-2:]).swapaxes(0, 1))}
+    node = helper.make_node("LSTM", ["x", "W", "R", "B"], ["y"], hidden_size=task.W.shape[-1], direction="bidirectional")
+    return node, given, {"W": W, "R": R, "B": np.concatenate([b, np.zeros_like(b)], axis=1)}
 
 
 def cell_node(task: Task):

@@ -12,8 +12,9 @@ from bench.rows import Task
 
 
 def read(output: Any) -> np.ndarray:
-    """Turn (T, 1, N, O) into (N, T, O)."""
-    return np.array(output.numpy() if isinstance(output, onnxruntime.OrtValue) else output)[:, 0].swapaxes(0, 1)
+    """Turn (T, directions, N, O) into (N, T, directions * O)."""
+    array = np.array(output.numpy() if isinstance(output, onnxruntime.OrtValue) else output)
+    return array.transpose(2, 0, 1, 3).reshape(array.shape[2], len(array), -1)
 
 
 def read_step(output: Any) -> np.ndarray:
@@ -22,6 +23,7 @@ def read_step(output: Any) -> np.ndarray:
 
 class OnnxRuntime(Library):
     dtypes = ("float32",)
+    cells = ("RNN", "GRU", "LSTM", "BiLSTM")
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
         options = onnxruntime.SessionOptions()

@@ -23,6 +23,7 @@ def load_weights(layer: nn.Module, *weights: np.ndarray) -> nn.Module:
 
 class PyTorch(Library):
     dtypes = DTYPES
+    cells = ("RNN", "GRU", "LSTM", "BiLSTM")
 
     @contextlib.contextmanager
     def running(self, threads: int, dtype: str) -> Iterator[None]:
@@ -31,7 +32,9 @@ class PyTorch(Library):
             yield
 
     def ways(self, task: Task, threads: int) -> Iterator[Way]:
-        if task.cell != "RNN":
+        if task.cell == "BiLSTM":
+            yield from bidirectional_ways(task)
+        elif task.cell != "RNN":
             yield from cell_ways(task)
         elif task.single:
             yield from step_ways(task)
@@ -132,6 +135,16 @@ def cell_ways(task: Task) -> Iterator[Way]:
         module = load_weights(getattr(nn, task.cell)(inputs, hidden, batch_first=batch_first), *weights)
         given = x if batch_first else x.transpose(0, 1).contiguous()
         yield Way(name, lambda module=module, given=given: module(given, h0)[0], torch.Tensor.numpy if batch_first else read)
+
+
+def bidirectional_ways(task: Task) -> Iterator[Way]:
+    hidden, inputs = task.W.shape[-1], task.U.shape[-1]
+    weights = [weight for U, W, b in zip(task.U, task.W, task.b, strict=True) for weight in (U, W, b, np.zeros_like(b))]
+    x = torch.tensor(task.x.reshape(-1, task.x.shape[-2], inputs))
+    for name, batch_first in {"nn.LSTM": False, "nn.LSTM, batch_first": True}.items():
+        module = load_weights(nn.LSTM(inputs, hidden, bidirectional=True, batch_first=batch_first), *weights)
+        given = x if batch_first else x.transpose(0, 1).contiguous()
+        yield Way(name, lambda module=module, given=given: module(given)[0], torch.Tensor.numpy if batch_first else read)
 
 
 library = PyTorch()
