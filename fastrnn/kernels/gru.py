@@ -23,7 +23,7 @@ blend, add_scaled, times = elementwise(blended), elementwise(lambda r, u, n: fma
 # the same with the usual activations, in registers
 reset_usual = elementwise(lambda r, h: sigmoid_vector(r) * h)
 blend_usual = elementwise(lambda h, z, n: blended(h, sigmoid_vector(z), tanh_vector(n)))
-step_usual = elementwise(lambda h, r, z, n, u: blended(h, sigmoid_vector(z), tanh_vector(fma(sigmoid_vector(r), u, n))))
+add_reset_usual = elementwise(lambda r, u, n: fma(sigmoid_vector(r), u, n))
 
 
 @function
@@ -43,17 +43,17 @@ def update(layer, job, chunk, t, like):
 
 @function
 def update_usual(layer, job, chunk, t, like):
-    """Do what follows the products, with the usual activations: all of it in registers."""
+    """Do what follows the products, with the usual activations. In two loops, as an LSTM's."""
     columns = layer.columns
     for n in range(chunk.together):
         row = row_at(layer, part_at(layer, job, chunk, t, 0), n, like)
         before = row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
         for i in range(chunk.left, chunk.right, lanes_of(like)):
-            state = step_usual(
-                vector(before, columns, 0, i), vector(row, columns, RESET, i), vector(row, columns, UPDATE, i),
-                vector(row, columns, CANDIDATE, i), vector(before, columns, ROOM, i),
-            )  # fmt: skip
-            store(ahead(row, i), 0, state)
+            product, candidate = vector(before, columns, ROOM, i), vector(row, columns, CANDIDATE, i)
+            store(ahead(row, CANDIDATE * columns + i), 0, add_reset_usual(vector(row, columns, RESET, i), product, candidate))
+        for i in range(chunk.left, chunk.right, lanes_of(like)):
+            h, z = vector(before, columns, 0, i), vector(row, columns, UPDATE, i)
+            store(ahead(row, i), 0, blend_usual(h, z, vector(row, columns, CANDIDATE, i)))
 
 
 @function

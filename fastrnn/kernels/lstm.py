@@ -24,16 +24,20 @@ times, add_scaled = elementwise(lambda a, b: a * b), elementwise(lambda p, c, ga
 
 @function
 def update_usual(layer, job, chunk, t, part, like):
-    """Do what follows the products, with the usual activations and no peephole: all of it in registers. o tanh(c) becomes a part."""
+    """Do what follows the products, with the usual activations and no peephole. o tanh(c) becomes a part.
+
+    In two loops: a processor has four vectors of each in flight, and two of one chain from the gates to o tanh(c), for which it would wait.
+    """
     columns = layer.columns
     for n in range(chunk.together):
         row = row_at(layer, part_at(layer, job, chunk, t, 0), n, like)
         before = row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
         for i in range(chunk.left, chunk.right, lanes_of(like)):
             gates = vector(row, columns, INPUT, i), vector(row, columns, FORGET, i), vector(row, columns, CELL, i)
-            c, o = new_cell_usual(*gates, vector(before, columns, STATE, i)), vector(row, columns, OUTPUT, i)
-            store(ahead(row, STATE * columns + i), 0, c)
-            store(ahead(row, part * columns + i), 0, open_output_usual(o, c))
+            store(ahead(row, STATE * columns + i), 0, new_cell_usual(*gates, vector(before, columns, STATE, i)))
+        for i in range(chunk.left, chunk.right, lanes_of(like)):
+            units = open_output_usual(vector(row, columns, OUTPUT, i), vector(row, columns, STATE, i))
+            store(ahead(row, part * columns + i), 0, units)
 
 
 @function
