@@ -68,6 +68,16 @@ def test_import_is_light():
     assert loaded - set(sys.stdlib_module_names) <= {"fastrnn", "numpy", "llvmlite", "platformdirs"}
 
 
+def test_loaders_are_imported_when_used():
+    """Who runs a network doesn't wait for what reads the formats of others."""
+    script = """
+import sys, fastrnn
+print([name for name in sys.modules if name.startswith("fastrnn.loading")], set(fastrnn.__all__) <= set(dir(fastrnn)))
+print(all(callable(getattr(fastrnn, name)) for name in fastrnn.LOADERS), hasattr(fastrnn, "from_nothing"))
+"""
+    assert python(script) == "[] True\nTrue False\n"
+
+
 DRIVERS = ("banks", "compiling", "directions", "forward", "native", "packing", "plan", "stages", "streaming", "threads")
 ENGINE = [*KERNELS, *(PACKAGE / f"{name}.py" for name in DRIVERS)]
 
