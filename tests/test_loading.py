@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fastrnn
+from fastrnn.loading import files
 
 from .cases import CASES, DTYPES, READERS, assert_close, assert_same_bits, assert_same_results, run
 from .process import python
@@ -329,7 +330,6 @@ def described(model, tensors=None):
     return changed({"sha256": files.digest(model), "model": model}, tensors)
 
 
-files = fastrnn.loading.files
 WEIGHT = {"sha256": files.digest_of(np.ones((2, 3)))}
 NESTED = 50_000
 LAYERS = "RNN, GRU, LSTM, Dense, Embedding, Bidirectional, Sequential"
