@@ -4,6 +4,8 @@ import threading
 
 import numpy as np
 
+import fastrnn
+
 from ..cases import assert_same_bits, flat, nested
 from ..situations import CAUSAL
 from .work import pick, plain_run, situation
@@ -30,17 +32,31 @@ def compiled_functions():
         for t in range(len(x)):
             fastrnn.jit.step(net, x[t], state, out[t])
 
-    return at_once, by_steps
+    @numba.njit(nogil=True)
+    def probabilities(x, U, W, V, b):
+        return fastrnn.rnn_forward(x, U, W, V, b)
+
+    return at_once, by_steps, probabilities
 
 
 functions: list = []  # compiled once in a process
+
+
+def check_notebook(order, probabilities):
+    """The notebook's function, of weights and of an x that may have to be converted."""
+    steps, sizes = int(order.integers(60)), [int(size) for size in order.integers(1, 300, 3)]
+    inputs, hidden, outputs = sizes
+    shapes = (hidden, inputs), (hidden, hidden), (outputs, hidden), (hidden,)
+    weights = [order.uniform(-0.1, 0.1, shape).astype(np.float32) for shape in shapes]
+    x = order.uniform(-1, 1, (steps, inputs)).astype(pick(order, [np.float32, np.float64]))
+    assert_same_bits(probabilities(x, *weights), fastrnn.rnn_forward(x, *weights))
 
 
 def compiled(rng, counts):
     """Threads without Python's lock run one net over sequences of their own, at once, in parts and by steps, and misuse it."""
     functions.extend(() if functions else compiled_functions())
     s = situation(rng, COMPILED)
-    net, wrong = s.model.jit(), []
+    (*runs, probabilities), net, wrong = functions, s.model.jit(), []
 
     def call(seed):
         try:
@@ -51,13 +67,14 @@ def compiled(rng, counts):
                 state, out = nested(s.model, arrays), np.full((len(x), s.model.output_size), np.nan, s.dtype)
                 cut = int(order.integers(len(x), endpoint=True))
                 for part in (slice(cut), slice(cut, None)):
-                    pick(order, functions)(net, x[part], state, out[part])
+                    pick(order, runs)(net, x[part], state, out[part])
                 result = s.model(x)
                 assert_same_bits(out, result[0])
                 for one, other in zip(arrays, flat(result[1]), strict=True):
                     assert_same_bits(one, other)
+                check_notebook(order, probabilities)
             try:  # once: where compiled code raises, Numba drops no reference that it holds
-                functions[0](net, x, state, np.empty((len(x), s.model.output_size + 1), s.dtype))
+                runs[0](net, x, state, np.empty((len(x), s.model.output_size + 1), s.dtype))
                 raise AssertionError("not refused")
             except ValueError:
                 counts["malformed"] += 1
@@ -71,7 +88,7 @@ def compiled(rng, counts):
         thread.join()
     if wrong:
         raise wrong[0]
-    counts["calls"] += 40 * len(threads)
+    counts["calls"] += 60 * len(threads)
 
 
 def chunked(rng, counts):
