@@ -326,7 +326,7 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "kind", "text"), ERRORS, ids=[text for _, _, text in ERRORS])
+@pytest.mark.parametrize(("call", "kind", "text"), ERRORS, ids=[text.replace(repr(GENERATOR), "a Generator") for _, _, text in ERRORS])
 def test_errors(call, kind, text):
     """A bad argument gets an error that names it, what it must be, and what came."""
     with pytest.raises(kind) as caught:
