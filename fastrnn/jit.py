@@ -22,6 +22,7 @@ where they are another's. Compiled functions may be cached, run without Python's
 memory of its own, and runs on the calling thread.
 """
 
+import functools
 import zlib
 from typing import Any
 
@@ -382,6 +383,7 @@ WRONG_STATE = (
 )
 
 
+@functools.cache  # compiled once for `step` and `forward`
 def move_states(visible: tuple[int, ...], leading: int) -> Any:
     """Make what copies the arrays of a state into one, or back."""
 
