@@ -20,6 +20,14 @@ every_case = pytest.mark.parametrize("case", CAUSAL, ids=lambda case: case.name)
 SOME = [case for case in CAUSAL if case.name in ("rnn-tanh", "gru-projected-rnn", "one-hot-rnn-rnn-log-softmax")]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def collector():
+    """Off: it took a tenth of the time, for Numba makes many objects, and keeps most."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @numba.njit
 def step(net, x_t, state, out):
     return fastrnn.jit.step(net, x_t, state, out)
