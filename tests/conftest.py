@@ -1,5 +1,7 @@
 """Hypothesis draws the same examples in every run, and is not timed. Bars can be kept."""
 
+import gc
+
 import hypothesis
 import pytest
 import tqdm.auto
@@ -8,6 +10,14 @@ from .bars import Recorded
 
 hypothesis.settings.register_profile("fastrnn", deadline=None, derandomize=True, max_examples=40, database=None)
 hypothesis.settings.load_profile("fastrnn")
+
+
+@pytest.fixture(scope="module")
+def no_collector():
+    """No garbage is collected: Numba makes so many objects, and keeps most, that it takes a tenth of the time of tests that compile."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

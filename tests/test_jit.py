@@ -13,19 +13,13 @@ import fastrnn.jit
 from .cases import CASES, READERS, assert_same_bits, flat, nested, uniform
 from .process import python
 
+pytestmark = pytest.mark.usefixtures("no_collector")
+
 # every form of a state takes seconds to compile: of models of tokens there are some
 TOKENS = ("one-hot-rnn-tanh", "one-hot-lstm", "one-hot-rnn-rnn-log-softmax", "table-rnn", "looked-up-table-lstm")
 CAUSAL = [case for case in CASES if case.causal and case.name != "dense-softmax"] + [case for case in READERS if case.name in TOKENS]
 every_case = pytest.mark.parametrize("case", CAUSAL, ids=lambda case: case.name)
 SOME = [case for case in CAUSAL if case.name in ("rnn-tanh", "gru-projected-rnn", "one-hot-rnn-rnn-log-softmax")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def collector():
-    """Off: it took a tenth of the time, for Numba makes many objects, and keeps most."""
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @numba.njit

@@ -14,6 +14,8 @@ from fastrnn.packing import Part, network_of
 from .cases import DTYPES, assert_same_bits, uniform
 from .process import python
 
+pytestmark = pytest.mark.usefixtures("no_collector")
+
 FUNCTIONS = ["identity", "tanh", "relu", "sigmoid", "softplus"]
 
 
