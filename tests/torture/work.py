@@ -1,5 +1,6 @@
 """Random calls whose results are known: those of a plain run on one thread, which are compared with the reference."""
 
+import itertools
 import math
 
 import numpy as np
@@ -37,23 +38,33 @@ def shared_situation(rng):
     return Situation(case, pick(rng, DTYPES), case.sizes, leading, steps, int(rng.integers(1 << 30)))
 
 
-def plain_run(situation):
-    """Run the model on one thread, and compare with the reference."""
+def truth_of(situation):
+    """Run the reference."""
+    return run(situation.reference, exact(situation.x), exact(situation.states))
+
+
+def plain_run(situation, truth=None):
+    """Run the model on one thread, and compare with the reference, or with what it gave before."""
     model, x, states, threads = situation.model, situation.x, situation.states, fastrnn.get_num_threads()
     fastrnn.set_num_threads(1)
     results = run(model, x, states)
     fastrnn.set_num_threads(threads)
-    expected, expected_states = run(situation.reference, exact(x), exact(states))
+    expected, expected_states = truth or truth_of(situation)
     for one, other in zip((results[0], *results[1]), (expected, *expected_states), strict=True):
         assert_close(one, other, situation.dtype)
     return model, x, states, results
 
 
-class Work:
-    """Calls that anybody can make at any time, small ones and such as threads share."""
+def some_situations(rng, count):
+    """Small ones, and such as threads share."""
+    return [(shared_situation if i % 2 else situation)(rng) for i in range(count)]
 
-    def __init__(self, rng, count=4):
-        self.calls = [plain_run((shared_situation if i % 2 else situation)(rng)) for i in range(count)]
+
+class Work:
+    """Calls that anybody can make at any time."""
+
+    def __init__(self, rng, count=4, truths=()):
+        self.calls = [plain_run(*pair) for pair in itertools.zip_longest(some_situations(rng, count), truths)]
 
     def check(self, which):
         """Make one call, and compare the bits of its results; tell how many steps it has, of all sequences."""
