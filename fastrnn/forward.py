@@ -127,7 +127,8 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
 
 def prepare(network: Network, shape: tuple[int, ...], rows: int, step_rows: str = "") -> Prepared | None:
     """Make all work on data of a shape one kernel call, of an operation for rows of a bank where it is named; None where one won't do."""
-    helping = help_at_once(network, shape)
+    count = threads.get_num_threads()
+    helping = help_at_once(network, shape, count)
     if helping is None:
         return None
     alone, helped = job_at_once(network, shape, rows, 1, function=native.address(step_rows or "begin")), None
@@ -137,7 +138,7 @@ def prepare(network: Network, shape: tuple[int, ...], rows: int, step_rows: str 
         fields = {field: addresses[name] for field, name in operations.items()}
         fields |= wanted(helping.workers, rows * network.widest * network.dtype.itemsize, PROMPTLY if helping.prompt else PATIENTLY)
         helped = job_at_once(network, shape, rows, 1 if helping.by_steps else helping.workers + 1, **fields)
-    return Prepared(alone, helped, helping, threads.get_num_threads() if helping.ever else 0)
+    return Prepared(alone, helped, helping, count if helping.ever else 0)
 
 
 def wanted(workers: int, size: int, patience: int = PATIENTLY) -> dict[str, int]:
@@ -170,11 +171,11 @@ def remember(calls: dict[Any, Any], kind: Hashable, call: Any) -> None:
     calls[kind] = call
 
 
-def job_at_once(network: Network, shape: tuple[int, ...], rows: int, threads: int, **values: int) -> Array:
+def job_at_once(network: Network, shape: tuple[int, ...], rows: int, takers: int, **values: int) -> Array:
     """Make all work on data of a shape one piece, for so many threads that take sequences in turn."""
     *leading, steps, inputs = shape
     sequences = math.prod(leading)
-    block = side_by_side(sequences, rows, threads)
+    block = side_by_side(sequences, rows, takers)
     return network.job(
         steps=steps,
         count=sequences,

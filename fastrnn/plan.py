@@ -145,17 +145,18 @@ class Help(NamedTuple):
 
 
 def fits_at_once(network: Network, shape: tuple[int, ...]) -> bool:
-    """Tell whether data of a shape is work for one thread and one kernel call."""
+    """Tell whether data of a shape is work for one kernel call, which has help at most of workers who spin."""
     return 0 < math.prod(shape[:-1]) * network.work * network.dtype.itemsize < WORTH_HELP
 
 
-def help_at_once(network: Network, shape: tuple[int, ...]) -> Help | None:
-    """Tell who helps with data of a shape in one kernel call; None where one call won't do."""
+def help_at_once(network: Network, shape: tuple[int, ...], threads: int) -> Help | None:
+    """Tell who of so many threads helps with data of a shape in one kernel call; None where one call won't do."""
     sequences, steps = math.prod(shape[:-2]), shape[-2]
     if fits_at_once(network, shape):
-        ever = division(network, sequences, steps, fed_back=False, prompt=True, threads=MOST_WORKERS)[0] > 0
-        return Help(*division(network, sequences, steps, fed_back=False, prompt=True), True, ever)
-    workers, by_steps = division(network, sequences, steps, fed_back=False)
+        counts = threads, 2, MOST_WORKERS
+        divided = [division(network, sequences, steps, fed_back=False, prompt=True, threads=count) for count in counts]
+        return Help(*divided[0], True, any(workers for workers, _ in divided))
+    workers, by_steps = division(network, sequences, steps, fed_back=False, threads=threads)
     work = sequences * steps * (network.work + OUTPUT * network.output_size)
     if not workers or by_steps or not native.shape().has_fma or work > min(WORK * (workers + 1), MOST_WORK):
         return None

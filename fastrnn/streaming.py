@@ -171,31 +171,36 @@ class Stream:
         for (_, value), view, first in zip(named, views, self._first or (), strict=False):
             if value is None:
                 view[...] = first
-        self._flat, self._views, self._call = flat, views, native.kept.call
+        rows = max(FEWEST_ROWS, min(2 * math.prod(leading), 2 * TOGETHER, network.rows))
+        prepared = self._prepare(leading, rows)
+        self._space = empty_aligned(HEAD_BYTES + 2 * rows * network.widest * self._dtype.itemsize, np.uint8)
+        self._flat, self._views, self._call, self._rows = flat, views, native.kept.call, rows
         self._result = *leading, network.output_size
-        self._prepare(leading)
-        self._leading = leading
+        self._take(leading, prepared)
 
-    def _prepare(self, leading: tuple[int, ...]) -> None:
+    def _prepare(self, leading: tuple[int, ...], rows: int) -> Prepared | None:
         """Prepare a step as a kernel call; it may be that one call won't do."""
         network = self._network
-        rows = max(FEWEST_ROWS, min(2 * math.prod(leading), 2 * TOGETHER, network.rows))
-        self._prepared = prepare(network, (*leading, 1, 1 if network.tokens else network.input_size), rows)
-        self._plan = None if self._prepared is None else self._prepared.plan
-        self._token_fits = not leading and self._prepared is not None and network.tokens
-        self._vector = None if self._prepared is None or network.tokens else (*leading, network.input_size)
-        size = HEAD_BYTES + 2 * rows * network.widest * self._dtype.itemsize
-        if len(self._space) < size:
-            self._space = empty_aligned(size, np.uint8)
+        return prepare(network, (*leading, 1, 1 if network.tokens else network.input_size), rows)
+
+    def _take(self, leading: tuple[int, ...], prepared: Prepared | None) -> None:
+        """Use what is prepared. What lets a step be one kernel call comes last: an interrupt before that costs only time."""
+        network = self._network
+        self._prepared, self._plan = prepared, None if prepared is None else prepared.plan
+        self._leading = leading
+        self._token_fits = not leading and prepared is not None and network.tokens
+        self._vector = None if prepared is None or network.tokens else (*leading, network.input_size)
 
     def _run_prepared(self, read: Array, output: Array, flat: Array) -> None:
         """Make a step in one kernel call, in which workers may help."""
         prepared = self._prepared
         if prepared is not None and prepared.is_stale:
-            self._prepare(self._result[:-1])
-            prepared = self._prepared
+            prepared = self._prepare(self._result[:-1], self._rows)
+            self._take(self._result[:-1], prepared)
         if prepared is None:
-            run_network(self._network, Task(read[..., np.newaxis, :], flat, output[..., np.newaxis, :]))
+            after = flat.copy()  # several calls, and an interrupt may come between them
+            run_network(self._network, Task(read[..., np.newaxis, :], after, output[..., np.newaxis, :]))
+            flat[...] = after
         else:
             run_prepared(prepared, self._space, read, output, flat)
 

@@ -1,8 +1,8 @@
 """Threads: how many a call may use, and the pool of worker threads.
 
 Work that takes longer than about 0.3 ms is shared between threads. Shorter work, of about 10 us or more, is shared where calls follow one
-another within some 20 us, for that long a worker thread keeps its processor after a call. The result has the same bits on any number of
-threads. What is shared depends on the input:
+another within some 20 us, for that long a worker thread keeps its processor after a call: calls of vectors without options, and steps of
+streams and banks. The result has the same bits on any number of threads. What is shared depends on the input:
 
 - a batch: its sequences;
 - one sequence: the products that don't depend on the previous state, those of the input and of a `Dense` head;
@@ -75,7 +75,7 @@ class Pool:
     started = 0
     words: Array
     free: "list[Team]"
-    made: "dict[int, weakref.ref[Team]]"
+    made: "list[tuple[int, weakref.ref[Team]]]"
 
     def __init__(self) -> None:
         self.forget()
@@ -93,13 +93,13 @@ class Pool:
             for name in ("mutex", "condition"):
                 place = ctypes.c_void_p(native.address_of(self.words) + 8 * POOL.offsets[name])
                 getattr(ctypes.CDLL(None), {"mutex": "pthread_mutex_init", "condition": "pthread_cond_init"}[name])(place, None)
-        self.free, self.made, self.missed = [], {}, 0
+        self.free, self.made, self.missed = [], [], 0
         for index in range(TEAMS):
             self.make(index)
 
     def make(self, index: int) -> None:
         team = Team(self, index)
-        self.made[index] = weakref.ref(team)
+        self.made.append((index, weakref.ref(team)))
         self.free.append(team)
 
     def take(self, workers: int) -> "Team | None":
@@ -115,9 +115,11 @@ class Pool:
 
     def take_back_lost(self) -> None:
         """Take back the teams of calls that an interrupt ended before they gave theirs back."""
-        for index, team in list(self.made.items()):
-            if team() is None and self.made.pop(index, None) is not None:
-                self.make(index)
+        for pair in list(self.made):
+            if pair[1]() is None:
+                with contextlib.suppress(ValueError):  # another thread has taken it back
+                    self.made.remove(pair)
+                    self.make(pair[0])
 
     def is_at_hand(self) -> bool:
         """Tell whether a worker spins, who helps at once; now and then say so of one that doesn't, so that the next call finds it spinning.
@@ -125,7 +127,7 @@ class Pool:
         Where a worker has lost its processor in the middle of a call, there is no help for a while.
         """
         words = self.words
-        if words[BUSY]:
+        if words[BUSY] > 0:
             words[BUSY] -= 1
             return False
         if words[LOOKERS]:
@@ -222,7 +224,7 @@ def get_num_threads() -> int:
     int
         What `set_num_threads` set; else what the environment variable FASTRNN_NUM_THREADS says; else the processors that this process
         may use, or fewer where NUMBA_NUM_THREADS or OMP_NUM_THREADS says so, as joblib, Dask and batch systems do. The environment is
-        asked once, and anew in a forked process.
+        asked once, as are the processors, and anew in a forked process.
 
     Raises
     ------

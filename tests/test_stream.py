@@ -1,14 +1,17 @@
 """A stream has the bits of the whole run, however the run is cut into calls."""
 
 import copy
+import itertools
 import pickle
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrnn import native, plan
+import fastrnn
+from fastrnn import native, plan, streaming
 
 from .cases import CELLS, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from .situations import ALL, CAUSAL, CAUSAL_READERS, assert_equals_reference, exact, often, situations
@@ -379,3 +382,63 @@ def test_an_interrupted_first_step(monkeypatch):
             stream.step(x[:, 0])
     assert stream.state is None
     assert_same_bits(stream(x), model(x)[0])
+
+
+def test_interrupts_anywhere_in_the_first_step():
+    """Wherever Ctrl-C comes in Python's part of a first step, the stream is sound: where it was, or one step on."""
+    model, (x, _) = MODEL.layer(np.float64), MODEL.data(np.float64, (3,), 4)
+    steps = [x[:, i].copy() for i in range(4)]
+    outputs = model(x)[0]
+
+    def interrupted(call, at):
+        """Tell whether the call was long enough."""
+        seen = itertools.count(1)
+
+        def trace(frame, event, _):
+            if not frame.f_code.co_filename.endswith("streaming.py"):
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode" and next(seen) == at:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            call()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    for at in itertools.count(1):
+        stream = model.stream()
+        again = interrupted(lambda stream=stream: stream.step(steps[0]), at)
+        done = 0 if stream.state is None or not any(array.any() for array in flat(stream.state)) else 1
+        for t in range(done, 4):
+            assert_same_bits(stream.step(steps[t]), outputs[:, t])
+        if not again:
+            break
+    assert at > 100
+
+
+def test_an_interrupt_where_fewer_threads_are_left(monkeypatch):
+    """A step that was one call with help, and alone is several, leaves the state where it was."""
+    model, x = fastrnn.RNN(np.eye(300, dtype=np.float32), np.eye(300, dtype=np.float32)), np.ones((640, 300), np.float32)
+    monkeypatch.setattr(fastrnn.threads, "chosen", 2)
+    stream = model.stream()
+    stream.step(x)
+    before, run_network = stream.state, streaming.run_network
+
+    def stumble(network, task):
+        run_network(network, task)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fastrnn.threads, "chosen", 1)
+    monkeypatch.setattr(streaming, "run_network", stumble)
+    monkeypatch.setattr(fastrnn.plan, "WORTH_HELP", 1)
+    with pytest.raises(KeyboardInterrupt):
+        stream.step(x)
+    assert_same_bits(stream.state, before)

@@ -680,6 +680,69 @@ def test_a_call_that_gives_no_team_back():
     assert all_are_free()
 
 
+def test_a_lost_team_goes_to_one_call():
+    """Two threads that find the same team lost don't both take it back."""
+    pool = threads.Pool()
+    held = [pool.take(0) for _ in range(TEAMS)]
+    lost = held.pop().words.ctypes.data
+    stale, taken = list(pool.made), []
+
+    class Late(list):
+        def __iter__(self):
+            """Between the look at a lost team and what is done about it, another thread takes it back, and a call takes it."""
+            pool.made = list(stale)
+            pool.take_back_lost()
+            taken.append(pool.take(0))
+            return iter(stale)
+
+    pool.made = Late(stale)
+    pool.take_back_lost()
+    assert [team.words.ctypes.data for team in taken] == [lost]
+    assert pool.free == []
+
+
+@every_dtype
+def test_a_team_of_many_pieces(dtype, monkeypatch):
+    """Barriers are counted over all pieces that a team ever did: the word has room for years of them."""
+    call = CALLS["a large layer"]
+    expected = alone(call, dtype)
+    for number in (2**31 - 3, 2**40):
+        monkeypatch.setattr(threads, "pool", threads.Pool())
+        with team(2, {**BY_STEPS, **ONE_PIECE}, at_once) as watch:
+            for free in threads.pool.free:
+                TEAM.fill(free.words, number=number)
+            for _ in until_help_came(watch):
+                assert_same(call(dtype), expected)
+            for _ in range(20):
+                assert_same(call(dtype), expected)
+
+
+@pytest.mark.parametrize("threads_now", [1, 2, 3, 8])
+def test_who_helps_may_be_asked_again(threads_now, monkeypatch):
+    """A call that has help looks whether the count of threads is still the same."""
+    monkeypatch.setattr(threads, "chosen", threads_now)
+    for hidden, count in itertools.product((16, 64, 100, 256, 512, 1024), (1, 2, 3, 5, 8, 13, 40, 64, 300)):
+        network = Case("", (("RNN", "tanh"),), (10, hidden)).layer(np.float32)._packed()
+        helping = plan.help_at_once(network, (count, 1, 10), threads_now)
+        assert helping is None or helping.ever or not helping.workers
+
+
+def test_a_count_that_changes_meanwhile(monkeypatch):
+    """What is prepared for one count of threads doesn't pass for another's."""
+    model, x = Case("", (("RNN", "tanh"),), (30, 300)).layer(np.float32), np.ones((64, 1, 30), np.float32)
+    monkeypatch.setattr(threads, "chosen", 4)
+    asked = forward.help_at_once
+
+    def change(*given):
+        monkeypatch.setattr(threads, "chosen", 1)
+        return asked(*given)
+
+    monkeypatch.setattr(forward, "help_at_once", change)
+    prepared = forward.prepare(model._packed(), x.shape, 64)
+    assert prepared.help.workers == 3
+    assert prepared.is_stale
+
+
 @pytest.mark.skipif(os.name == "nt", reason="processor time comes in 16 ms there")
 def test_helpers_go_to_sleep():
     """A burst of calls from many threads leaves nobody at work."""

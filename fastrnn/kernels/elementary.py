@@ -169,7 +169,7 @@ def sigmoid_vector(x):
     # one step of Newton's takes back what rounding 1 + z lost: 1.4 ulp in place of 2.2
     inverse = one / denominator
     quotient = numerator * inverse
-    remainder = fma(quotient, lost, fma(quotient, denominator, -numerator))
+    remainder = fma(quotient, lost, fma(quotient, denominator, _number(x, 0.0) - numerator))
     return quotient - remainder * inverse
 
 
@@ -241,7 +241,7 @@ def softplus_vector(x):
     correction = correction + (rest - rest * f)  # rest / (1 + f), near enough
     log1p = fma(one, _number(x, c.ln2_high), f + fma(one, _number(x, c.ln2_low), correction))
     positive = choose(x, "<", 0.0, 0.0, x)
-    return choose(exponent, "<", lowest, positive, positive + log1p)  # chosen, as in exp_vector
+    return choose(exponent, "<", lowest, positive, positive + log1p)  # chosen, as in _exp_bounded
 
 
 def log_vector(x):

@@ -123,9 +123,10 @@ DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFL
 WORTH_SHARING = 1 << 16  # multiplications a step: with fewer, two threads take longer at each step's barrier than one does to work alone
 NOTHING = -1  # no token can be chosen: a row holds NaN, or infinity where only finite logits make sense
 PATIENTLY = 4000  # looks at a word before short sleeps between them: 40 to 160 us of x86 pauses
-DISCOURAGING = 1000  # short calls that ask for no help, after one whose leader waited PATIENTLY: others use the processors
+DISCOURAGING = 1000  # short calls that ask for no help, after one whose worker came late or not at all: others use the processors
+LATE = PATIENTLY + 20  # looks at a gate, with 1 ms of short sleeps, before a worker inside has lost its processor
 PROMPTLY = 400  # looks at a gate before a leader goes on without a worker that was spinning
-MEETINGS = 1 << 32  # barriers in a piece, at most
+MEETINGS = 1 << 22  # barriers in a piece, more than WORK allows; a word has room for those of 2^41 pieces
 
 # Bytes at the front of a workspace: the thread's own job and chunk.
 JOB_BYTES, HEAD_BYTES = 512, 1024

@@ -13,7 +13,7 @@ barrier the leader goes on alone.
 
 from .atomic import add, look, peek, post
 from .jit import FULL, SHAPE, function, operation
-from .layout import DISCOURAGING, LINE, MEETINGS, PATIENTLY, POOL, TEAM, TEAM_JOB, TEAM_MEMBERS, WORTH_SHARING
+from .layout import DISCOURAGING, LATE, LINE, MEETINGS, PATIENTLY, POOL, PROMPTLY, TEAM, TEAM_JOB, TEAM_MEMBERS, WORTH_SHARING
 from .network import JOB_SIZE, take_plan
 from .records import CHUNK, JOB, LAYER, LEAD, address_of, copy_bytes, invoke, invoke_one, pool_at, team_at
 from .system import wake_all
@@ -40,7 +40,7 @@ def open_gate(team, job, chunk):
             looks = look(looks)
         chunk.members = add(team, GATE, -OPEN) % NUMBER // WORKER + 1
         post(team, MEMBERS, number * NUMBER + chunk.members)
-        if chunk.members == 1 and peek(pool, LOOKERS):  # one that spins, but has lost its processor
+        if chunk.members == 1 and peek(pool, LOOKERS):  # one that spins, but has lost its processor, or works for another leader
             post(pool, BUSY, DISCOURAGING)
 
 
@@ -52,7 +52,7 @@ def wait_until_left(team, job):
         add(team, GATE, -OPEN)
     while peek(team, GATE) % NUMBER:
         looks = look(looks)
-    if looks > PATIENTLY:
+    if looks > LATE and job.patience == PROMPTLY:
         post(pool_at(team.pool), BUSY, DISCOURAGING)
 
 

@@ -72,9 +72,6 @@ class Vector:
     def __truediv__(self, other):
         return self._emit("fdiv", other)
 
-    def __neg__(self):
-        return Vector(self.builder, self.builder.fneg(self.value))
-
     @property
     def scales(self):
         """Whether one instruction multiplies by a power of two, rounding once: AVX-512's."""
