@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import overloads
+from fastrnn import compiled_forward as inside
 from fastrnn.kernels.layout import LAYER, MATRIX
 from fastrnn.packing import Part, network_of
 
@@ -103,42 +103,42 @@ SIZE = st.integers(1, 1100)
 def test_one_description(inputs, hidden, outputs, steps, sequences, dtype, has_c):
     """The sizes that compiled code fills in are those that layers are packed by, and the workspace has room for them."""
     name, item = np.dtype(dtype).name, np.dtype(dtype).itemsize
-    words = np.frombuffer(overloads.recipe(overloads.INTERFACE, name, "tanh", has_c), np.int64).copy()
-    lanes, vectors, plan = int(words[overloads.LANES]), int(words[overloads.VECTORS]), words[overloads.PLAN :]
-    room = overloads.plan_of(plan, lanes, vectors, (steps, sequences, inputs, hidden, outputs), item)
+    words = np.frombuffer(inside.recipe(inside.INTERFACE, name, "tanh", has_c), np.int64).copy()
+    lanes, vectors, plan = int(words[inside.LANES]), int(words[inside.VECTORS]), words[inside.PLAN :]
+    room = inside.plan_of(plan, lanes, vectors, (steps, sequences, inputs, hidden, outputs), item)
     U, W, V = (np.empty(shape, dtype) for shape in ((hidden, inputs), (hidden, hidden), (outputs, hidden)))
     head = Part("dense", V, None, V[:, 0] if has_c else None, "softmax")
     network = network_of([Part("elman", U, W, W[0], "tanh"), head])
-    layers = plan[overloads.LAYERS : overloads.MATRICES].reshape(2, -1)
+    layers = plan[inside.LAYERS : inside.MATRICES].reshape(2, -1)
     read = [[name for name in LAYER.names if "parameters" not in name], [name for name in LAYER.names if "_hh" not in name]]
     for own, expected, names in zip(layers, network.layers, read, strict=True):
         for field in names:
             if field not in ("parameters", "recurrent_parameters", "weight_hr", "half_hr") and (field, names) != ("vector_hh", read[0]):
                 assert own[LAYER.offsets[field]] == expected[LAYER.offsets[field]], field
     used = network.matrices[network.matrices[:, MATRIX.offsets["columns"]] > 0]
-    np.testing.assert_array_equal(plan[overloads.MATRICES :].reshape(len(used), -1), used)
-    packed, rows = network.work * item, 2 * int(plan[overloads.BUFFER]) * item
-    assert plan[overloads.PACKED] == packed
+    np.testing.assert_array_equal(plan[inside.MATRICES :].reshape(len(used), -1), used)
+    packed, rows = network.work * item, 2 * int(plan[inside.BUFFER]) * item
+    assert plan[inside.PACKED] == packed
     assert room >= 1024 + 8 * 2 * LAYER.words + packed + rows
-    block, chunk = int(plan[overloads.BLOCK]), int(plan[overloads.CHUNK])
+    block, chunk = int(plan[inside.BLOCK]), int(plan[inside.CHUNK])
     assert 1 <= chunk <= steps
-    assert (chunk + 1) * block * network.widest <= plan[overloads.BUFFER]
+    assert (chunk + 1) * block * network.widest <= plan[inside.BUFFER]
 
 
 X, U, W, V, B = data((4, 2, 3, 5), np.float64)
 OUT, SHARED = np.empty((1, 4, 5)), np.zeros(40)
 INVALID = {
-    "x": (lambda: plain(X[:, :1], U, W, V, B), overloads.WRONG_X),
-    "U": (lambda: plain(X, U[:2], W, V, B), overloads.WRONG_WEIGHTS),
-    "V": (lambda: plain(X, U, W, V[:, :2], B), overloads.WRONG_WEIGHTS),
-    "b": (lambda: plain(X, U, W, V, B[:2]), overloads.WRONG_WEIGHTS),
-    "no units": (lambda: plain(X, U[:0], W[:0, :0], V[:, :0], B[:0]), overloads.WRONG_WEIGHTS),
-    "c": (lambda: whole(X[None], U, W, V, B, np.ones(4), np.ones((1, 3)), OUT), overloads.WRONG_WEIGHTS),
-    "h0": (lambda: whole(X[None], U, W, V, B, np.ones(5), np.ones((2, 3)), OUT), overloads.WRONG_H0),
-    "out": (lambda: whole(X[None], U, W, V, B, np.ones(5), np.ones((1, 3)), OUT[:, :3]), overloads.WRONG_OUT),
+    "x": (lambda: plain(X[:, :1], U, W, V, B), inside.WRONG_X),
+    "U": (lambda: plain(X, U[:2], W, V, B), inside.WRONG_WEIGHTS),
+    "V": (lambda: plain(X, U, W, V[:, :2], B), inside.WRONG_WEIGHTS),
+    "b": (lambda: plain(X, U, W, V, B[:2]), inside.WRONG_WEIGHTS),
+    "no units": (lambda: plain(X, U[:0], W[:0, :0], V[:, :0], B[:0]), inside.WRONG_WEIGHTS),
+    "c": (lambda: whole(X[None], U, W, V, B, np.ones(4), np.ones((1, 3)), OUT), inside.WRONG_WEIGHTS),
+    "h0": (lambda: whole(X[None], U, W, V, B, np.ones(5), np.ones((2, 3)), OUT), inside.WRONG_H0),
+    "out": (lambda: whole(X[None], U, W, V, B, np.ones(5), np.ones((1, 3)), OUT[:, :3]), inside.WRONG_OUT),
     "out over x": (
         lambda: whole(SHARED[:8].reshape(1, 4, 2), U, W, V, B, np.ones(5), np.ones((1, 3)), SHARED[4:24].reshape(1, 4, 5)),
-        overloads.WRONG_OUT,
+        inside.WRONG_OUT,
     ),
 }
 TYPES = {
@@ -174,7 +174,7 @@ def test_refused_when_compiled(kind):
 def test_another_fastrnn():
     """Cached code of a fastrnn with other records isn't run."""
     with pytest.raises(RuntimeError, match="compiled with another fastrnn; compile it anew"):
-        overloads.recipe(overloads.INTERFACE + 1, "float32", "tanh", False)
+        inside.recipe(inside.INTERFACE + 1, "float32", "tanh", False)
 
 
 CACHED = """

@@ -1,0 +1,261 @@
+"""`rnn_forward` inside functions that Numba compiles.
+
+Compiled code holds no address, for it may be cached, and called in another process. Numba keeps objects for it, which it pickles into the
+cache: here the `Recipe`, which finds the addresses anew when it is unpickled. Reading its bytes needs no Python.
+"""
+
+import zlib
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import literally, types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, register_jitable
+
+from . import native
+from .arguments import check_activation
+from .jit import (
+    BLOCK,
+    BUFFER,
+    CHUNK,
+    COUNT,
+    OUT_SEQUENCE,
+    OUT_SIZE,
+    OUT_STEP,
+    STEPS,
+    TOTAL,
+    X_SEQUENCE,
+    X_STEP,
+    address_of,
+    invoke,
+    is_right,
+    keep,
+)
+from .kernels.layout import BLOCK as SOFTMAX_BLOCK
+from .kernels.layout import HEAD_BYTES, JOB, LAYER, MATRIX, TOGETHER, first_half, padded
+from .packing import Part, network_of, rows_that_fit
+
+# What a recipe's words are: elements of a register, registers of a panel, then a job, its two layers and its matrices.
+LANES, VECTORS, PLAN = range(3)
+LAYER_WORDS, MATRIX_WORDS = LAYER.words, MATRIX.words
+LAYERS, MATRICES = JOB.words, JOB.words + 2 * LAYER_WORDS
+U_, W_, B_, V_, C_ = range(5)  # the matrices
+PACKED = JOB.offsets["packed"]
+NAMES = "input_size", "output_size", "hidden", "columns", "stride", "projected", "half", "half_hr"
+SIZES = tuple([LAYER.offsets[name] for name in NAMES])
+ADDRESSES = tuple([LAYER.offsets[name] for name in ("weight", "weight_hh", "weight_hr", "bias", "vector_hh")])
+SIZE, ROW_STRIDE, OUTPUTS, COLUMNS, START = (MATRIX.offsets[name] for name in ("size", "row_stride", "outputs", "columns", "start"))
+INTERFACE = zlib.crc32(repr((JOB.names, LAYER.names, MATRIX.names, HEAD_BYTES, TOGETHER, SOFTMAX_BLOCK, 1)).encode())
+FIRST_BYTE = bytes.__basicsize__ - 1  # of a bytes object's content, from its address on
+
+
+class Recipe(bytes):
+    """The words of a call whose sizes are 1: addresses of operations and of parameters, which are this process's own."""
+
+    arguments: tuple[Any, ...]
+    network: Any  # has what the addresses are of
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return recipe, (INTERFACE, *self.arguments)
+
+
+def recipe(interface: int, dtype: str, nonlinearity: str, has_c: bool) -> Recipe:
+    if interface != INTERFACE:
+        raise RuntimeError("a function that calls rnn_forward was compiled with another fastrnn; compile it anew")
+    matrix, vector = np.zeros((1, 1), dtype), np.zeros(1, dtype)
+    recurrent = Part("elman", matrix, matrix, vector, check_activation("nonlinearity", nonlinearity))
+    network = network_of([recurrent, Part("dense", matrix, None, vector if has_c else None, "softmax")])
+    used = network.matrices[network.matrices[:, COLUMNS] > 0]
+    job, shape = network.job(function=native.address("once"), matrices=len(used)), native.shape()
+    head = [shape.lanes(network.dtype.itemsize), shape.vectors]
+    made = Recipe(np.concatenate([head, job, network.layers.ravel(), used.ravel()]).tobytes())
+    made.arguments, made.network = (dtype, nonlinearity, has_c), network
+    return made
+
+
+def reader_of(made: Recipe) -> Any:
+    """Make a function that reads a recipe's word."""
+
+    @intrinsic
+    def read(context, index):
+        def generate(context, builder, signature, arguments):
+            environment = context.get_env_manager(builder)
+            kept = builder.bitcast(environment.read_const(environment.add_const(made)), ir.IntType(8).as_pointer())
+            content = builder.bitcast(builder.gep(kept, [ir.IntType(64)(FIRST_BYTE)]), ir.IntType(64).as_pointer())
+            word = builder.load(builder.gep(content, arguments))
+            word.align = 1
+            return word
+
+        return types.int64(types.intp), generate
+
+    return read
+
+
+padded, first_half, rows_that_fit = (register_jitable(function) for function in (padded, first_half, rows_that_fit))
+
+
+@register_jitable
+def size_layer(words, layer, inputs, outputs, columns, stride, item):
+    """Fill in the sizes of a layer's record."""
+    at, half = LAYERS + layer * LAYER_WORDS, first_half(outputs, item)
+    sizes = (inputs, outputs, outputs, columns, stride, columns, half, half)
+    for i in range(len(SIZES)):
+        words[at + SIZES[i]] = sizes[i]
+
+
+@register_jitable
+def size_matrix(words, matrix, size, outputs, columns, start):
+    """Fill in the sizes of a matrix's record, and give where the next one's panels start."""
+    at = MATRICES + matrix * MATRIX_WORDS
+    words[at + SIZE], words[at + ROW_STRIDE], words[at + COLUMNS], words[at + START] = size, size, columns, start
+    if words[at + OUTPUTS]:
+        words[at + OUTPUTS] = outputs
+    return start + columns * size
+
+
+@register_jitable
+def plan_of(words, lanes, vectors, sizes, item):
+    """Fill in the sizes of a job for so many steps and sequences: give the bytes of the workspace."""
+    steps, sequences, inputs, hidden, outputs = sizes
+    columns, columns_out = padded(hidden, lanes, vectors), padded(outputs, lanes, vectors)
+    stride_out = columns_out + -columns_out % SOFTMAX_BLOCK
+    size_layer(words, 0, inputs, hidden, columns, columns, item)
+    size_layer(words, 1, hidden, outputs, columns_out, stride_out, item)
+    starts = [0, 0, 0, 0, 0]
+    after = size_matrix(words, U_, inputs, hidden, columns, 0)
+    starts[W_], after = after, size_matrix(words, W_, hidden, hidden, columns, after)
+    starts[B_], after = after, size_matrix(words, B_, 1, hidden, columns, after)
+    starts[V_], after = after, size_matrix(words, V_, hidden, outputs, columns_out, after)
+    starts[C_], after = after, size_matrix(words, C_, 1, outputs, columns_out, after)
+    own = ((U_, W_, C_, B_, C_), (V_, C_, C_, C_, C_))  # in the order of ADDRESSES; nothing reads those that the layer has not
+    for layer in range(2):
+        for i in range(len(ADDRESSES)):
+            words[LAYERS + layer * LAYER_WORDS + ADDRESSES[i]] = item * starts[own[layer][i]]
+    widest = max(columns, stride_out)
+    most = rows_that_fit(widest, item)
+    block = max(1, min(sequences, TOGETHER, most // 2))
+    rows = max(2 * block, min(most, block * (steps + 1)))
+    words[STEPS], words[COUNT], words[TOTAL], words[BLOCK] = steps, sequences, sequences, block
+    words[CHUNK], words[BUFFER], words[PACKED] = min(steps, rows // block - 1), rows * widest, after * item
+    words[X_STEP], words[X_SEQUENCE] = inputs, steps * inputs
+    words[OUT_STEP], words[OUT_SEQUENCE], words[OUT_SIZE] = outputs, steps * outputs, outputs
+    return HEAD_BYTES + 8 * 2 * LAYER_WORDS + item * (after + 2 * rows * widest) + 3 * 64
+
+
+WRONG_WEIGHTS = "U, W, V, b, c must have shapes (H, I), (H, H), (O, H), (H,), (O,), none of them empty"
+WRONG_X = "x must have shape (..., T, I), with I the columns of U"
+WRONG_H0 = "h0 must have shape (..., H), with the leading axes of x"
+WRONG_OUT = "out must have shape (..., T, O), and share no memory with the inputs"
+
+
+@register_jitable
+def is_apart(out, array):
+    at, start = address_of(out), address_of(array)
+    return out.size == 0 or at + out.size * out.itemsize <= start or start + array.size * array.itemsize <= at
+
+
+@register_jitable
+def nothing(array, default):
+    return default
+
+
+@register_jitable
+def something(array, default):
+    return array
+
+
+def reader(kind: Any, dtype: Any) -> Any:
+    """Make what gives an array C-contiguous and of a dtype."""
+    if kind.layout == "C" and kind.dtype == dtype:
+        return something
+    number = np.dtype(str(dtype)).type
+
+    @register_jitable
+    def read(array, default):
+        return np.ascontiguousarray(array).astype(number)
+
+    return read
+
+
+def check_types(x: Any, weights: dict[str, Any], h0: Any, out: Any) -> Any:
+    """Check what is known when a call is compiled, and give the weights' dtype."""
+    axes = {"U": 2, "W": 2, "V": 2, "b": 1, "c": 1}
+    dtype = getattr(weights["U"], "dtype", None)
+    for name, kind in weights.items():
+        if not isinstance(kind, types.Array) or kind.dtype not in (types.float32, types.float64) or kind.dtype != dtype:
+            raise TypingError(f"{name} must be an array of float32 or of float64, as all weights are, got {kind}")
+        if kind.ndim != axes[name]:
+            raise TypingError(f"{name} must have {axes[name]} axes, got {kind}")
+    for name, kind, fewest in (("x", x, 2), ("h0", h0, 1)):
+        real = isinstance(kind, types.Array) and isinstance(kind.dtype, types.Integer | types.Float | types.Boolean) and kind.ndim >= fewest
+        if kind is not None and not real:
+            raise TypingError(f"{name} must be an array of numbers with {fewest} axes or more, got {kind}")
+    if h0 is not None and h0.ndim != x.ndim - 1:
+        raise TypingError(f"h0 must have {x.ndim - 1} axes, one fewer than x, got {h0}")
+    if out is not None and not is_right(out, dtype, x.ndim):
+        raise TypingError(f"out must be a writable C-contiguous array of {dtype} with {x.ndim} axes, got {out}")
+    return dtype
+
+
+def given(kind: Any) -> Any:
+    """Give an argument's type, None for no argument."""
+    kind = kind.value if isinstance(kind, types.Omitted) else kind
+    return None if isinstance(kind, types.NoneType) else kind
+
+
+def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
+    """Make what Numba compiles for a call, of its arguments' types."""
+    c_type, h0_type, out_type, name = given(c), given(h0), given(out), given(nonlinearity)
+    dtype = check_types(x, {"U": U, "W": W, "V": V, "b": b, **({} if c_type is None else {"c": c_type})}, h0_type, out_type)
+    if isinstance(name, types.UnicodeType):
+        return lambda x, U, W, V, b, c=None, h0=None, nonlinearity="tanh", out=None: literally(nonlinearity)
+    name = getattr(name, "literal_value", name)
+    if not isinstance(name, str):
+        raise TypingError(f"nonlinearity must be the name of one without parameters, got {nonlinearity}")
+    made = recipe(INTERFACE, str(dtype), name, c_type is not None)
+    number, item, count, word = np.dtype(str(dtype)).type, dtype.bitwidth // 8, len(made) // 8 - PLAN, reader_of(made)
+    of_x, of_U, of_W, of_V, of_b = (reader(kind, dtype) for kind in (x, U, W, V, b))
+    of_c = nothing if c_type is None else reader(c_type, dtype)
+    has_h0, has_out = h0_type is not None, out_type is not None
+
+    def run(x, U, W, V, b, c=None, h0=None, nonlinearity="tanh", out=None):
+        (hidden, inputs), outputs = U.shape, V.shape[0]
+        U, W, V, b = of_U(U, U), of_W(W, W), of_V(V, V), of_b(b, b)
+        c = of_c(c, np.zeros(outputs, number))
+        right = W.shape == (hidden, hidden) and V.shape[1] == hidden and len(b) == hidden and len(c) == outputs
+        if not right or hidden == 0 or inputs == 0 or outputs == 0:
+            raise ValueError(WRONG_WEIGHTS)
+        if x.shape[-1] != inputs:
+            raise ValueError(WRONG_X)
+        data, steps = of_x(x, x), x.shape[-2]
+        shape, leading = x.shape[:-1] + (outputs,), x.shape[:-2]  # noqa: RUF005
+        sequences = 1
+        for axis in range(x.ndim - 2):
+            sequences *= x.shape[axis]
+        states = np.zeros(sequences * hidden, number)
+        if has_h0:
+            if h0.shape != leading + (hidden,):  # noqa: RUF005
+                raise ValueError(WRONG_H0)
+            states[:] = h0.copy().reshape(-1)
+        if has_out:
+            apart = is_apart(out, data) and is_apart(out, U) and is_apart(out, W) and is_apart(out, V)
+            if out.shape != shape or not (apart and is_apart(out, b) and is_apart(out, c)):
+                raise ValueError(WRONG_OUT)
+            result = out
+        else:
+            result = np.empty(shape, number)
+        if steps and sequences:
+            words = np.empty(count, np.int64)
+            for i in range(count):
+                words[i] = word(PLAN + i)
+            bytes_needed = plan_of(words, word(LANES), word(VECTORS), (steps, sequences, inputs, hidden, outputs), item)
+            space = np.empty(bytes_needed + 64, np.uint8)
+            at = (address_of(space) + 63) // 64 * 64
+            arrays = (address_of(words), at, address_of(data), address_of(result), address_of(states))
+            weights = (address_of(U), address_of(W), address_of(b), address_of(V), address_of(c))
+            invoke(words[0], arrays + weights)
+            keep((words, space, data, states, U, W, b, V, c))
+        return result
+
+    return run
