@@ -213,7 +213,7 @@ class Bank:
         rows: Any = self._all_rows() if at is None else at if quick else check_at(at)
         count, dtype = len(rows), self._dtype
         ready = self._ready.get(count)
-        if ready is None or (ready.prepared.threads and ready.prepared.is_stale):
+        if ready is None or ready.prepared.is_stale:
             ready = self._prepare(count)
         if ready is None:
             return self._step_many(x, rows, reset, out)

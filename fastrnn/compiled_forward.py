@@ -15,23 +15,7 @@ from numba.extending import intrinsic, register_jitable
 
 from . import native
 from .arguments import check_activation
-from .jit import (
-    BLOCK,
-    BUFFER,
-    CHUNK,
-    COUNT,
-    OUT_SEQUENCE,
-    OUT_SIZE,
-    OUT_STEP,
-    STEPS,
-    TOTAL,
-    X_SEQUENCE,
-    X_STEP,
-    address_of,
-    invoke,
-    is_right,
-    keep,
-)
+from .jit import address_of, invoke, is_apart, is_right, keep, reader_of, rows_for, size_job
 from .kernels.layout import BLOCK as SOFTMAX_BLOCK
 from .kernels.layout import HEAD_BYTES, JOB, LAYER, MATRIX, TOGETHER, first_half, padded
 from .packing import Part, network_of, rows_that_fit
@@ -74,7 +58,7 @@ def recipe(interface: int, dtype: str, nonlinearity: str, has_c: bool) -> Recipe
     return made
 
 
-def reader_of(made: Recipe) -> Any:
+def words_of(made: Recipe) -> Any:
     """Make a function that reads a recipe's word."""
 
     @intrinsic
@@ -133,13 +117,9 @@ def plan_of(words, lanes, vectors, sizes, item):
         for i in range(len(ADDRESSES)):
             words[LAYERS + layer * LAYER_WORDS + ADDRESSES[i]] = item * starts[own[layer][i]]
     widest = max(columns, stride_out)
-    most = rows_that_fit(widest, item)
-    block = max(1, min(sequences, TOGETHER, most // 2))
-    rows = max(2 * block, min(most, block * (steps + 1)))
-    words[STEPS], words[COUNT], words[TOTAL], words[BLOCK] = steps, sequences, sequences, block
-    words[CHUNK], words[BUFFER], words[PACKED] = min(steps, rows // block - 1), rows * widest, after * item
-    words[X_STEP], words[X_SEQUENCE] = inputs, steps * inputs
-    words[OUT_STEP], words[OUT_SEQUENCE], words[OUT_SIZE] = outputs, steps * outputs, outputs
+    block, rows = rows_for(steps, sequences, rows_that_fit(widest, item))
+    size_job(words, (steps, sequences, inputs, outputs), block, rows, widest)
+    words[PACKED] = after * item
     return HEAD_BYTES + 8 * 2 * LAYER_WORDS + item * (after + 2 * rows * widest) + 3 * 64
 
 
@@ -147,35 +127,6 @@ WRONG_WEIGHTS = "U, W, V, b, c must have shapes (H, I), (H, H), (O, H), (H,), (O
 WRONG_X = "x must have shape (..., T, I), with I the columns of U"
 WRONG_H0 = "h0 must have shape (..., H), with the leading axes of x"
 WRONG_OUT = "out must have shape (..., T, O), and share no memory with the inputs"
-
-
-@register_jitable
-def is_apart(out, array):
-    at, start = address_of(out), address_of(array)
-    return out.size == 0 or at + out.size * out.itemsize <= start or start + array.size * array.itemsize <= at
-
-
-@register_jitable
-def nothing(array, default):
-    return default
-
-
-@register_jitable
-def something(array, default):
-    return array
-
-
-def reader(kind: Any, dtype: Any) -> Any:
-    """Make what gives an array C-contiguous and of a dtype."""
-    if kind.layout == "C" and kind.dtype == dtype:
-        return something
-    number = np.dtype(str(dtype)).type
-
-    @register_jitable
-    def read(array, default):
-        return np.ascontiguousarray(array).astype(number)
-
-    return read
 
 
 def check_types(x: Any, weights: dict[str, Any], h0: Any, out: Any) -> Any:
@@ -214,21 +165,21 @@ def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
     if not isinstance(name, str):
         raise TypingError(f"nonlinearity must be the name of one without parameters, got {nonlinearity}")
     made = recipe(INTERFACE, str(dtype), name, c_type is not None)
-    number, item, count, word = np.dtype(str(dtype)).type, dtype.bitwidth // 8, len(made) // 8 - PLAN, reader_of(made)
-    of_x, of_U, of_W, of_V, of_b = (reader(kind, dtype) for kind in (x, U, W, V, b))
-    of_c = nothing if c_type is None else reader(c_type, dtype)
-    has_h0, has_out = h0_type is not None, out_type is not None
+    number, item, count, word = np.dtype(str(dtype)).type, dtype.bitwidth // 8, len(made) // 8 - PLAN, words_of(made)
+    of_x, of_U, of_W, of_V, of_b = (reader_of(kind, dtype) for kind in (x, U, W, V, b))
+    of_c = None if c_type is None else reader_of(c_type, dtype)
+    has_c, has_h0, has_out = c_type is not None, h0_type is not None, out_type is not None
 
     def run(x, U, W, V, b, c=None, h0=None, nonlinearity="tanh", out=None):
         (hidden, inputs), outputs = U.shape, V.shape[0]
-        U, W, V, b = of_U(U, U), of_W(W, W), of_V(V, V), of_b(b, b)
-        c = of_c(c, np.zeros(outputs, number))
+        U, W, V, b = of_U(U), of_W(W), of_V(V), of_b(b)
+        c = of_c(c) if has_c else np.zeros(outputs, number)
         right = W.shape == (hidden, hidden) and V.shape[1] == hidden and len(b) == hidden and len(c) == outputs
         if not right or hidden == 0 or inputs == 0 or outputs == 0:
             raise ValueError(WRONG_WEIGHTS)
         if x.shape[-1] != inputs:
             raise ValueError(WRONG_X)
-        data, steps = of_x(x, x), x.shape[-2]
+        data, steps = of_x(x), x.shape[-2]
         shape, leading = x.shape[:-1] + (outputs,), x.shape[:-2]  # noqa: RUF005
         sequences = 1
         for axis in range(x.ndim - 2):

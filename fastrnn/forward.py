@@ -99,7 +99,7 @@ class Prepared(NamedTuple):
 
     @property
     def is_stale(self) -> bool:
-        return self.threads != threads.get_num_threads()
+        return self.threads not in (0, threads.get_num_threads())
 
 
 class AtOnce(NamedTuple):

@@ -363,14 +363,42 @@ def read_token(x):
     return tokens
 
 
-def read_converted(dtype: Any) -> Any:
-    kind = np.dtype(str(dtype)).type
+def reader_of(kind: Any, dtype: Any) -> Any:
+    """Make what gives an array of a kind C-contiguous and of a dtype."""
+    if kind.layout == "C" and kind.dtype == dtype:
+        return read_in_place
+    number = np.dtype(str(dtype)).type
 
     @register_jitable
     def read(x):
-        return np.ascontiguousarray(x).astype(kind)
+        return np.ascontiguousarray(x).astype(number)
 
     return read
+
+
+@register_jitable
+def is_apart(out, array):
+    """Tell whether two C-contiguous arrays share no memory."""
+    at, start = address_of(out), address_of(array)
+    apart = at + out.size * out.itemsize <= start or start + array.size * array.itemsize <= at
+    return apart or out.size == 0 or array.size == 0
+
+
+@register_jitable
+def rows_for(steps, sequences, most):
+    """Tell how many sequences are run side by side, and how many of a layer's rows a workspace has for them, `most` at most."""
+    block = max(1, min(sequences, TOGETHER, most // 2))
+    return block, max(2 * block, min(most, block * (steps + 1)))
+
+
+@register_jitable
+def size_job(job, sizes, block, rows, widest):
+    """Fill in the sizes of a job that does all its work in one piece."""
+    steps, sequences, inputs, outputs = sizes
+    job[STEPS], job[COUNT], job[TOTAL], job[BLOCK] = steps, sequences, sequences, block
+    job[CHUNK], job[BUFFER] = min(steps, rows // block - 1), rows * widest
+    job[X_STEP], job[X_SEQUENCE] = inputs, steps * inputs
+    job[OUT_STEP], job[OUT_SEQUENCE], job[OUT_SIZE] = outputs, steps * outputs, outputs
 
 
 @register_jitable
@@ -396,9 +424,7 @@ def move_states(visible: tuple[int, ...], leading: int) -> Any:
             if back:
                 array.reshape(-1)[:] = part
                 continue
-            at, at_out = address_of(array), address_of(out)
-            apart = at + array.size * array.itemsize <= at_out or at_out + out.size * out.itemsize <= at
-            if array.shape[-1] != size or (leading and array.shape[0] != sequences) or not (apart or out.size == 0):
+            if array.shape[-1] != size or (leading and array.shape[0] != sequences) or not is_apart(out, array):
                 raise ValueError(WRONG_STATE)
             part[:] = array.reshape(-1)
 
@@ -409,8 +435,7 @@ def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> An
     """Make what Numba compiles for a call: checks, a job, and one call of an operation by its address."""
     leading = check_types(net, name, x, state, out, time)
     visible, tokens, dtype = tuple(leaves(net.form)), net.tokens, np.dtype(str(net.dtype)).type
-    in_place = isinstance(x, types.Array) and x.layout == "C" and x.dtype == (types.int64 if tokens else net.dtype)
-    read = read_in_place if in_place else read_converted(types.int64 if tokens else net.dtype) if isinstance(x, types.Array) else read_token
+    read = reader_of(x, types.int64 if tokens else net.dtype) if isinstance(x, types.Array) else read_token
     move = move_states(visible, leading) if visible else move_nothing
     wrong_x = f"{name} must have shape (..., input_size) as net has it, with as many sequences as the state"
     wrong_token = f"{name} must hold tokens from 0 to net's input_size - 1"
@@ -430,12 +455,9 @@ def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> An
             for token in data.flat:
                 if not 0 <= token < words[INPUT]:
                     raise ValueError(wrong_token)
-        at_out, at_x = address_of(out), address_of(data)
-        apart = at_out + item * out.size <= at_x or at_x + data.size * data.itemsize <= at_out
-        if out.shape[-1] != outputs or not (apart or out.size == 0 or data.size == 0):
+        if out.shape[-1] != outputs or not is_apart(out, data):
             raise ValueError(wrong_out)
-        block = max(1, min(sequences, TOGETHER, words[ROWS] // 2))
-        rows = max(2 * block, min(words[ROWS], block * (steps + 1)))
+        block, rows = rows_for(steps, sequences, words[ROWS])
         count = sequences * words[SIZES : SIZES + words[ARRAYS]].sum()
         room = (HEAD_BYTES + 2 * rows * words[WIDEST] * item + 64) // 8
         buffer = np.empty(WORDS + count + room, np.int64)
@@ -444,13 +466,10 @@ def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> An
         move(words, arrays, states, sequences, out, False)
         if sequences and steps:
             buffer[:WORDS] = words[SIZES + words[ARRAYS] :]
-            buffer[STEPS], buffer[COUNT], buffer[TOTAL], buffer[BLOCK] = steps, sequences, sequences, block
-            buffer[CHUNK], buffer[BUFFER] = min(steps, rows // block - 1), rows * words[WIDEST]
-            buffer[X_STEP], buffer[X_SEQUENCE] = inputs, steps * inputs
-            buffer[OUT_STEP], buffer[OUT_SEQUENCE], buffer[OUT_SIZE] = outputs, steps * outputs, outputs
+            size_job(buffer, (steps, sequences, inputs, outputs), block, rows, words[WIDEST])
             begin = address_of(buffer)
             space = (begin + 8 * (WORDS + count) + 63) // 64 * 64
-            invoke(buffer[0], (begin, space, at_x, at_out, begin + 8 * WORDS))
+            invoke(buffer[0], (begin, space, address_of(data), address_of(out), begin + 8 * WORDS))
             keep((buffer, data))
             move(words, arrays, states, sequences, out, True)
         return out

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import compiled_forward as inside
+from fastrnn import jit
 from fastrnn.kernels.layout import LAYER, MATRIX
 from fastrnn.packing import Part, network_of
 
@@ -117,12 +118,12 @@ def test_one_description(inputs, hidden, outputs, steps, sequences, dtype, has_c
                 assert own[LAYER.offsets[field]] == expected[LAYER.offsets[field]], field
     used = network.matrices[network.matrices[:, MATRIX.offsets["columns"]] > 0]
     np.testing.assert_array_equal(plan[inside.MATRICES :].reshape(len(used), -1), used)
-    packed, rows = network.work * item, 2 * int(plan[inside.BUFFER]) * item
+    packed, rows = network.work * item, 2 * int(plan[jit.BUFFER]) * item
     assert plan[inside.PACKED] == packed
     assert room >= 1024 + 8 * 2 * LAYER.words + packed + rows
-    block, chunk = int(plan[inside.BLOCK]), int(plan[inside.CHUNK])
+    block, chunk = int(plan[jit.BLOCK]), int(plan[jit.CHUNK])
     assert 1 <= chunk <= steps
-    assert (chunk + 1) * block * network.widest <= plan[inside.BUFFER]
+    assert (chunk + 1) * block * network.widest <= plan[jit.BUFFER]
 
 
 X, U, W, V, B = data((4, 2, 3, 5), np.float64)
