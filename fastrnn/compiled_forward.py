@@ -172,6 +172,13 @@ def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
 
     def run(x, U, W, V, b, c=None, h0=None, nonlinearity="tanh", out=None):
         (hidden, inputs), outputs = U.shape, V.shape[0]
+        apart = True
+        if has_out:
+            apart = is_apart(out, x) and is_apart(out, U) and is_apart(out, W) and is_apart(out, V) and is_apart(out, b)
+            if has_c:
+                apart = apart and is_apart(out, c)
+            if has_h0:
+                apart = apart and is_apart(out, h0)
         U, W, V, b = of_U(U), of_W(W), of_V(V), of_b(b)
         c = of_c(c) if has_c else np.zeros(outputs, number)
         right = W.shape == (hidden, hidden) and V.shape[1] == hidden and len(b) == hidden and len(c) == outputs
@@ -190,8 +197,7 @@ def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
                 raise ValueError(WRONG_H0)
             states[:] = h0.copy().reshape(-1)
         if has_out:
-            apart = is_apart(out, data) and is_apart(out, U) and is_apart(out, W) and is_apart(out, V)
-            if out.shape != shape or not (apart and is_apart(out, b) and is_apart(out, c)):
+            if out.shape != shape or not apart:
                 raise ValueError(WRONG_OUT)
             result = out
         else:

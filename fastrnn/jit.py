@@ -376,12 +376,29 @@ def reader_of(kind: Any, dtype: Any) -> Any:
     return read
 
 
+@intrinsic
+def extent_of(context, array):
+    """Give the addresses of an array's first byte and of the byte after its last, whatever its strides."""
+
+    def generate(context, builder, signature, arguments):
+        parts = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0])
+        first = last = builder.ptrtoint(parts.data, ir.IntType(64))
+        nothing = ir.IntType(64)(0)
+        for length, stride in zip(cgutils.unpack_tuple(builder, parts.shape), cgutils.unpack_tuple(builder, parts.strides), strict=True):
+            reach = builder.mul(builder.sub(length, ir.IntType(64)(1)), stride)
+            backwards = builder.icmp_signed("<", reach, nothing)
+            first = builder.add(first, builder.select(backwards, reach, nothing))
+            last = builder.add(last, builder.select(backwards, nothing, reach))
+        return context.make_tuple(builder, signature.return_type, [first, builder.add(last, parts.itemsize)])
+
+    return types.UniTuple(types.int64, 2)(array), generate
+
+
 @register_jitable
 def is_apart(out, array):
-    """Tell whether two C-contiguous arrays share no memory."""
-    at, start = address_of(out), address_of(array)
-    apart = at + out.size * out.itemsize <= start or start + array.size * array.itemsize <= at
-    return apart or out.size == 0 or array.size == 0
+    """Tell whether two arrays share no memory."""
+    (first, end), (start, stop) = extent_of(out), extent_of(array)
+    return end <= start or stop <= first or out.size == 0 or array.size == 0
 
 
 @register_jitable
@@ -435,7 +452,8 @@ def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> An
     """Make what Numba compiles for a call: checks, a job, and one call of an operation by its address."""
     leading = check_types(net, name, x, state, out, time)
     visible, tokens, dtype = tuple(leaves(net.form)), net.tokens, np.dtype(str(net.dtype)).type
-    read = reader_of(x, types.int64 if tokens else net.dtype) if isinstance(x, types.Array) else read_token
+    is_array = isinstance(x, types.Array)
+    read = reader_of(x, types.int64 if tokens else net.dtype) if is_array else read_token
     move = move_states(visible, leading) if visible else move_nothing
     wrong_x = f"{name} must have shape (..., input_size) as net has it, with as many sequences as the state"
     wrong_token = f"{name} must hold tokens from 0 to net's input_size - 1"
@@ -455,7 +473,9 @@ def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> An
             for token in data.flat:
                 if not 0 <= token < words[INPUT]:
                     raise ValueError(wrong_token)
-        if out.shape[-1] != outputs or not is_apart(out, data):
+        if out.shape[-1] != outputs:
+            raise ValueError(wrong_out)
+        if is_array and not is_apart(out, x):
             raise ValueError(wrong_out)
         block, rows = rows_for(steps, sequences, words[ROWS])
         count = sequences * words[SIZES : SIZES + words[ARRAYS]].sum()

@@ -220,6 +220,8 @@ REFUSED = {
     "a state of another batch": ((NET, np.ones((5, 2)), np.zeros((4, 3)), np.zeros((5, 3))), ValueError, WRONG_STATE),
     "out too long": ((NET, X, H, np.zeros(4)), ValueError, WRONG_OUT),
     "out over x": ((NET, SHARED[2:4], H, SHARED[1:4]), ValueError, WRONG_OUT),
+    "out over an x_t of another dtype": ((NET, SHARED.view(np.float32)[4:6], H, SHARED[1:4]), ValueError, WRONG_OUT),
+    "out around an x_t read backwards": ((NET, SHARED[6:1:-4], H, SHARED[3:6]), ValueError, WRONG_OUT),
     "out over the state": ((NET, X, SHARED[2:5], SHARED[4:7]), ValueError, WRONG_STATE),
     "a token too high": ((READER_NET, 2, (H,), OUT), ValueError, "x_t must hold tokens from 0 to net's input_size - 1"),
     "a token below": ((READER_NET, np.array([0, -1]), (np.zeros((2, 3)),), np.zeros((2, 3))), ValueError, "x_t must hold tokens from 0 to"),

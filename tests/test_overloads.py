@@ -141,6 +141,18 @@ INVALID = {
         lambda: whole(SHARED[:8].reshape(1, 4, 2), U, W, V, B, np.ones(5), np.ones((1, 3)), SHARED[4:24].reshape(1, 4, 5)),
         inside.WRONG_OUT,
     ),
+    "out over h0": (
+        lambda: whole(X[None], U, W, V, B, np.ones(5), SHARED[20:23].reshape(1, 3), SHARED[2:22].reshape(1, 4, 5)),
+        inside.WRONG_OUT,
+    ),
+    "out over an x of another dtype": (
+        lambda: whole(SHARED.view(np.float32)[:8].reshape(1, 4, 2), U, W, V, B, np.ones(5), np.ones((1, 3)), SHARED[3:23].reshape(1, 4, 5)),
+        inside.WRONG_OUT,
+    ),
+    "out between the steps of x": (
+        lambda: whole(SHARED[::-5].reshape(1, 4, 2), U, W, V, B, np.ones(5), np.ones((1, 3)), SHARED[15:35].reshape(1, 4, 5)),
+        inside.WRONG_OUT,
+    ),
 }
 TYPES = {
     "x": (lambda: plain(X[0], U, W, V, B), "x must be an array of numbers with 2 axes or more"),
