@@ -1,8 +1,8 @@
 """Threads: how many a call may use, and the pool of worker threads.
 
-Work that takes longer than about 0.3 ms is shared between threads. Shorter work, of about 10 us or more, is shared where calls follow one
-another within some 20 us, for that long a worker thread keeps its processor after a call: calls of vectors without options, and steps of
-streams and banks. The result has the same bits on any number of threads. What is shared depends on the input:
+Work that takes longer than about 0.3 ms is shared between threads. Of shorter work, calls of vectors without options and steps of streams
+and banks are shared if they take 10 us or more and the call before ended less than some 20 us ago: a worker thread spins for that long.
+The result has the same bits on any number of threads. What is shared depends on the input:
 
 - a batch: its sequences;
 - one sequence: the products that don't depend on the previous state, those of the input and of a `Dense` head;
@@ -39,9 +39,9 @@ Workers are threads of the system that run no Python. All states of the pool, of
             asleep   a team opens                                 -> looking
 
 A worker that looks spins for 10 to 40 us, then sleeps for moments between looks. A call of less than 0.3 ms has help only from workers that
-spin. Where none does, every MISSES-th such call opens its team all the same: the worker that this wakes comes too late for that call, and
-spins when the next one comes. Where a worker loses its processor in the middle of a call, others want the processors, and such calls go
-on alone for a while.
+spin. If none spins, every MISSES-th such call opens its team all the same. The worker that it wakes comes too late for this call, and spins
+when the next one comes. If a worker loses its processor in the middle of a call, other programs need the processors: short calls have no
+help for a while.
 
 Nobody waits for a worker that is not inside, and a process ends whatever its workers do: what they look at is never freed.
 """

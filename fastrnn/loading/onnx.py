@@ -818,9 +818,7 @@ def passed(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any
     if node.op_type == "Cast":
         to = graph.onnx.TensorProto.DataType.Name(attributes["to"])
         floats = bool(x.layers) or x.axes[-1] == FEATURES
-        if (
-            to in ("INT32", "INT64") and not x.layers and x.axes in ((FEATURES,), ("axis 0", FEATURES))
-        ):  # tokens that a graph takes as floats
+        if not x.layers and x.axes in ((FEATURES,), ("axis 0", FEATURES)) and to in ("INT32", "INT64"):  # tokens given as floats
             last = f"axis {len(x.axes) - 1}"
             graph.sizes[last] = graph.sizes.pop(FEATURES)
             return replace(x, axes=(*x.axes[:-1], last))
