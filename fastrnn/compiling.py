@@ -19,10 +19,11 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from . import native
+from . import linking, native, processor
 from .kernels import entry
-from .kernels.layout import OPERATIONS
-from .native import Target, Wanted, kept, log
+from .kernels.layout import OPERATIONS, shape_of
+from .native import Wanted, kept, log
+from .processor import Target
 from .threads import processors
 
 if sys.platform == "win32":
@@ -64,6 +65,7 @@ SWITCH = "NUMBA_DISABLE_JIT"
 NO_JIT = f"fastrnn has no machine code for this machine, and {SWITCH} is set; unset it once for: python -m fastrnn compile"
 CHANGED = "fastrnn's files have changed since this process imported them: start it anew"
 OTHER_TARGET = "fastrnn must compile in this process, where Numba was imported for another processor than NUMBA_CPU_NAME says"
+DISAGREE = "LLVM and the system say differently what this processor has: set NUMBA_CPU_NAME and NUMBA_CPU_FEATURES to what is right"
 LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # intrinsics that become calls
 
 
@@ -82,7 +84,7 @@ def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None)
 
 def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
     """Make all machine code for levels, for a wheel: each level has a directory of its own."""
-    known = {level.level: level for level in native.LEVELS}
+    known = {level.level: level for level in processor.LEVELS}
     for name in names:
         if name not in known:
             raise ValueError(f"FASTRNN_MACHINE_CODE must name levels of {', '.join(known)}, got {name!r}")
@@ -156,8 +158,19 @@ def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | N
         }
         for one in wanted
     ]
-    contents = by_children(goal, tasks, progress) if has_interpreter() else None
-    return native.apart(in_this_process, goal, tasks) if contents is None else contents
+    target = in_llvms_words(goal)
+    contents = by_children(target, tasks, progress) if has_interpreter() else None
+    return native.apart(in_this_process, target, tasks) if contents is None else contents
+
+
+def in_llvms_words(goal: Target) -> Target:
+    """Name this machine as LLVM does; a level has such a name."""
+    if goal.level:
+        return goal
+    target = processor.by_llvm()
+    if shape_of(target.features) != shape_of(goal.features):
+        raise RuntimeError(DISAGREE)
+    return target
 
 
 def has_interpreter() -> bool:
@@ -264,7 +277,7 @@ def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
     module.verify()
     declared = {value.name for value in (*module.functions, *module.global_variables) if value.is_declaration}
     called = {function for start, function in LIBRARY.items() if any(name.startswith(start) for name in declared)}
-    native.initialize()
+    linking.initialize()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it
     machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc=reloc, jit=True)

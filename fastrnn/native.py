@@ -2,8 +2,8 @@
 
 A file holds one operation for one target. It is looked for in the package (a wheel may bring machine code), in FASTRNN_CACHE_DIR, beside
 the package, and in the user's cache directory; what is compiled goes to the first of the last three that can be written. A file is loaded
-only where nothing can go wrong: its checksum is right, this processor has every feature, and all symbols that it needs are there, for
-LLVM ends the process otherwise. Damaged files are compiled anew.
+only where nothing can go wrong: its checksum is right, this processor has every feature, and all symbols that it needs are there.
+Damaged files are compiled anew.
 
 Compiling happens in child processes, so that no program that uses fastrnn imports Numba, except where no child can be had.
 """
@@ -21,14 +21,15 @@ import pathlib
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import llvmlite
-import llvmlite.binding as llvm
 import numpy as np
 import platformdirs
 
-from .kernels.layout import ARM, KERNELS, MACHINE, OPERATIONS, Shape, shape_of
+from . import linking, processor
+from .kernels.layout import KERNELS, MACHINE, OPERATIONS, Shape, shape_of
+from .processor import LEVELS, Target
 
 log = logging.getLogger("fastrnn")
 
@@ -44,32 +45,14 @@ TOO_LATE = "fastrnn can't make machine code while Python shuts down; make it bef
 Wanted = tuple[str, str]  # an operation and its dtype, "" where it has none
 
 
-class Target(NamedTuple):
-    """A processor as LLVM names it, and its features: "+avx2,-avx512f". A level is a target that wheels bring machine code for."""
-
-    cpu: str
-    features: str
-    level: str = ""
-
-
-V3 = "+64bit,+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+cx16,+sahf,+popcnt,+sse3,+sse4.1,+sse4.2,+ssse3"
-V3 += ",+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+xsave"
-V4 = V3 + ",+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
-# As in the psABI of x86-64; the best first.
-LEVELS = [Target("generic", "+neon", "generic")]
-if MACHINE not in ARM:
-    LEVELS = [Target("x86-64-v4", V4, "x86-64-v4"), Target("x86-64-v3", V3, "x86-64-v3")]
-
-
 class Kept:
-    """What must live as long as the process: a built-in that outlives its engine crashes."""
+    """What must live as long as the process."""
 
     lock: int | None = None  # the open file whose lock says that this process compiles, or waits to
 
     def __init__(self) -> None:
         self.forget_locks()
         self.addresses: dict[Wanted, int] = {}
-        self.engines: list[Any] = []
         self.told = False  # whether this process has logged that it compiles
         self.origins: dict[Wanted, str] = {}
         self.call: Any = None
@@ -217,12 +200,12 @@ def load(wanted: Wanted) -> bool:
 def load_content(wanted: Wanted, content: bytes, origin: str) -> bool:
     """Load a file's content where that can't go wrong, and tell whether it did."""
     with kept.loading:
-        code = checked(content)
-        if code is not None and wanted not in kept.addresses:
-            address = start(code, symbol(wanted, target()), wanted)
+        whole = checked(content)
+        if whole is not None and wanted not in kept.addresses:
+            address = start(whole, symbol(wanted, target()), wanted)
             if address:
                 kept.addresses[wanted], kept.origins[wanted] = address, origin
-    return code is not None and wanted in kept.addresses
+    return whole is not None and wanted in kept.addresses
 
 
 def call(plan: Any, *arrays: Any) -> None:
@@ -240,7 +223,7 @@ class MethodDefinition(ctypes.Structure):
 
 def builtin(address: int, name: str) -> Any:
     definition = MethodDefinition(name.encode(), address, FASTCALL, None)
-    kept.engines.append(definition)
+    linking.forever.append(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.POINTER(MethodDefinition), ctypes.py_object, ctypes.c_void_p]
     return make(ctypes.byref(definition), None, None)
@@ -258,52 +241,29 @@ def address_of(array: Any) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def start(code: bytes, symbol: str, wanted: Wanted) -> int:
-    """Load object code into an engine of its own, and give the symbol's address, 0 where the code is another operation's."""
-    engine = new_engine()
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    address: int = engine.get_function_address(symbol)
-    kept.engines.append(engine)
-    if address and wanted[0] == "call":
+def start(content: bytes, symbol: str, wanted: Wanted) -> int:
+    """Put a file's code into memory, and give the symbol's address, 0 where that can't be or the code is another operation's."""
+    needs, _, code = content.partition(b"\n")
+    find = linking.place(code, json.loads(needs))
+    address = find(symbol) if find else 0
+    if find and address and wanted[0] == "call":
         for name, value in {"offset": data_offset(), "error": id(TypeError)}.items():
-            ctypes.c_int64.from_address(engine.get_global_value_address(f"{symbol}_{name}")).value = value
+            ctypes.c_int64.from_address(find(f"{symbol}_{name}")).value = value
         kept.call = builtin(address, "call")
     return address
 
 
 @functools.cache
-def initialize() -> None:
-    with kept.loading:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        kept.engines.append(new_engine())  # from then on LLVM finds the process's own symbols
-
-
-def new_engine() -> Any:
-    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-
-
-@functools.cache
 def host() -> Target:
-    """Tell what the machine is, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say, as Numba reads them."""
-    initialize()
-    name, features = os.environ.get("NUMBA_CPU_NAME") or None, os.environ.get("NUMBA_CPU_FEATURES")
-    with kept.loading:
-        if features is None:
-            features = "" if (name or "").lower() == "generic" else llvm.get_host_cpu_features().flatten()
-        return Target(name or llvm.get_host_cpu_name(), features)
+    with kept.loading:  # in a process forked meanwhile a module would count as being imported, for ever
+        return processor.host()
 
 
 @functools.cache
 def target() -> Target:
     """Choose what to load and compile for: the best level that the package brings machine code for and the machine has, or the machine."""
-    has = set(host().features.split(","))
-    for level in LEVELS:
-        if set(level.features.split(",")) <= has and (WHEEL / level.level).is_dir():
-            return level
-    return host()
+    levels = [level for level in LEVELS if (WHEEL / level.level).is_dir()]
+    return next((level for level in levels if level.suits(host())), host())
 
 
 @functools.cache
@@ -353,13 +313,9 @@ def file_name(wanted: Wanted, goal: Target) -> str:
 
 
 def checked(content: bytes) -> bytes | None:
-    """Give the object code in a file's content, if it is whole and the process has all symbols that it needs."""
+    """Give what is in a file, if it is whole."""
     checksum, rest = content[:DIGEST], content[DIGEST:]
-    if hashlib.sha256(rest).digest() != checksum:
-        return None
-    names, _, code = rest.partition(b"\n")
-    initialize()
-    return code if all(llvm.address_of_symbol(name) for name in json.loads(names)) else None
+    return rest if hashlib.sha256(rest).digest() == checksum else None
 
 
 def file_content(code: bytes, names: Sequence[str]) -> bytes:

@@ -198,6 +198,13 @@ print(rise(lambda: layers.append(fastrnn.Embedding(table))), rise(lambda: fastrn
     assert called < LIMIT
 
 
+def test_a_process_is_small():
+    """What a process needs for its first result, beside NumPy and its weights, stays within the limit."""
+    call = "print(rise(lambda: exec('import fastrnn; fastrnn.RNN([[1.0]], [[1.0]])([[1.0]])')))"
+    python("import fastrnn; fastrnn.RNN([[1.0]], [[1.0]])([[1.0]])")  # compiles
+    assert float(python(PEAK.replace("import fastrnn\n", "") + call)) < LIMIT
+
+
 def test_the_measurement_sees_a_copy():
     """A call that copies its 64 MB of input is seen to."""
     assert float(python(PEAK + "x = touched(8_000_000, np.float64); print(rise(lambda: x + 1))")) > 50

@@ -9,6 +9,7 @@ import pytest
 
 from fastrnn import native
 from fastrnn.kernels.entry import MOST
+from fastrnn.kernels.layout import MACHINE
 
 from .process import copy_package, finish, finish_with_errors, own_cache, python, start
 
@@ -169,7 +170,9 @@ def test_no_slow_module_is_imported(warm, package):
     assert "fastrnn.native" in loaded
     assert not {name.partition(".")[0] for name in loaded} & SLOW
     assert "fastrnn.compiling" not in loaded
-    assert len(loaded) <= 100  # of which llvmlite makes half
+    if sys.platform == "linux" and MACHINE == "x86_64":
+        assert "llvmlite.binding" not in loaded
+        assert len(loaded) <= 70
 
 
 def test_found_and_not_compiled(warm, package):

@@ -48,9 +48,8 @@ def test_only_compiling_needs_the_compiler(path):
     names = {name for _, name in imports(path)}
     kernels = {name.split(".")[1] for level, name in imports(path) if level == 1 and name.startswith("kernels.")}
     assert path.stem in ("compiled_forward", "compiling", "jit", "overloads") or not any(name.startswith("numba") for name in names)
-    assert path.stem in ("compiled_forward", "compiling", "jit", "native", "overloads") or not any(
-        name.startswith("llvmlite") for name in names
-    )
+    compilers = {"compiled_forward", "compiling", "jit", "linking", "native", "overloads", "processor"}
+    assert path.stem in compilers or not any(name.startswith("llvmlite") for name in names)
     assert kernels <= ({"layout", "entry", "jit"} if path.stem == "compiling" else {"layout"})
 
 
@@ -80,7 +79,8 @@ print(all(callable(getattr(fastrnn, name)) for name in fastrnn.LOADERS), hasattr
     assert python(script) == "[] True\nTrue False\n"
 
 
-DRIVERS = ("banks", "compiling", "directions", "forward", "native", "packing", "plan", "stages", "streaming", "threads")
+DRIVERS = ("banks", "compiling", "directions", "forward", "linking", "native", "packing", "plan", "processor", "stages")
+DRIVERS += ("streaming", "threads")
 ENGINE = [*KERNELS, *(PACKAGE / f"{name}.py" for name in DRIVERS)]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import native
+from fastrnn import native, processor
 
 from .cases import DTYPES, MODEL, assert_same_bits, run
 from .golden import BATCHES, FILE, compute
@@ -41,10 +41,10 @@ def test_threads(dtype, leading, monkeypatch):
         assert_same_bits(run(model, x, states)[0], alone)
 
 
-@pytest.mark.parametrize("level", native.LEVELS, ids=lambda level: level.level)
+@pytest.mark.parametrize("level", processor.LEVELS, ids=lambda level: level.level)
 def test_every_level(level):
     """Where the host has a level, a process that is told to use it computes the committed bits."""
-    if not set(level.features.split(",")) <= set(native.host().features.split(",")):
+    if not level.suits(native.host()):
         pytest.skip("this machine does not have the level")
     script = """
 import numpy as np

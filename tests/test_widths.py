@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from fastrnn import native
+from fastrnn import native, processor
 from fastrnn.kernels.layout import MACHINE
 
 from .golden import BATCHES, FILE, compute
@@ -61,8 +61,7 @@ LEVELS = {
     "generic": Target(128, True, set()),
 }
 WIDEST = {128: "xmm", 256: "ymm", 512: "zmm"}
-HOST = set(native.host().features.split(","))
-KNOWN = {level.level for level in native.LEVELS if set(level.features.split(",")) <= HOST}
+KNOWN = {level.level for level in processor.LEVELS if level.suits(native.host())}
 if MACHINE == "x86_64":
     TARGETS = {**NARROWEST, **{level: target for level, target in LEVELS.items() if level in KNOWN}}
 else:
