@@ -14,7 +14,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -134,7 +134,7 @@ def tell(count: int) -> None:
         log.info("compiling %d operations for this machine: some seconds, once", count)
 
 
-def writable(directories: Sequence[pathlib.Path]) -> pathlib.Path | None:
+def writable(directories: Iterable[pathlib.Path]) -> pathlib.Path | None:
     """Give the first directory that this process can write to, and nobody else."""
     for directory in directories:
         with contextlib.suppress(OSError):

@@ -14,18 +14,16 @@ import functools
 import hashlib
 import importlib
 import importlib.util
-import json
 import logging
 import os
 import pathlib
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import llvmlite
 import numpy as np
-import platformdirs
 
 from . import linking, processor
 from .kernels.layout import KERNELS, MACHINE, OPERATIONS, Shape, shape_of
@@ -90,7 +88,11 @@ def load_at_the_end(wanted: Iterable[Wanted]) -> None:
     free = kept.loading.acquire(blocking=False)
     if free:
         kept.loading.release()
-    if not free or not all(load(one) for one in wanted):
+    try:
+        loaded = free and all(load(one) for one in wanted)
+    except ImportError:  # of what tells the user's directory, or of LLVM
+        loaded = False
+    if not loaded:
         raise RuntimeError(TOO_LATE)
 
 
@@ -244,7 +246,7 @@ def address_of(array: Any) -> int:
 def start(content: bytes, symbol: str, wanted: Wanted) -> int:
     """Put a file's code into memory, and give the symbol's address, 0 where that can't be or the code is another operation's."""
     needs, _, code = content.partition(b"\n")
-    find = linking.place(code, json.loads(needs))
+    find = linking.place(code, needs.decode().split())
     address = find(symbol) if find else 0
     if find and address and wanted[0] == "call":
         for name, value in {"offset": data_offset(), "error": id(TypeError)}.items():
@@ -319,21 +321,32 @@ def checked(content: bytes) -> bytes | None:
 
 
 def file_content(code: bytes, names: Sequence[str]) -> bytes:
-    rest = json.dumps(list(names)).encode() + b"\n" + code
+    rest = " ".join(names).encode() + b"\n" + code
     return hashlib.sha256(rest).digest() + rest
 
 
-def places(goal: Target) -> list[tuple[pathlib.Path, str]]:
-    """List the directories to look into, each with the word that says what it is."""
-    level = [(WHEEL / goal.level, "wheel")] if goal.level else []
-    return [*level, *((directory, "cache") for directory in caches() if is_own(directory))]
+def places(goal: Target) -> Iterator[tuple[pathlib.Path, str]]:
+    """Give the directories to look into, one after the other, each with the word that says what it is."""
+    if goal.level:
+        yield WHEEL / goal.level, "wheel"
+    for directory in caches():
+        if is_own(directory):
+            yield directory, "cache"
+
+
+def caches() -> Iterator[pathlib.Path]:
+    """Give the directories for what is compiled here, in the order of preference."""
+    if os.environ.get(VARIABLE):
+        yield pathlib.Path(os.environ[VARIABLE])
+    yield PACKAGE / "__pycache__" / "machine_code"
+    yield users_cache()
 
 
 @functools.cache
-def caches() -> list[pathlib.Path]:
-    """List the directories for what is compiled here, in the order of preference."""
-    chosen = [pathlib.Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
-    return [*chosen, PACKAGE / "__pycache__" / "machine_code", platformdirs.user_cache_path("fastrnn") / "machine_code"]
+def users_cache() -> pathlib.Path:
+    with kept.loading:  # in a process forked meanwhile the module would count as being imported, for ever
+        import platformdirs  # takes a fifth of the time in which fastrnn is imported
+    return platformdirs.user_cache_path("fastrnn") / "machine_code"
 
 
 def is_own(directory: pathlib.Path) -> bool:
