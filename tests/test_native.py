@@ -474,13 +474,15 @@ def test_fork_at_any_moment(cache, package, removed, how):
 
 INTERRUPTED = """
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# a process that compiles itself holds Python's lock for some tenths of a second, which last longer where others have the processors
+clock = time.perf_counter if sys.executable else time.process_time
 for moment in map(float, sys.argv[1:]):
     sent = []
     try:  # on a busy machine the signal comes while the timer starts
-        timer = later(moment, lambda: (sent.append(time.perf_counter()), os.kill(os.getpid(), signal.SIGINT)))
+        timer = later(moment, lambda: (sent.append(clock()), os.kill(os.getpid(), signal.SIGINT)))
         result()
     except KeyboardInterrupt:
-        assert time.perf_counter() - sent[0] < 1, moment
+        assert clock() - sent[0] < 1, moment
         assert all(child.poll() is not None for child in children), moment
     else:
         timer.cancel()
