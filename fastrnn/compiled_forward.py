@@ -15,7 +15,7 @@ from numba.extending import intrinsic, register_jitable
 
 from . import native
 from .arguments import check_activation
-from .jit import address_of, invoke, is_apart, is_right, keep, reader_of, rows_for, size_job
+from .jit import address_of, copy, invoke, is_apart, is_right, keep, reader_of, rows_for, size_job
 from .kernels.layout import BLOCK as SOFTMAX_BLOCK
 from .kernels.layout import HEAD_BYTES, JOB, LAYER, MATRIX, TOGETHER, first_half, padded
 from .packing import Part, network_of, rows_that_fit
@@ -106,12 +106,12 @@ def plan_of(words, lanes, vectors, sizes, item):
     stride_out = columns_out + -columns_out % SOFTMAX_BLOCK
     size_layer(words, 0, inputs, hidden, columns, columns, item)
     size_layer(words, 1, hidden, outputs, columns_out, stride_out, item)
-    starts = [0, 0, 0, 0, 0]
-    after = size_matrix(words, U_, inputs, hidden, columns, 0)
-    starts[W_], after = after, size_matrix(words, W_, hidden, hidden, columns, after)
-    starts[B_], after = after, size_matrix(words, B_, 1, hidden, columns, after)
-    starts[V_], after = after, size_matrix(words, V_, hidden, outputs, columns_out, after)
-    starts[C_], after = after, size_matrix(words, C_, 1, outputs, columns_out, after)
+    of_W = size_matrix(words, U_, inputs, hidden, columns, 0)
+    of_b = size_matrix(words, W_, hidden, hidden, columns, of_W)
+    of_V = size_matrix(words, B_, 1, hidden, columns, of_b)
+    of_c = size_matrix(words, V_, hidden, outputs, columns_out, of_V)
+    after = size_matrix(words, C_, 1, outputs, columns_out, of_c)
+    starts = (0, of_W, of_b, of_V, of_c)
     own = ((U_, W_, C_, B_, C_), (V_, C_, C_, C_, C_))  # in the order of ADDRESSES; nothing reads those that the layer has not
     for layer in range(2):
         for i in range(len(ADDRESSES)):
@@ -167,7 +167,7 @@ def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
     made = recipe(INTERFACE, str(dtype), name, c_type is not None)
     number, item, count, word = np.dtype(str(dtype)).type, dtype.bitwidth // 8, len(made) // 8 - PLAN, words_of(made)
     of_x, of_U, of_W, of_V, of_b = (reader_of(kind, dtype) for kind in (x, U, W, V, b))
-    of_c = None if c_type is None else reader_of(c_type, dtype)
+    of_c, of_h0 = (None if kind is None else reader_of(kind, dtype) for kind in (c_type, h0_type))
     has_c, has_h0, has_out = c_type is not None, h0_type is not None, out_type is not None
 
     def run(x, U, W, V, b, c=None, h0=None, nonlinearity="tanh", out=None):
@@ -195,7 +195,9 @@ def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
         if has_h0:
             if h0.shape != leading + (hidden,):  # noqa: RUF005
                 raise ValueError(WRONG_H0)
-            states[:] = h0.copy().reshape(-1)
+            first = of_h0(h0)
+            copy(address_of(states), address_of(first), first.nbytes)
+            keep(first)
         if has_out:
             if out.shape != shape or not apart:
                 raise ValueError(WRONG_OUT)

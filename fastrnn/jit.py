@@ -418,6 +418,28 @@ def size_job(job, sizes, block, rows, widest):
     job[OUT_STEP], job[OUT_SEQUENCE], job[OUT_SIZE] = outputs, steps * outputs, outputs
 
 
+@intrinsic
+def copy(context, to, source, size):
+    """Copy bytes between addresses. An assignment to a slice is half of a call's code: it can fail, with a text of its own."""
+
+    def generate(context, builder, signature, arguments):
+        to, source, size = arguments
+        kind = ir.IntType(8).as_pointer()
+        cgutils.raw_memcpy(builder, builder.inttoptr(to, kind), builder.inttoptr(source, kind), size, 1)
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64), generate
+
+
+@register_jitable
+def total(words, count):
+    """Add up the sizes of the first arrays of a state."""
+    sizes = 0
+    for i in range(count):
+        sizes += words[SIZES + i]
+    return sizes
+
+
 @register_jitable
 def move_nothing(words, arrays, states, sequences, out, back):
     pass
@@ -430,20 +452,19 @@ WRONG_STATE = (
 
 @functools.cache  # compiled once for `step` and `forward`
 def move_states(visible: tuple[int, ...], leading: int) -> Any:
-    """Make what copies the arrays of a state into one, or back."""
+    """Make what copies the arrays of a state to where an address says, one after the other, or back."""
 
     @register_jitable
     def move(words, arrays, states, sequences, out, back):
         for i in range(len(visible)):
             array, size = arrays[i], words[SIZES + visible[i]]
-            start = sequences * words[SIZES : SIZES + visible[i]].sum()
-            part = states[start : start + sequences * size]
+            place = states + out.itemsize * sequences * total(words, visible[i])
             if back:
-                array.reshape(-1)[:] = part
+                copy(address_of(array), place, array.nbytes)
                 continue
             if array.shape[-1] != size or (leading and array.shape[0] != sequences) or not is_apart(out, array):
                 raise ValueError(WRONG_STATE)
-            part[:] = array.reshape(-1)
+            copy(place, address_of(array), array.nbytes)
 
     return move
 
@@ -451,14 +472,13 @@ def move_states(visible: tuple[int, ...], leading: int) -> Any:
 def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> Any:
     """Make what Numba compiles for a call: checks, a job, and one call of an operation by its address."""
     leading = check_types(net, name, x, state, out, time)
-    visible, tokens, dtype = tuple(leaves(net.form)), net.tokens, np.dtype(str(net.dtype)).type
+    visible, tokens, item = tuple(leaves(net.form)), net.tokens, net.dtype.bitwidth // 8
     is_array = isinstance(x, types.Array)
     read = reader_of(x, types.int64 if tokens else net.dtype) if is_array else read_token
     move = move_states(visible, leading) if visible else move_nothing
     wrong_x = f"{name} must have shape (..., input_size) as net has it, with as many sequences as the state"
     wrong_token = f"{name} must hold tokens from 0 to net's input_size - 1"
     wrong_out = f"out must have the shape of {name}, but with net's output_size last, and share no memory with it"
-    item = np.dtype(dtype).itemsize
 
     def run(net, x, state, out):
         words, arrays, data = words_of(net), flattened(state), read(x)
@@ -478,20 +498,23 @@ def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> An
         if is_array and not is_apart(out, x):
             raise ValueError(wrong_out)
         block, rows = rows_for(steps, sequences, words[ROWS])
-        count = sequences * words[SIZES : SIZES + words[ARRAYS]].sum()
+        count = sequences * total(words, words[ARRAYS])
         room = (HEAD_BYTES + 2 * rows * words[WIDEST] * item + 64) // 8
         buffer = np.empty(WORDS + count + room, np.int64)
-        states = buffer[WORDS : WORDS + count].view(dtype)[:count]
-        states[:] = 0
+        for i in range(count):
+            buffer[WORDS + i] = 0
+        begin = address_of(buffer)
+        states = begin + 8 * WORDS
         move(words, arrays, states, sequences, out, False)
         if sequences and steps:
-            buffer[:WORDS] = words[SIZES + words[ARRAYS] :]
+            job = SIZES + words[ARRAYS]
+            for i in range(WORDS):
+                buffer[i] = words[job + i]
             size_job(buffer, (steps, sequences, inputs, outputs), block, rows, words[WIDEST])
-            begin = address_of(buffer)
-            space = (begin + 8 * (WORDS + count) + 63) // 64 * 64
-            invoke(buffer[0], (begin, space, address_of(data), address_of(out), begin + 8 * WORDS))
-            keep((buffer, data))
+            space = (states + 8 * count + 63) // 64 * 64
+            invoke(buffer[0], (begin, space, address_of(data), address_of(out), states))
             move(words, arrays, states, sequences, out, True)
+            keep((buffer, data))
         return out
 
     return run
