@@ -130,7 +130,8 @@ def build_package(directory: pathlib.Path, levels: str | None) -> pathlib.Path:
 
 def environment(cache: pathlib.Path, package: pathlib.Path = TREE) -> dict[str, str]:
     caches = dict.fromkeys(("FASTRNN_CACHE_DIR", "XDG_CACHE_HOME"), str(cache))
-    return {**os.environ, **caches, "PYTHONPATH": str(package), "CI": "true"}  # with CI, OpenVINO sends no report over the network
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # of others pip has compiled the files
+    return {**own, **caches, "PYTHONPATH": str(package), "CI": "true"}  # with CI, OpenVINO sends no report over the network
 
 
 def launch(
