@@ -19,7 +19,8 @@
 
 A net is an argument: a global, or a variable of an enclosing function, would put addresses into the compiled code, which ends the process
 where they are another's. Compiled functions may be cached, run without Python's lock, in `prange`, and on several threads: every call has
-memory of its own, and runs on the calling thread.
+memory of its own, and runs on the calling thread. Where a compiled function raises, Numba frees nothing that it holds: neither arrays nor
+the net.
 """
 
 import functools
