@@ -21,9 +21,9 @@ import llvmlite.binding as llvm
 
 from . import linking, native, processor
 from .kernels import entry
-from .kernels.layout import OPERATIONS, shape_of
+from .kernels.layout import OPERATIONS
 from .native import Wanted, kept, log
-from .processor import Target
+from .processor import CPU_FEATURES, CPU_NAME, Target
 from .threads import processors
 
 if sys.platform == "win32":
@@ -65,7 +65,6 @@ SWITCH = "NUMBA_DISABLE_JIT"
 NO_JIT = f"fastrnn has no machine code for this machine, and {SWITCH} is set; unset it once for: python -m fastrnn compile"
 CHANGED = "fastrnn's files have changed since this process imported them: start it anew"
 OTHER_TARGET = "fastrnn must compile in this process, where Numba was imported for another processor than NUMBA_CPU_NAME says"
-DISAGREE = "LLVM and the system say differently what this processor has: set NUMBA_CPU_NAME and NUMBA_CPU_FEATURES to what is right"
 LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # intrinsics that become calls
 
 
@@ -158,19 +157,9 @@ def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | N
         }
         for one in wanted
     ]
-    target = in_llvms_words(goal)
+    target = goal if goal.is_llvms else native.apart(native.compilers_target)
     contents = by_children(target, tasks, progress) if has_interpreter() else None
     return native.apart(in_this_process, target, tasks) if contents is None else contents
-
-
-def in_llvms_words(goal: Target) -> Target:
-    """Name this machine as LLVM does; a level has such a name."""
-    if goal.level:
-        return goal
-    target = processor.by_llvm()
-    if shape_of(target.features) != shape_of(goal.features):
-        raise RuntimeError(DISAGREE)
-    return target
 
 
 def has_interpreter() -> bool:
@@ -239,8 +228,8 @@ def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
     with kept.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
         if native.kernels_source() != native.SOURCE:
             raise RuntimeError(CHANGED)
-        before = {name: os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")}
-        os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = goal.cpu, goal.features
+        before = {name: os.environ.get(name) for name in (CPU_NAME, CPU_FEATURES)}
+        os.environ[CPU_NAME], os.environ[CPU_FEATURES] = goal.cpu, goal.features
         try:
             return [compile_task(task, goal.cpu, goal.features) for task in tasks]
         finally:
@@ -317,7 +306,7 @@ def child(specification: str) -> None:
     wish = json.loads(specification)
     if wish["source"] != native.SOURCE:
         raise SystemExit(CHANGED)
-    os.environ["NUMBA_CPU_NAME"], os.environ["NUMBA_CPU_FEATURES"] = wish["cpu"], wish["features"]
+    os.environ[CPU_NAME], os.environ[CPU_FEATURES] = wish["cpu"], wish["features"]
     gc.disable()
     sys.modules["scipy"] = None  # type: ignore[assignment]  # Numba would import it, for BLAS
     leave_out_passes()

@@ -1,7 +1,7 @@
 """Object code put into memory, where it can run.
 
-What is compiled for x86-64 on Linux is ELF that lacks nothing but addresses: of its own parts, and of functions of the process. They are
-written into it here. LLVM, which places all other code, would double the memory of a process, and takes longer to import than all else.
+What is compiled for x86-64 on Linux comes in ELF. It lacks only addresses, which are written into it here: those of its own parts, and of
+functions that the process has. LLVM places all other code. It would double a process's memory, and takes longer to import than all else.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-Find = Callable[[str], int]  # gives the address of a symbol that the code defines, 0 where it doesn't
+Finder = Callable[[str], int]  # gives the address of a symbol that the code defines, 0 where it doesn't
 
 
 def record(size: int, /, **fields: tuple[str, int]) -> np.dtype[Any]:
@@ -34,30 +34,40 @@ RELOCATION = record(24, offset=("<u8", 0), type=("<u4", 8), symbol=("<u4", 12), 
 X86_64 = (b"\x7fELF", 2, 1, 1, 62)  # magic, 64 bits, little-endian, relocatable, machine
 WRITABLE, PLACED = 1, 2  # flags of a section
 SYMBOLS, RELOCATIONS, ZEROS, UNWINDING = 2, 4, 8, 0x70000001  # types of a section
-UNDEFINED = 0  # the section of a symbol that is elsewhere
+ELSEWHERE = 0  # the section of a symbol that another file has
 ADDRESS = 1  # the type of relocation that is an address of 64 bits
 
-forever: list[Any] = []  # a built-in that outlives its engine crashes
+
+def place(code: bytes, needs: Sequence[str]) -> Finder | None:
+    """Put object code into memory; None where the process lacks a symbol that it needs. LLVM has to be told which these are."""
+    file = ObjectFile.read(code)
+    return place_by_llvm(code, needs) if file is None else file.place()
 
 
-def place(code: bytes, needs: Sequence[str]) -> Find | None:
-    """Put object code into memory; None where the process lacks a symbol that it needs."""
-    lacking = ObjectFile.read(code)
-    if lacking is None:
-        return place_by_llvm(code, needs)
-    return lacking.place() if all(map(process_address, needs)) else None
+def place_code(code: bytes) -> int:
+    """Put instructions that need no addresses into memory, and give theirs."""
+    start = new_memory(len(code))
+    ctypes.memmove(start, code, len(code))
+    make_executable(start, len(code))
+    return start
+
+
+def keep_forever(one: Any) -> None:
+    """Keep an object when Python shuts down, too: what machine code uses may be used after all modules are gone."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
 
 
 class ObjectFile:
-    """An ELF file for x86-64 that lacks nothing but addresses."""
+    """An ELF file for x86-64 that lacks only addresses."""
 
     def __init__(self, code: bytes, sections: Any):
         self.code, self.sections = code, sections
-        self.is_placed = (sections["flags"] & PLACED != 0) & (sections["type"] != UNWINDING)
+        self.placed = (sections["flags"] & PLACED != 0) & (sections["type"] != UNWINDING)
         (table,) = sections[sections["type"] == SYMBOLS]
         self.symbols, self.names = self.entries(table, SYMBOL), int(sections["offset"][table["link"]])
-        tables = [table for table in sections[sections["type"] == RELOCATIONS] if self.is_placed[table["info"]]]
+        tables = [table for table in sections[sections["type"] == RELOCATIONS] if self.placed[table["info"]]]
         self.relocations = [(int(table["info"]), self.entries(table, RELOCATION)) for table in tables]
+        self.lay_out()
 
     @classmethod
     def read(cls, code: bytes) -> "ObjectFile | None":
@@ -73,44 +83,37 @@ class ObjectFile:
     def entries(self, section: Any, kind: Any) -> Any:
         return np.frombuffer(self.code, kind, section["size"] // np.dtype(kind).itemsize, section["offset"])
 
-    def place(self) -> Find:
-        """Copy the sections to memory and write the addresses into them."""
-        offsets, fixed, size = self.layout()
-        memory = new_memory(size)
-        starts = {index: memory + offset for index, offset in offsets.items()}
+    def place(self) -> Finder | None:
+        """Copy the sections to memory and write the addresses into them; None where the process lacks one."""
+        outside = [process_address(self.name(symbol)) if symbol["section"] == ELSEWHERE else 0 for symbol in self.symbols]
+        used = {index for _, entries in self.relocations for index in entries["symbol"].tolist()}
+        if any(not outside[index] and int(self.symbols[index]["section"]) not in self.offsets for index in used):
+            return None
+        memory = new_memory(self.size)
+        starts = {index: memory + offset for index, offset in self.offsets.items()}
         for index, start in starts.items():
             section = self.sections[index]
             if section["type"] != ZEROS:
                 ctypes.memmove(start, self.entries(section, "u1").tobytes(), section["size"])
-        addresses = [self.address(symbol, starts) for symbol in self.symbols]
+        inside = [starts.get(int(symbol["section"]), 0) + int(symbol["value"]) for symbol in self.symbols]
         for index, entries in self.relocations:
             for offset, _, symbol, addend in entries.tolist():
-                ctypes.c_uint64.from_address(starts[index] + offset).value = addresses[symbol] + addend
-        make_executable(memory, fixed)
-        known = dict(zip(map(self.name, self.symbols), addresses, strict=True))
+                ctypes.c_uint64.from_address(starts[index] + offset).value = (outside[symbol] or inside[symbol]) + addend
+        make_executable(memory, self.fixed)
+        known = {self.name(symbol): address for symbol, address in zip(self.symbols, inside, strict=True)}
         return lambda name: known.get(name, 0)
 
-    def layout(self) -> tuple[dict[int, int], int, int]:
-        """Choose where the sections go: those that are written to into pages of their own, after the others.
-
-        The offset of each, and the sizes of the part that stays as it is, and of all.
-        """
-        offsets, end, fixed = {}, 0, 0
-        writable = self.sections["flags"] & WRITABLE != 0
-        for kind in (False, True):
-            for index in np.flatnonzero(self.is_placed & (writable == kind)).tolist():
-                offsets[index] = up(end, int(self.sections[index]["alignment"]))
-                end = offsets[index] + int(self.sections[index]["size"])
-            end = up(end, mmap.PAGESIZE)
-            fixed = fixed or end
-        return offsets, fixed, end
-
-    def address(self, symbol: Any, starts: dict[int, int]) -> int:
-        """Tell where a symbol is; 0 for those that no address is asked of, such as the file's name."""
-        if symbol["section"] == UNDEFINED:
-            return process_address(self.name(symbol))
-        start = starts.get(int(symbol["section"]))
-        return 0 if start is None else start + int(symbol["value"])
+    def lay_out(self) -> None:
+        """Choose the sections' offsets: those that are written to go into pages of their own, after the others."""
+        self.offsets: dict[int, int] = {}
+        self.size = 0
+        written = self.sections["flags"] & WRITABLE != 0
+        for chosen in (~written, written):
+            self.fixed = self.size
+            for index in np.flatnonzero(self.placed & chosen).tolist():
+                self.offsets[index] = up(self.size, int(self.sections[index]["alignment"]))
+                self.size = self.offsets[index] + int(self.sections[index]["size"])
+            self.size = up(self.size, mmap.PAGESIZE)
 
     def name(self, symbol: Any) -> str:
         start = self.names + int(symbol["name"])
@@ -152,7 +155,7 @@ def make_executable(start: int, size: int) -> None:
         raise OSError(ctypes.get_errno(), "this system lets no machine code be made executable that a process has written")
 
 
-def place_by_llvm(code: bytes, needs: Sequence[str]) -> Find | None:
+def place_by_llvm(code: bytes, needs: Sequence[str]) -> Finder | None:
     """Have LLVM do it; it would end the process where a symbol is lacking."""
     import llvmlite.binding as llvm
 
@@ -162,7 +165,7 @@ def place_by_llvm(code: bytes, needs: Sequence[str]) -> Find | None:
     engine = new_engine()
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    forever.append(engine)
+    keep_forever(engine)
     return lambda name: engine.get_function_address(name) or engine.get_global_value_address(name)
 
 
@@ -172,7 +175,7 @@ def initialize() -> None:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    forever.append(new_engine())  # from then on LLVM finds the process's own symbols
+    keep_forever(new_engine())  # from then on LLVM finds the process's own symbols
 
 
 def new_engine() -> Any:

@@ -38,6 +38,7 @@ DTYPES = ("float32", "float64")
 NAMES = dict(zip("fd", DTYPES, strict=True))  # by the characters that NumPy has for them
 DIGEST = hashlib.sha256().digest_size
 FASTCALL = 0x80  # METH_FASTCALL
+DISAGREE = f"LLVM and the processor say differently what it has; set {processor.CPU_NAME} to {{}}, as LLVM names it"
 TOO_LATE = "fastrnn can't make machine code while Python shuts down; make it before: python -m fastrnn compile"
 
 Wanted = tuple[str, str]  # an operation and its dtype, "" where it has none
@@ -225,7 +226,7 @@ class MethodDefinition(ctypes.Structure):
 
 def builtin(address: int, name: str) -> Any:
     definition = MethodDefinition(name.encode(), address, FASTCALL, None)
-    linking.forever.append(definition)
+    linking.keep_forever(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.POINTER(MethodDefinition), ctypes.py_object, ctypes.c_void_p]
     return make(ctypes.byref(definition), None, None)
@@ -247,8 +248,10 @@ def start(content: bytes, symbol: str, wanted: Wanted) -> int:
     """Put a file's code into memory, and give the symbol's address, 0 where that can't be or the code is another operation's."""
     needs, _, code = content.partition(b"\n")
     find = linking.place(code, needs.decode().split())
-    address = find(symbol) if find else 0
-    if find and address and wanted[0] == "call":
+    if find is None:
+        return 0
+    address = find(symbol)
+    if address and wanted[0] == "call":
         for name, value in {"offset": data_offset(), "error": id(TypeError)}.items():
             ctypes.c_int64.from_address(find(f"{symbol}_{name}")).value = value
         kept.call = builtin(address, "call")
@@ -259,6 +262,19 @@ def start(content: bytes, symbol: str, wanted: Wanted) -> int:
 def host() -> Target:
     with kept.loading:  # in a process forked meanwhile a module would count as being imported, for ever
         return processor.host()
+
+
+@functools.cache
+def compilers_target() -> Target:
+    """Give the target in LLVM's words, which has the same tiles: weights are packed for these."""
+    goal = target()
+    if goal.is_llvms:
+        return goal
+    with kept.loading:
+        known = processor.by_llvm()
+    if shape_of(known.features) != shape_of(goal.features):
+        raise RuntimeError(DISAGREE.format(known.cpu))
+    return known
 
 
 @functools.cache

@@ -1,21 +1,27 @@
-"""What processor this is: from the system where it says so, for LLVM takes long to import; else from LLVM."""
+"""What processor this is: asked of the processor itself where it says so without LLVM, which takes long to import; else of LLVM.
 
-import itertools
+The system is not asked: what it lists changes with its version, and under valgrind or an emulator is another processor's.
+"""
+
+import ctypes
 import os
-import pathlib
+import sys
 from typing import NamedTuple
 
+from . import linking
 from .kernels.layout import ARM, MACHINE
 
-NAME, FEATURES = "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"  # environment variables that Numba reads
+# Environment variables that Numba reads
+CPU_NAME, CPU_FEATURES = "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"
 
 
 class Target(NamedTuple):
-    """A processor and its features as LLVM names them: "+avx2,-avx512f". A level is a target that wheels bring machine code for."""
+    """A processor and its features: "+avx2,-avx512f". A level is a target that wheels bring machine code for."""
 
     cpu: str
     features: str
     level: str = ""
+    is_llvms: bool = True  # whether LLVM knows it by these words
 
     def suits(self, other: "Target") -> bool:
         """Tell whether another processor has every feature of this one."""
@@ -30,39 +36,82 @@ LEVELS = [Target("generic", "+neon", "generic")]
 if MACHINE not in ARM:
     LEVELS = [Target("x86-64-v4", V4, "x86-64-v4"), Target("x86-64-v3", V3, "x86-64-v3")]
 
-SAID = pathlib.Path("/proc/cpuinfo")
-IDENTITY = ("vendor_id", "cpu family", "model", "stepping")
-# Linux' names of features, where LLVM has others
-RENAMED = {"lm": "64bit", "pni": "sse3", "sse4_1": "sse4.1", "sse4_2": "sse4.2", "lahf_lm": "sahf", "bmi1": "bmi", "abm": "lzcnt"}
+# The instruction CPUID, by Intel's manual, volume 2A: a leaf, its part and one of four registers make a word of bits.
+A, B, C, D = range(4)
+EXTENDED = 0x80000000
+Word = tuple[int, int, int]
+BITS: dict[Word, dict[str, int]] = {  # of the levels' features
+    (1, 0, C): {"sse3": 0, "ssse3": 9, "fma": 12, "cx16": 13, "sse4.1": 19, "sse4.2": 20}
+    | {"movbe": 22, "popcnt": 23, "xsave": 26, "avx": 28, "f16c": 29},
+    (1, 0, D): {"cx8": 8, "cmov": 15, "mmx": 23, "fxsr": 24, "sse": 25, "sse2": 26},
+    (7, 0, B): {"bmi": 3, "avx2": 5, "bmi2": 8, "avx512f": 16, "avx512dq": 17, "avx512cd": 28, "avx512bw": 30, "avx512vl": 31},
+    (EXTENDED + 1, 0, C): {"sahf": 0, "lzcnt": 5},
+    (EXTENDED + 1, 0, D): {"64bit": 29},
+}
+MAKER = (0, 0, B), (0, 0, D), (0, 0, C)  # its name in ASCII
+# What else distinguishes processors for a compiler: family and model, and which instructions there are. The other bits of these words
+# tell how a machine or a virtual one is set up.
+DISTINCT: dict[Word, int] = {
+    (1, 0, A): 0xFFFFFFF0,
+    (1, 0, C): 0x7ED83203,
+    (1, 0, D): 0x07808100,
+    (7, 0, B): 0xFDAF0D29,
+    (7, 0, C): 0x3A405FE2,
+    (7, 0, D): 0x03C54120,
+    (7, 1, A): 0xFFFFFFFF,
+    (7, 1, D): 0xFFFFFFFF,
+    (13, 1, A): 0x0000000F,
+    (EXTENDED + 1, 0, C): 0x00218961,
+}
+# Registers that the system must save, by the bits of the processor's register XCR0
+SAVED = {0x06: ("avx", "avx2", "f16c", "fma", "xsave"), 0xE6: ("avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl")}
+
+# void ask(uint32_t leaf, uint32_t part, uint32_t *registers): pushes rbx, executes CPUID and stores eax, ebx, ecx, edx
+ASK = bytes.fromhex("53 89f8 89f1 4989d0 0fa2 418900 41895804 41894808 4189500c 5b c3")
+# uint64_t saved(void): gives XCR0
+GIVE_SAVED = bytes.fromhex("31c9 0f01d0 48c1e220 4809d0 c3")
 
 
 def host() -> Target:
-    """Tell what the machine is, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say, as Numba reads them.
-
-    Its name and features distinguish it from others, and tell its levels and its tiles' shape. A compiler asks LLVM.
-    """
-    told = NAME in os.environ or FEATURES in os.environ
-    return (None if told else by_linux()) or by_llvm()
-
-
-def by_linux() -> Target | None:
-    """Read what Linux says of an x86-64 processor."""
-    try:
-        with SAID.open(encoding="utf-8") as file:
-            lines = itertools.takewhile(str.strip, file)  # of the first processor
-            said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    except OSError:
-        return None
-    if "flags" not in said or not said.keys() >= {*IDENTITY}:
-        return None
-    features = sorted(f"+{RENAMED.get(flag, flag)}" for flag in said["flags"].split())
-    return Target("-".join(said[key] for key in IDENTITY), ",".join(features))
+    """Tell what the machine is, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say, as Numba reads them."""
+    name, features = os.environ.get(CPU_NAME) or None, os.environ.get(CPU_FEATURES)
+    if name or features is not None or sys.platform != "linux" or MACHINE != "x86_64":
+        return by_llvm(name, features)
+    return by_itself(words())
 
 
-def by_llvm() -> Target:
+def words() -> dict[Word, int]:
+    """Ask an x86-64 processor for the words about it, 0 for those that it doesn't know, and for XCR0 at the key (0, 0, A)."""
+    ask = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)(linking.place_code(ASK))
+    registers = (ctypes.c_uint32 * 4)()
+
+    def word(leaf: int, part: int, register: int) -> int:
+        ask(leaf, part, ctypes.addressof(registers))
+        return registers[register]
+
+    last = {first: word(first, 0, A) for first in (0, EXTENDED)}
+    known = {one: word(*one) if one[0] <= last[one[0] & EXTENDED] else 0 for one in {*MAKER, *BITS, *DISTINCT}}
+    known[0, 0, A] = 0
+    if known[1, 0, C] >> 27 & 1:  # the system has switched on XCR0
+        known[0, 0, A] = ctypes.CFUNCTYPE(ctypes.c_uint64)(linking.place_code(GIVE_SAVED))()
+    return known
+
+
+def by_itself(known: dict[Word, int]) -> Target:
+    """Name a processor by its words."""
+    features = {name for word, bits in BITS.items() for name, bit in bits.items() if known[word] >> bit & 1}
+    for mask, names in SAVED.items():
+        if known[0, 0, A] & mask != mask:
+            features -= {*names}
+    maker = b"".join(known[word].to_bytes(4, "little") for word in MAKER).decode(errors="replace")
+    distinct = [f"{known[word] & mask:x}" for word, mask in DISTINCT.items()]
+    return Target("-".join([maker, *distinct, f"{known[0, 0, A]:x}"]), ",".join(f"+{name}" for name in sorted(features)), is_llvms=False)
+
+
+def by_llvm(name: str | None = None, features: str | None = None) -> Target:
+    """Ask LLVM for what isn't given."""
     import llvmlite.binding as llvm
 
-    name, features = os.environ.get(NAME) or None, os.environ.get(FEATURES)
     if features is None:
         features = "" if (name or "").lower() == "generic" else llvm.get_host_cpu_features().flatten()
     return Target(name or llvm.get_host_cpu_name(), features)

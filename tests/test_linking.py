@@ -3,11 +3,12 @@
 import ctypes
 import pathlib
 import sys
+import threading
 
 import llvmlite.binding as llvm
 import pytest
 
-from fastrnn import compiling, linking, processor
+from fastrnn import compiling, linking, native, processor
 from fastrnn.kernels.layout import MACHINE, shape_of
 
 from .process import python
@@ -41,12 +42,13 @@ define i32 @function(i32 %x, i64 %index) {
 HOW = {"addresses": {"reloc": "static", "jit": True}, "distances": {"reloc": "pic", "codemodel": "small"}}
 
 
-def object_code(**options):
+def object_code(text=TEXT, **options):
     linking.initialize()
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(**options)
-    return machine.emit_object(llvm.parse_assembly(TEXT))
+    return machine.emit_object(llvm.parse_assembly(text))
 
 
+@linux
 @pytest.mark.parametrize("how", HOW)
 def test_code_runs(how):
     """Placed code finds the process's functions, its constants and its variables, and is found by its name."""
@@ -70,8 +72,9 @@ def test_which_code_needs_llvm():
 @linux
 @pytest.mark.parametrize("how", HOW)
 def test_a_lacking_function(how):
-    """Code that needs what the process lacks is not placed."""
-    assert linking.place(object_code(**HOW[how]), ["abs", "no_such_function_anywhere"]) is None
+    """Code that needs what the process lacks is not placed; where LLVM places it, it must be told of it."""
+    code = object_code(TEXT.replace("@abs", "@no_such_function_anywhere"), **HOW[how])
+    assert linking.place(code, ["no_such_function_anywhere"]) is None
 
 
 @linux
@@ -90,10 +93,8 @@ def test_memory_is_never_writable_and_executable():
 def test_no_memory(monkeypatch):
     """Where the system gives no memory, or doesn't let code of a process's own run, the error says so."""
     code = object_code(**HOW["addresses"])
-    monkeypatch.setattr(linking.ObjectFile, "layout", lambda _: ({}, 0, 1 << 60))
     with pytest.raises(MemoryError, match=rf"^no memory for {1 << 60} bytes of machine code: Cannot allocate memory$"):
-        linking.place(code, [])
-    monkeypatch.undo()
+        linking.new_memory(1 << 60)
     monkeypatch.setattr(linking, "new_memory", lambda size, new=linking.new_memory: new(size) + 8)
     with pytest.raises(OSError, match=r"this system lets no machine code be made executable that a process has written$"):
         linking.place(code, ["abs"])
@@ -122,45 +123,89 @@ def test_the_same_bits_by_llvm():
 
 
 @linux
-def test_linux_and_llvm_say_the_same():
-    """By what Linux says, this processor has the levels and the tiles' shape that it has by what LLVM says."""
-    linux, by_llvm = processor.by_linux(), processor.by_llvm()
-    assert [level.suits(linux) for level in processor.LEVELS] == [level.suits(by_llvm) for level in processor.LEVELS]
-    assert shape_of(linux.features) == shape_of(by_llvm.features)
+def test_the_processor_and_llvm_say_the_same():
+    """By what it says itself, this processor has the levels and the tiles' shape that it has by what LLVM says."""
+    asked, by_llvm = processor.by_itself(processor.words()), processor.by_llvm()
+    features = {name for bits in processor.BITS.values() for name in bits}
+    assert {f"+{name}" for name in features} & {*by_llvm.features.split(",")} == {*asked.features.split(",")}
+    assert [level.suits(asked) for level in processor.LEVELS] == [level.suits(by_llvm) for level in processor.LEVELS]
+    assert shape_of(asked.features) == shape_of(by_llvm.features)
 
 
-SAID = """processor\t: 0
-vendor_id\t: GenuineIntel
-cpu family\t: 6
-model\t\t: 143
-model name\t: Some name: of a processor
-stepping\t: 8
-power management:
-flags\t\t: fpu pni avx2 sse4_1 bmi1 abm
-
-processor\t: 1
-vendor_id\t: Another
-flags\t\t: avx512f
-"""
+@linux
+def test_what_the_system_adds_is_no_other_processor(monkeypatch):
+    """The number of threads, a hypervisor and other settings don't make another processor; family, model and instructions do."""
+    known = dict(processor.words())
+    name = processor.by_itself(known).cpu
+    for word, bit in (((1, 0, processor.C), 31), ((1, 0, processor.D), 28), ((7, 0, processor.C), 4), ((1, 0, processor.A), 0)):
+        assert processor.by_itself(known | {word: known[word] ^ 1 << bit}).cpu == name
+    for word, bit in (((1, 0, processor.A), 4), ((1, 0, processor.C), 28), ((7, 0, processor.B), 16), ((7, 1, processor.D), 21)):
+        assert processor.by_itself(known | {word: known[word] ^ 1 << bit}).cpu != name
+    assert processor.by_itself(known | {(0, 0, processor.D): 0}).cpu != name
 
 
-def test_what_linux_says(tmp_path, monkeypatch):
-    """The first processor's name and features are read, in LLVM's words; where they aren't told, LLVM is asked."""
-    file = tmp_path / "cpuinfo"
-    monkeypatch.setattr(processor, "SAID", file)
-    monkeypatch.delenv(processor.NAME, raising=False)
-    monkeypatch.delenv(processor.FEATURES, raising=False)
-    assert processor.host() == processor.by_llvm()
-    file.write_text("processor\t: 0\nFeatures\t: fp asimd\n")
-    assert processor.host() == processor.by_llvm()
-    file.write_text(SAID)
-    assert processor.host() == ("GenuineIntel-6-143-8", "+avx2,+bmi,+fpu,+lzcnt,+sse3,+sse4.1", "")
+@linux
+def test_registers_that_the_system_does_not_save():
+    """Where the system doesn't save wide registers, their instructions are not there."""
+    every = dict.fromkeys(processor.words(), 0xFFFFFFFF)
+    levels = {}
+    for saved in (0xFFFFFFFF, 0x07, 0x03, 0):
+        found = processor.by_itself(every | {(0, 0, processor.A): saved})
+        levels[saved] = [level.level for level in processor.LEVELS if level.suits(found)]
+    assert levels == {0xFFFFFFFF: ["x86-64-v4", "x86-64-v3"], 0x07: ["x86-64-v3"], 0x03: [], 0: []}
+
+
+def test_what_numba_is_told(monkeypatch):
+    """What Numba is told of the processor holds here, too, whatever the processor says."""
+    monkeypatch.setenv("NUMBA_CPU_NAME", "nehalem")
+    monkeypatch.setenv("NUMBA_CPU_FEATURES", "+sse2")
+    assert processor.host() == ("nehalem", "+sse2", "", True)
+    monkeypatch.delenv("NUMBA_CPU_NAME")
+    assert processor.host() == (llvm.get_host_cpu_name(), "+sse2", "", True)
+    monkeypatch.delenv("NUMBA_CPU_FEATURES")
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+    assert processor.host() == ("generic", "", "", True)
 
 
 def test_llvm_must_agree(monkeypatch):
     """Where LLVM takes the processor for one with other tiles, nothing is compiled: weights would be packed for these."""
-    monkeypatch.setattr(processor, "by_llvm", lambda: processor.Target("nehalem", "+sse2"))
-    said = "LLVM and the system say differently what this processor has: set NUMBA_CPU_NAME and NUMBA_CPU_FEATURES to what is right"
+    asked, by_llvm = processor.Target("Maker-1", "+avx,+avx512f,+fma", is_llvms=False), processor.Target("nehalem", "+sse2")
+    monkeypatch.setattr(native, "target", lambda: asked)
+    monkeypatch.setattr(processor, "by_llvm", lambda: by_llvm)
+    said = "LLVM and the processor say differently what it has; set NUMBA_CPU_NAME to nehalem, as LLVM names it"
     with pytest.raises(RuntimeError, match=f"^{said}$"):
-        compiling.in_llvms_words(processor.Target("Vendor-1-2-3", "+avx,+avx512f,+fma"))
-    assert compiling.in_llvms_words(processor.LEVELS[0]) == processor.LEVELS[0]
+        native.compilers_target.__wrapped__()
+    by_llvm = processor.Target("znver5", "+avx,+avx512f,+fma")
+    assert native.compilers_target.__wrapped__() == by_llvm
+    monkeypatch.setattr(native, "target", lambda: processor.LEVELS[0])
+    assert native.compilers_target.__wrapped__() == processor.LEVELS[0]
+
+
+@linux
+def test_llvm_is_asked_where_no_interrupt_comes(monkeypatch):
+    """LLVM is asked in a thread of its own, for Ctrl-C would harm it, and while no fork can happen."""
+    asked, known = [], processor.by_llvm()
+    monkeypatch.setattr(processor, "by_llvm", lambda: asked.append((threading.get_ident(), native.kept.loading._is_owned())) or known)
+    monkeypatch.setattr(compiling, "by_children", lambda *_: [])
+    monkeypatch.setattr(native, "target", lambda: processor.by_itself(processor.words()))
+    native.compilers_target.cache_clear()
+    compiling.compiled(native.target(), [], None)
+    ((thread, is_locked),) = asked
+    assert thread != threading.get_ident()
+    assert is_locked
+
+
+CHANGED = """
+import os, fastrnn
+from fastrnn import native
+first = native.target()
+os.environ["NUMBA_CPU_NAME"] = "nehalem"
+print(native.target() == first, native.compilers_target().cpu)
+"""
+
+
+@linux
+def test_the_environment_is_read_once():
+    """Code is compiled for the target that its file's name says, also where the environment changes between."""
+    printed = python(CHANGED, NUMBA_CPU_NAME=None, NUMBA_CPU_FEATURES=None)
+    assert printed.split() == ["True", llvm.get_host_cpu_name()]

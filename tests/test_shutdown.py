@@ -102,3 +102,29 @@ def test_nothing_to_load(tmp_path):
     assert said("global", "nothing", "small", **options) == {"small": f"RuntimeError: {LATE}"}
     assert said("atexit", "nothing", "small", **options) == {"small": "right"}
     assert said("global", "nothing", "small", **options) == {"small": "right"}
+
+
+GONE = """
+import os, sys
+import fastrnn
+from fastrnn import native
+fastrnn.Dense([[1.0]])([[1.0]])
+
+class Last:
+    def __init__(self):
+        self.call, self.write = native.kept.call, os.write
+
+    def __del__(self, TypeError=TypeError):
+        try:
+            self.call()
+        except TypeError as error:
+            self.write(1, str(error).encode())
+
+sys.last = Last()  # sys goes after all other modules
+"""
+
+
+def test_when_all_modules_are_gone():
+    """What runs machine code outlives every module: memory given back is filled with other bytes here."""
+    printed, errors = finish_with_errors(start(GONE, PYTHONMALLOC="debug"))
+    assert (printed, errors) == ("call takes from 1 to 12 arrays, got 0", "")

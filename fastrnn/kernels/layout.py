@@ -223,7 +223,7 @@ class Shape(NamedTuple):
 
 
 def shape_of(features: str) -> Shape:
-    """Tell a target's shape from its features as LLVM writes them."""
+    """Tell a target's shape from its features: "+avx2,-avx512f"."""
     names = features.split(",")
     if MACHINE in ARM:
         return Shape(128, 4, 4, True)
