@@ -63,7 +63,8 @@ DISTINCT: dict[Word, int] = {
     (13, 1, A): 0x0000000F,
     (EXTENDED + 1, 0, C): 0x00218961,
 }
-# Registers that the system must save, by the bits of the processor's register XCR0
+# Registers that the system must save, by the bits of the processor's register XCR0: those of AVX, AVX-512, AMX and APX
+SAVES = 0xE00E6
 SAVED = {0x06: ("avx", "avx2", "f16c", "fma", "xsave"), 0xE6: ("avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl")}
 
 # void ask(uint32_t leaf, uint32_t part, uint32_t *registers): pushes rbx, executes CPUID and stores eax, ebx, ecx, edx
@@ -104,8 +105,8 @@ def by_itself(known: dict[Word, int]) -> Target:
         if known[0, 0, A] & mask != mask:
             features -= {*names}
     maker = b"".join(known[word].to_bytes(4, "little") for word in MAKER).decode(errors="replace")
-    distinct = [f"{known[word] & mask:x}" for word, mask in DISTINCT.items()]
-    return Target("-".join([maker, *distinct, f"{known[0, 0, A]:x}"]), ",".join(f"+{name}" for name in sorted(features)), is_llvms=False)
+    distinct = [f"{known[word] & mask:x}" for word, mask in {**DISTINCT, (0, 0, A): SAVES}.items()]
+    return Target("-".join([maker, *distinct]), ",".join(f"+{name}" for name in sorted(features)), is_llvms=False)
 
 
 def by_llvm(name: str | None = None, features: str | None = None) -> Target:

@@ -137,9 +137,9 @@ def test_what_the_system_adds_is_no_other_processor(monkeypatch):
     """The number of threads, a hypervisor and other settings don't make another processor; family, model and instructions do."""
     known = dict(processor.words())
     name = processor.by_itself(known).cpu
-    for word, bit in (((1, 0, processor.C), 31), ((1, 0, processor.D), 28), ((7, 0, processor.C), 4), ((1, 0, processor.A), 0)):
+    for word, bit in (((1, 0, processor.C), 31), ((1, 0, processor.D), 28), ((1, 0, processor.A), 0), ((0, 0, processor.A), 9)):
         assert processor.by_itself(known | {word: known[word] ^ 1 << bit}).cpu == name
-    for word, bit in (((1, 0, processor.A), 4), ((1, 0, processor.C), 28), ((7, 0, processor.B), 16), ((7, 1, processor.D), 21)):
+    for word, bit in (((1, 0, processor.A), 4), ((1, 0, processor.C), 28), ((7, 0, processor.B), 16), ((0, 0, processor.A), 17)):
         assert processor.by_itself(known | {word: known[word] ^ 1 << bit}).cpu != name
     assert processor.by_itself(known | {(0, 0, processor.D): 0}).cpu != name
 
