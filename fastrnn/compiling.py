@@ -65,6 +65,7 @@ SWITCH = "NUMBA_DISABLE_JIT"
 NO_JIT = f"fastrnn has no machine code for this machine, and {SWITCH} is set; unset it once for: python -m fastrnn compile"
 CHANGED = "fastrnn's files have changed since this process imported them: start it anew"
 OTHER_TARGET = "fastrnn must compile in this process, where Numba was imported for another processor than NUMBA_CPU_NAME says"
+LACKING = "fastrnn's operation {!r} needs a function of the C library or of Python that this process does not have"
 LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # intrinsics that become calls
 
 
@@ -78,7 +79,8 @@ def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None)
         if still:
             tell(len(still))
             for wanted, content in zip(still, compiled(goal, still, directory, progress), strict=True):
-                native.apart(native.load_content, wanted, content, "compiled now")
+                if not native.apart(native.load_content, wanted, content, "compiled now"):
+                    raise RuntimeError(LACKING.format(wanted[0]))
 
 
 def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:

@@ -274,6 +274,24 @@ def test_another_target_has_its_own_files(almost, package):
     assert {path: path.read_bytes() for path in before} == before
 
 
+LACKING = """
+from fastrnn import linking, native
+linking.process_address = lambda name: 0
+try:
+    native.addresses(["call"], "float32")
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or MACHINE != "x86_64", reason="elsewhere LLVM finds functions")
+def test_a_process_that_lacks_a_function(cache, package):
+    """Code that needs what the process doesn't have is neither loaded nor run, and the error says which operation it is."""
+    said = "fastrnn's operation 'call' needs a function of the C library or of Python that this process does not have\n"
+    assert run(cache, package, LACKING) == said
+    assert call(cache, package) == []
+
+
 EDITS = """
 import importlib
 from fastrnn import native
