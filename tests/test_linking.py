@@ -133,7 +133,7 @@ def test_the_processor_and_llvm_say_the_same():
 
 
 @linux
-def test_what_the_system_adds_is_no_other_processor(monkeypatch):
+def test_what_the_system_adds_is_no_other_processor():
     """The number of threads, a hypervisor and other settings don't make another processor; family, model and instructions do."""
     known = dict(processor.words())
     name = processor.by_itself(known).cpu
