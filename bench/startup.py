@@ -130,8 +130,9 @@ def build_package(directory: pathlib.Path, levels: str | None) -> pathlib.Path:
 
 def environment(cache: pathlib.Path, package: pathlib.Path = TREE) -> dict[str, str]:
     caches = dict.fromkeys(("FASTRNN_CACHE_DIR", "XDG_CACHE_HOME"), str(cache))
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # of others pip has compiled the files
-    return {**own, **caches, "PYTHONPATH": str(package), "CI": "true"}  # with CI, OpenVINO sends no report over the network
+    # a checkout's Python files are compiled once, too, as pip does with those that it installs
+    given = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**given, **caches, "PYTHONPATH": str(package), "CI": "true"}  # with CI, OpenVINO sends no report over the network
 
 
 def launch(

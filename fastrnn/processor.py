@@ -4,6 +4,7 @@ The system is not asked: what it lists changes with its version, and under valgr
 """
 
 import ctypes
+import functools
 import os
 import sys
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from . import linking
 from .kernels.layout import ARM, MACHINE
 
+SAYS_ITSELF = sys.platform == "linux" and MACHINE == "x86_64"  # where linking.py places code that asks the processor
 # Environment variables that Numba reads
 CPU_NAME, CPU_FEATURES = "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"
 
@@ -40,6 +42,7 @@ if MACHINE not in ARM:
 A, B, C, D = range(4)
 EXTENDED = 0x80000000
 Word = tuple[int, int, int]
+XCR0: Word = (-1, 0, A)  # no word of CPUID's: a register that tells by its bits which registers the system saves
 BITS: dict[Word, dict[str, int]] = {  # of the levels' features
     (1, 0, C): {"sse3": 0, "ssse3": 9, "fma": 12, "cx16": 13, "sse4.1": 19, "sse4.2": 20}
     | {"movbe": 22, "popcnt": 23, "xsave": 26, "avx": 28, "f16c": 29},
@@ -62,9 +65,9 @@ DISTINCT: dict[Word, int] = {
     (7, 1, D): 0xFFFFFFFF,
     (13, 1, A): 0x0000000F,
     (EXTENDED + 1, 0, C): 0x00218961,
+    XCR0: 0x000E00E6,  # the registers of AVX, AVX-512, AMX and APX
 }
-# Registers that the system must save, by the bits of the processor's register XCR0: those of AVX, AVX-512, AMX and APX
-SAVES = 0xE00E6
+# What is there only where the system saves registers, by their bits in XCR0
 SAVED = {0x06: ("avx", "avx2", "f16c", "fma", "xsave"), 0xE6: ("avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl")}
 
 # void ask(uint32_t leaf, uint32_t part, uint32_t *registers): pushes rbx, executes CPUID and stores eax, ebx, ecx, edx
@@ -76,25 +79,27 @@ GIVE_SAVED = bytes.fromhex("31c9 0f01d0 48c1e220 4809d0 c3")
 def host() -> Target:
     """Tell what the machine is, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say, as Numba reads them."""
     name, features = os.environ.get(CPU_NAME) or None, os.environ.get(CPU_FEATURES)
-    if name or features is not None or sys.platform != "linux" or MACHINE != "x86_64":
+    if name or features is not None or not SAYS_ITSELF:
         return by_llvm(name, features)
     return by_itself(words())
 
 
 def words() -> dict[Word, int]:
-    """Ask an x86-64 processor for the words about it, 0 for those that it doesn't know, and for XCR0 at the key (0, 0, A)."""
+    """Ask an x86-64 processor for the words about it; 0 for those that it doesn't know."""
     ask = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)(linking.place_code(ASK))
-    registers = (ctypes.c_uint32 * 4)()
 
-    def word(leaf: int, part: int, register: int) -> int:
-        ask(leaf, part, ctypes.addressof(registers))
-        return registers[register]
+    @functools.cache  # a virtual machine takes microseconds to answer
+    def registers(leaf: int, part: int) -> list[int]:
+        answer = (ctypes.c_uint32 * 4)()
+        ask(leaf, part, ctypes.addressof(answer))
+        return list(answer)
 
-    last = {first: word(first, 0, A) for first in (0, EXTENDED)}
-    known = {one: word(*one) if one[0] <= last[one[0] & EXTENDED] else 0 for one in {*MAKER, *BITS, *DISTINCT}}
-    known[0, 0, A] = 0
-    if known[1, 0, C] >> 27 & 1:  # the system has switched on XCR0
-        known[0, 0, A] = ctypes.CFUNCTYPE(ctypes.c_uint64)(linking.place_code(GIVE_SAVED))()
+    last = {first: registers(first, 0)[A] for first in (0, EXTENDED)}
+    known = {}
+    for leaf, part, register in {*MAKER, *BITS, *DISTINCT} - {XCR0}:
+        known[leaf, part, register] = registers(leaf, part)[register] if leaf <= last[leaf & EXTENDED] else 0
+    is_on = known[1, 0, C] >> 27 & 1  # the system has switched XCR0 on
+    known[XCR0] = ctypes.CFUNCTYPE(ctypes.c_uint64)(linking.place_code(GIVE_SAVED))() if is_on else 0
     return known
 
 
@@ -102,10 +107,10 @@ def by_itself(known: dict[Word, int]) -> Target:
     """Name a processor by its words."""
     features = {name for word, bits in BITS.items() for name, bit in bits.items() if known[word] >> bit & 1}
     for mask, names in SAVED.items():
-        if known[0, 0, A] & mask != mask:
+        if known[XCR0] & mask != mask:
             features -= {*names}
     maker = b"".join(known[word].to_bytes(4, "little") for word in MAKER).decode(errors="replace")
-    distinct = [f"{known[word] & mask:x}" for word, mask in {**DISTINCT, (0, 0, A): SAVES}.items()]
+    distinct = [f"{known[word] & mask:x}" for word, mask in DISTINCT.items()]
     return Target("-".join([maker, *distinct]), ",".join(f"+{name}" for name in sorted(features)), is_llvms=False)
 
 

@@ -7,9 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from fastrnn import native
+from fastrnn import native, processor
 from fastrnn.kernels.entry import MOST
-from fastrnn.kernels.layout import MACHINE
 
 from .process import copy_package, finish, finish_with_errors, own_cache, python, start
 
@@ -170,7 +169,7 @@ def test_no_slow_module_is_imported(warm, package):
     assert "fastrnn.native" in loaded
     assert not {name.partition(".")[0] for name in loaded} & SLOW
     assert "fastrnn.compiling" not in loaded
-    if sys.platform == "linux" and MACHINE == "x86_64":
+    if processor.SAYS_ITSELF:
         assert "llvmlite.binding" not in loaded
         assert len(loaded) <= 70
 
@@ -284,7 +283,7 @@ except RuntimeError as error:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux" or MACHINE != "x86_64", reason="elsewhere LLVM finds functions")
+@pytest.mark.skipif(not processor.SAYS_ITSELF, reason="elsewhere LLVM finds functions")
 def test_a_process_that_lacks_a_function(cache, package):
     """Code that needs what the process doesn't have is neither loaded nor run, and the error says which operation it is."""
     said = "fastrnn's operation 'call' needs a function of the C library or of Python that this process does not have\n"

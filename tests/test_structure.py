@@ -44,7 +44,7 @@ def test_the_layout_needs_no_compiler():
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
 def test_only_compiling_needs_the_compiler(path):
-    """Every kernel's file is imported by compiling.py alone, Numba also by what they call, llvmlite by what loads code."""
+    """Every kernel's file is imported by compiling.py alone, Numba also by what users compile, llvmlite by what loads code or asks LLVM."""
     names = {name for _, name in imports(path)}
     kernels = {name.split(".")[1] for level, name in imports(path) if level == 1 and name.startswith("kernels.")}
     assert path.stem in ("compiled_forward", "compiling", "jit", "overloads") or not any(name.startswith("numba") for name in names)
