@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Array, check_lengths, check_out, check_reset, check_state
-from .forward import SPACE, Task, assign, idle, plan_at_once, run_network, run_prepared, take_space
+from . import native
+from .arguments import REAL_KINDS, Array, check_lengths, check_out, check_reset, check_state
+from .forward import NOTHING, SPACE, Task, assign, idle, plan_at_once, readable, run_network, run_with_help, take_space
 from .packing import Network
 
 
@@ -34,8 +35,8 @@ class Begun(NamedTuple):
     lengths: Array | None
 
 
-def call_at_once(network: Network, x: object, state: object) -> tuple[Array, Any] | None:
-    """Run what needs no conversion and no second look: 3 us less than with all checks. None for anything else, wrong or right.
+def call_at_once(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
+    """Run what needs no second look. None for anything else, wrong or right.
 
     The state that comes with the output is an array, or a tuple where the layers' states have several.
     """
@@ -44,52 +45,32 @@ def call_at_once(network: Network, x: object, state: object) -> tuple[Array, Any
     known = network.plans.get(x.shape) or plan_at_once(network, x.shape)
     if known is None:
         return None
-    plan, call, dtype, output_shape, state_shape, prepared = known
-    if plan is None and prepared.is_stale:
-        network.plans.pop(x.shape, None)
-        return call_at_once(network, x, state)
-    if x.dtype is not dtype or not x.flags.carray:
-        return None
-    after: Any
-    if state_shape is None:
-        if (started := start_at_once(network, state, output_shape[:-2])) is None:
-            return None
-        final, after = started
-    elif state is None:
-        final = after = np.zeros(state_shape, dtype)
-    elif type(state) is np.ndarray and state.dtype is dtype and state.shape == state_shape:
-        final = after = state.copy()
-    else:
-        return None
-    output = np.empty(output_shape, dtype)
+    alone, _, prepared = known  # sooner than by their names
+    if prepared is not None:
+        if prepared.is_stale:
+            network.plans.pop(x.shape, None)
+            return call_at_once(network, x, state, out)
+        return run_with_help(known, prepared, x, state, out) or convert_and_call(network, x, state, out)
     try:
         space = idle.pop()
     except IndexError:
         space = take_space(SPACE)
-    if plan is not None:
-        call(plan, space, x, output, final)
-    else:
-        run_prepared(prepared, space, x, output, final)
+    done = native.kept.at_once(alone, space, x, state, out, NOTHING)
     idle.append(space)
-    return output, after
+    return done or convert_and_call(network, x, state, out)
 
 
-def start_at_once(network: Network, state: object, leading: tuple[int, ...]) -> tuple[Array, tuple[Array, ...]] | None:
-    """Start several arrays from zeros, or two from a pair: one array and views of it. None for anything that must be looked at."""
-    if state is not None and not (type(state) is tuple and len(state) == len(network.states) == 2):
+def convert_and_call(network: Network, x: Array, state: Any, out: object) -> tuple[Array, Any] | None:
+    """Do the same with copies of what is small and has another dtype or layout; None where there is nothing to copy."""
+    several = type(state) is tuple
+    given = [x, *(state if several else [] if state is None else [state])]
+    if not all(type(array) is np.ndarray and array.dtype.kind in REAL_KINDS for array in given):
         return None
-    sizes = network.states
-    if len(sizes) == 2 and sizes[0] == sizes[1]:  # an LSTM's, in half the time
-        flat = np.zeros((2, *leading, sizes[0]), network.dtype)
-        views: tuple[Array, ...] = flat[0], flat[1]
-    else:
-        flat = np.zeros(math.prod(leading) * sum(sizes), network.dtype)
-        views = views_of(sizes, flat, leading)
-    for view, given in zip(views, state or (), strict=False):
-        if type(given) is not np.ndarray or given.dtype is not network.dtype or given.shape != view.shape:
-            return None
-        view[...] = given
-    return flat, views
+    own, *states = read = [readable(array, network.dtype) for array in given]
+    nothing = all(one is array for one, array in zip(read, given, strict=True))
+    if nothing or (isinstance(out, np.ndarray) and any(np.may_share_memory(out, array) for array in given)):
+        return None
+    return call_at_once(network, own, tuple(states) if several else states[0] if states else None, out)
 
 
 def start_states(

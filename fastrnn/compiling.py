@@ -20,7 +20,6 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from . import linking, native, processor
-from .kernels import entry
 from .kernels.layout import OPERATIONS
 from .native import Wanted, kept, log
 from .processor import CPU_FEATURES, CPU_NAME, Target
@@ -260,7 +259,7 @@ def compile_task(task: Task, cpu: str, features: str) -> bytes:
 def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
     """Compile an operation: give its object code, and the symbols that it needs from elsewhere."""
     symbol = task["symbol"]
-    module = llvm.parse_assembly(entry.text(symbol) if task["operation"] == "call" else numba_text(task, features))
+    module = llvm.parse_assembly(numba_text(task, features))
     for value in (*module.functions, *module.global_variables):
         # a weak symbol of one file would silently replace another file's
         if not value.is_declaration and not value.name.startswith(symbol):
@@ -280,7 +279,10 @@ def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
 
 
 def numba_text(task: Task, features: str) -> str:
-    """Have Numba compile an operation, and add a C function of the symbol's name, which leaves out what only Numba's callers pass."""
+    """Have Numba compile an operation, and add a C function of the symbol's name, which leaves out what only Numba's callers pass.
+
+    It gives a word: what a built-in returns, else 0.
+    """
     import numba
 
     from .kernels import jit
@@ -294,11 +296,12 @@ def numba_text(task: Task, features: str) -> str:
     given = [f"i64 %a{i}" if isinstance(kind, numba.types.Integer) else f"ptr %a{i}" for i, kind in enumerate(dispatcher.kinds)]
     passed = ["ptr %result", "ptr %error", *given, *(["ptr null"] if dispatcher.typed else [])]
     return f"""{dispatcher.inspect_llvm(kinds)}
-define void @{task["symbol"]}({", ".join(given)}) {{
-  %result = alloca ptr
+define i64 @{task["symbol"]}({", ".join(given)}) {{
+  %result = alloca i64
   %error = alloca ptr
   %status = call i32 @"{inner}"({", ".join(passed)})
-  ret void
+  %answer = load i64, ptr %result
+  ret i64 %answer
 }}
 """
 

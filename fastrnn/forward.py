@@ -1,14 +1,14 @@
 """Carries a plan out: kernel calls of bounded work, alone or with the help of other threads."""
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import native, threads
 from .arguments import Array
-from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
+from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, KNOWN, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import Conversion, Demand, Help, Piece, Plan, fits_at_once, help_at_once, plan_call, side_by_side
 from .progress import BAR
@@ -19,6 +19,7 @@ FEEDBACKS = ("argmax", "sample", "repeat")  # sinks that make an output the next
 SPACE = HEAD_BYTES + 2 * WORKSPACE  # bytes
 MOST_IDLE = 16  # workspaces
 MOST_KINDS = 8  # of calls that a network keeps ready
+FEW = 1 << 14  # elements: an array with no more may be converted whole
 
 idle: list[Array] = []  # workspaces that no call uses; nothing in them outlives a kernel call
 
@@ -103,14 +104,11 @@ class Prepared(NamedTuple):
 
 
 class AtOnce(NamedTuple):
-    """The same, and what is checked before."""
+    """The same as the built-in `at_once` takes it: records of what the call is known for, each with its plan."""
 
-    plan: Array | None  # where help is never worth it
-    call: Callable[..., None]
-    dtype: np.dtype[Any]
-    output: tuple[int, ...]
-    state: tuple[int, ...] | None  # where it is one array
-    prepared: Prepared
+    alone: Array
+    helped: Array | None
+    prepared: Prepared | None  # None where help is never worth it
 
 
 def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
@@ -119,10 +117,27 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
     right = not network.tokens and network.states and not network.enters and len(shape) >= 2 and shape[-1] == network.input_size
     if not right or not small or (prepared := prepare(network, shape, network.rows)) is None:
         return None
-    state = (*shape[:-2], *network.states) if len(network.states) == 1 else None
-    known = AtOnce(prepared.plan, native.kept.call, network.dtype, (*shape[:-1], network.output_size), state, prepared)
+    helped = None if prepared.helped is None else known_for(network, shape, prepared.helped)
+    known = AtOnce(known_for(network, shape, prepared.alone), helped, prepared if prepared.threads else None)
     remember(network.plans, shape, known)
     return known
+
+
+def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
+    """Make the record of a call of `at_once`: what it is known for, the sizes of x, output and states, and the plan."""
+    leading = shape[:-2]
+    sizes = [*shape, *shape[:-1], network.output_size, *[size for units in network.states for size in (*leading, units)]]
+    words = np.concatenate([np.zeros(KNOWN.words, np.int64), np.array(sizes, np.int64), plan])
+    KNOWN.fill(
+        words,
+        plan=native.address_of(words[-len(plan) :]),
+        dtype=id(np.dtype(network.dtype.char)),  # the one object that all arrays of this dtype have
+        itemsize=network.dtype.itemsize,
+        dimensions=len(shape),
+        states=len(network.states),
+        elements=math.prod(leading) * sum(network.states),
+    )
+    return words
 
 
 def prepare(network: Network, shape: tuple[int, ...], rows: int, step_rows: str = "") -> Prepared | None:
@@ -151,17 +166,34 @@ def sharing(by_steps: bool) -> dict[str, str]:
     return {"meet": "meet", "share": "share"} if by_steps else {"claim": "claim"}
 
 
+def take_team(prepared: Prepared) -> threads.Team | None:
+    """Take a team for a prepared kernel call, where help is worth it and can be had."""
+    if prepared.helped is None or (prepared.help.prompt and not threads.pool.is_at_hand()):
+        return None
+    return threads.pool.take(prepared.help.workers)
+
+
 def run_prepared(prepared: Prepared, space: Array, *arrays: Array) -> Array:
     """Make a prepared kernel call, with help where it is worth it and can be had; give the plan that was carried out."""
-    call, helping = native.kept.call, prepared.help
-    if prepared.helped is not None and (not helping.prompt or threads.pool.is_at_hand()):
-        team = threads.pool.take(helping.workers)
-        if team is not None:
-            call(prepared.helped, space, *arrays, team.words)
-            team.give_back()
-            return prepared.helped
-    call(prepared.alone, space, *arrays, NOTHING)
-    return prepared.alone
+    team = take_team(prepared)
+    if team is None or prepared.helped is None:
+        native.kept.call(prepared.alone, space, *arrays, NOTHING)
+        return prepared.alone
+    native.kept.call(prepared.helped, space, *arrays, team.words)
+    team.give_back()
+    return prepared.helped
+
+
+def run_with_help(known: AtOnce, prepared: Prepared, *arguments: object) -> Any:
+    """Make the call of x, a state and out in the same way; None where they are not what the call is known for."""
+    team, space = take_team(prepared), take_space(SPACE)
+    if team is None:
+        done = native.kept.at_once(known.alone, space, *arguments, NOTHING)
+    else:
+        done = native.kept.at_once(known.helped, space, *arguments, team.words)
+        team.give_back()
+    give_back(space)
+    return done
 
 
 def remember(calls: dict[Any, Any], kind: Hashable, call: Any) -> None:
@@ -220,7 +252,7 @@ def run_network(network: Network, task: Task) -> None:
     ready = network.jobs.get(task.kind) if simple else None
     if ready is not None:
         space = take_space(SPACE)
-        native.kept.call(ready, space, task.x, NOTHING if task.out is None else task.out, task.states)
+        native.kept.call(ready, space, source.data, NOTHING if task.out is None else task.out, task.states)
         give_back(space)
         return
     gathered = task.lengths is not None and not network.tokens
@@ -310,12 +342,12 @@ def begin_states(states: Array, task: Task, piece: Piece) -> None:
 
 
 class Source:
-    """x as the engine reads it: in place, or converted piece by piece."""
+    """x as the engine reads it: in place, or converted, piece by piece where it is not small."""
 
     def __init__(self, task: Task, kind: np.dtype[Any]) -> None:
-        x = task.x
+        x = readable(task.x, kind)
         self.task, self.x, self.kind, self.further, self.size = task, x, kind, task.further, x.shape[-1] * kind.itemsize
-        self.direct = x.dtype == kind and x.flags.carray
+        self.direct = is_native(x, kind)
         self.conversion = None if self.direct else Conversion((1 + task.further) * self.size, math.prod(x.shape) * kind.itemsize)
         self.data = x
 
@@ -362,6 +394,21 @@ def convert(array: Array, which: range | Array, own: tuple[slice | Array, ...], 
             index = tuple([numbers[:, np.newaxis] for numbers in index])
     piece = array[(*index, *own)]
     assign(buffer[: piece.size].reshape(piece.shape), piece)
+
+
+def is_native(array: Array, dtype: np.dtype[Any]) -> bool:
+    """Tell whether kernels can read an array as it is."""
+    flags = array.flags
+    return array.dtype == dtype and flags.c_contiguous and flags.aligned
+
+
+def readable(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Give an array that kernels can read as it is: where it is small, a copy if need be."""
+    if array.size > FEW or is_native(array, dtype):
+        return array
+    copy = np.empty(array.shape, dtype)
+    assign(copy, array)
+    return copy
 
 
 def assign(target: Array, value: Array) -> None:

@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import Activation, Array, NamedWeight, as_array, check_activation, check_numbers, check_out, check_state, check_weights
-from .forward import Task, assign, plan_once, run_network, run_once
+from .forward import Task, assign, is_native, plan_once, readable, run_network, run_once
 from .packing import Part, network_of, pack_network
 
 MOST_RECENT = 16
@@ -144,7 +144,7 @@ def key_of(arrays: tuple[Any, ...], nonlinearity: Activation) -> Hashable:
     """Give what a kernel call depends on; None where an array is not read in place."""
     dtype = getattr(arrays[0], "dtype", None)
     for array in arrays:
-        if type(array) is not np.ndarray or array.dtype is not dtype or not array.flags.carray:
+        if type(array) is not np.ndarray or array.dtype is not dtype or not (array.flags.carray or is_native(array, dtype)):
             return None
     # a tuple's text: what equals a number and is refused, as True, is another key, and so is what has no hash
     function = nonlinearity if type(nonlinearity) is str else (repr(nonlinearity),)
@@ -166,6 +166,7 @@ def weights_of(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonlinearity: Activation) -> None:
     """Run checked arguments, in one kernel call where that will do."""
     U, W, V, b, *rest = weights
+    x = readable(x, U.dtype)
     arrays = x, U, W, b, V, *rest
     parts = [Part("elman", U, W, b, nonlinearity), Part("dense", V, None, rest[0] if rest else None, "softmax")]
     key = key_of(arrays, nonlinearity)

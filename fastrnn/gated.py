@@ -286,8 +286,8 @@ class LSTM(Gated):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        plain = lengths is None and reset is None and return_sequences and out is None and not progress
-        if plain and (done := call_at_once(network, x, state)) is not None:
+        plain = lengths is None and reset is None and return_sequences and not progress
+        if plain and (done := call_at_once(network, x, state, out)) is not None:
             return done
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
         return self._run(x, "state", state, out, **options)

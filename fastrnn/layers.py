@@ -292,8 +292,8 @@ class Hidden(Recurrent):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        plain = lengths is None and reset is None and return_sequences and out is None and not progress
-        if plain and (done := call_at_once(network, x, h0)) is not None:
+        plain = lengths is None and reset is None and return_sequences and not progress
+        if plain and (done := call_at_once(network, x, h0, out)) is not None:
             return done
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
         return self._run(x, "h0", h0, out, **options)
@@ -736,8 +736,8 @@ class Sequential(Model):
             if not self._causal:
                 return self._run_stages(x, state, out, progress, lengths=lengths, reset=reset, return_sequences=return_sequences)
             network = self._packed()
-        plain = lengths is None and reset is None and return_sequences and out is None and not progress
-        if plain and (done := call_at_once(network, x, only)) is not None:
+        plain = lengths is None and reset is None and return_sequences and not progress
+        if plain and (done := call_at_once(network, x, only, out)) is not None:
             return done[0], done[1:] if len(network.states) == 1 else self._joined(iter(done[1]))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
         states = self._named(state)

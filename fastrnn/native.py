@@ -26,7 +26,7 @@ import llvmlite
 import numpy as np
 
 from . import linking, processor
-from .kernels.layout import KERNELS, MACHINE, OPERATIONS, Shape, shape_of
+from .kernels.layout import ARGUMENTS, KERNELS, MACHINE, OPERATIONS, PYTHON, Shape, shape_of
 from .processor import LEVELS, Target
 
 log = logging.getLogger("fastrnn")
@@ -38,6 +38,10 @@ DTYPES = ("float32", "float64")
 NAMES = dict(zip("fd", DTYPES, strict=True))  # by the characters that NumPy has for them
 DIGEST = hashlib.sha256().digest_size
 FASTCALL = 0x80  # METH_FASTCALL
+WRONG_COUNT = {"call": f"from 1 to {ARGUMENTS.words} arrays", "at_once": "6 arguments"}  # of the built-ins
+# NumPy's table of functions of C, and the places of PyArray_NewFromDescr and PyArray_SetBaseObject, which stay: numpy_api.py of its sources
+TABLE = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API  # now: while Python shuts down nothing can be imported
+NEW_FROM_DESCRIPTION, SET_BASE = 94, 282
 DISAGREE = f"LLVM and the processor say differently what it has; set {processor.CPU_NAME} to {{}}, as LLVM names it"
 TOO_LATE = "fastrnn can't make machine code while Python shuts down; make it before: python -m fastrnn compile"
 
@@ -54,7 +58,8 @@ class Kept:
         self.addresses: dict[Wanted, int] = {}
         self.told = False  # whether this process has logged that it compiles
         self.origins: dict[Wanted, str] = {}
-        self.call: Any = None
+        self.call: Any = None  # the built-ins
+        self.at_once: Any = None
 
     def forget_locks(self) -> None:
         self.loading = threading.RLock()  # around llvmlite's own lock, and while the process forks: that lock is free in the child
@@ -229,7 +234,29 @@ def builtin(address: int, name: str) -> Any:
     linking.keep_forever(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.POINTER(MethodDefinition), ctypes.py_object, ctypes.c_void_p]
-    return make(ctypes.byref(definition), None, None)
+    return make(ctypes.byref(definition), address_of(of_python()), None)
+
+
+@functools.cache
+def of_python() -> Any:
+    """Give the record of what the built-ins know of Python and NumPy."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    functions = (ctypes.c_uint64 * (SET_BASE + 1)).from_address(pointer(TABLE, None))
+    texts = {f"text_{name}": ctypes.create_string_buffer(f"{name} takes {right}, got %zd".encode()) for name, right in WRONG_COUNT.items()}
+    words = PYTHON.filled(
+        type_at=data_offset() - ctypes.sizeof(ctypes.c_size_t),
+        none=id(None),
+        tuple=id(tuple),
+        array=id(np.ndarray),
+        new_array=functions[NEW_FROM_DESCRIPTION],
+        set_base=functions[SET_BASE],
+        error=id(TypeError),
+        **{name: ctypes.addressof(text) for name, text in texts.items()},
+    )
+    linking.keep_forever(texts)
+    linking.keep_forever(words)
+    return words
 
 
 def data_offset() -> int:
@@ -251,10 +278,8 @@ def start(content: bytes, symbol: str, wanted: Wanted) -> int:
     if find is None:
         return 0
     address = find(symbol)
-    if address and wanted[0] == "call":
-        for name, value in {"offset": data_offset(), "error": id(TypeError)}.items():
-            ctypes.c_int64.from_address(find(f"{symbol}_{name}")).value = value
-        kept.call = builtin(address, "call")
+    if address and wanted[0] in WRONG_COUNT:
+        setattr(kept, wanted[0], builtin(address, wanted[0]))
     return address
 
 

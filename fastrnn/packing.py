@@ -68,7 +68,7 @@ class Part(NamedTuple):
         """Name what a call of this layer needs."""
         functions = [operation_of(activation) for activation in (self.activation, self.recurrent_activation)]
         product, cell = "" if self.feed == "look_up" else "product", self.kind if self.kind in CELLS else ""
-        return [name for name in (product, self.feed, cell, self.cell.enter, *functions) if name]
+        return [name for name in (product, self.feed, cell, cell and "at_once", self.cell.enter, *functions) if name]
 
 
 def operation_of(activation: DenseActivation | None) -> str:
@@ -100,9 +100,9 @@ class Network:
     work: int  # multiplications a step, and elements of the packed weights
     shared_work: int  # multiplications that threads can share in
     largest: int  # elements of the largest weight_hh
-    plans: dict[Any, Any] = dataclasses.field(default_factory=dict)  # kernel calls by the input's shape
-    jobs: dict[Any, Any] = dataclasses.field(default_factory=dict)  # jobs of one piece by the kind of call
-    variants: dict[Any, "Network"] = dataclasses.field(default_factory=dict)  # made of this one
+    plans: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # kernel calls by the input's shape
+    jobs: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # jobs of one piece by the kind of call
+    variants: dict[Any, "Network"] = dataclasses.field(init=False, default_factory=dict)  # made of this one
 
     @property
     def buffer(self) -> int:
@@ -114,7 +114,7 @@ class Network:
         key = first, last
         if key not in self.variants:
             tokens = self.tokens and first == 0
-            self.variants[key] = dataclasses.replace(self, layers=self.layers[first:last], tokens=tokens, plans={}, jobs={}, variants={})
+            self.variants[key] = dataclasses.replace(self, layers=self.layers[first:last], tokens=tokens)
         return self.variants[key]
 
     def finished_by(self, activation: str) -> "Network":
@@ -123,7 +123,7 @@ class Network:
             layers = self.layers.copy()
             finish = 0 if activation == "identity" else native.address(activation, native.name_of(self.dtype))
             LAYER.fill(layers[-1], finish=finish, activation=0)
-            self.variants[activation] = dataclasses.replace(self, layers=layers, plans={}, jobs={}, variants={})
+            self.variants[activation] = dataclasses.replace(self, layers=layers)
         return self.variants[activation]
 
     def job(self, **values: int) -> Array:

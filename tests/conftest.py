@@ -6,6 +6,8 @@ import hypothesis
 import pytest
 import tqdm.auto
 
+from fastrnn import forward
+
 from .bars import Recorded
 
 hypothesis.settings.register_profile("fastrnn", deadline=None, derandomize=True, max_examples=40, database=None)
@@ -18,6 +20,14 @@ def no_collector():
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture(scope="module")
+def piece_by_piece():
+    """No array is so small that it is converted whole."""
+    few, forward.FEW = forward.FEW, 0
+    yield
+    forward.FEW = few
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from .situations import often, situations
 from .test_bits import LAYOUTS
 from .test_threads import team, until_help_came
 
+pytestmark = pytest.mark.usefixtures("piece_by_piece")
 BOTH = [case for case in CASES if not case.causal]
 SINGLE = [case for case in BOTH if len(case.layers) == 1]
 STACKS = [case for case in [*BOTH, *READERS] if not case.causal and len(case.layers) > 1]

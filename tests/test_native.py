@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastrnn import native, processor
-from fastrnn.kernels.entry import MOST
+from fastrnn.kernels.layout import ARGUMENTS
 
 from .process import copy_package, finish, finish_with_errors, own_cache, python, start
 
@@ -595,12 +595,21 @@ def test_threads_at_once(almost, package):
 # ---- the built-in ---------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [0, MOST + 1, 50])
-def test_how_many_arrays_the_built_in_takes(count):
-    """A wrong number of arrays is a TypeError, not a crash: the operation's address would be read from nowhere."""
-    native.address("call")
-    with pytest.raises(TypeError, match=rf"^call takes from 1 to {MOST} arrays, got {count}$"):
-        native.kept.call(*[np.zeros(4)] * count)
+MOST = ARGUMENTS.words
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "count"),
+    [
+        *[("call", f"from 1 to {MOST} arrays", count) for count in (0, MOST + 1, 50)],
+        *[("at_once", "6 arguments", count) for count in (0, 1, 5, 7)],
+    ],
+)
+def test_how_many_arguments_the_built_ins_take(name, right, count):
+    """A wrong number of arguments is a TypeError, not a crash: the operation's address would be read from nowhere."""
+    native.addresses(["call", "at_once"], "float32")
+    with pytest.raises(TypeError, match=rf"^{name} takes {right}, got {count}$"):
+        getattr(native.kept, name)(*[np.zeros(4)] * count)
 
 
 def test_a_call_takes_a_plan():

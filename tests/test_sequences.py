@@ -17,6 +17,7 @@ from .cases import DTYPES, MODEL, READERS, TABLES, Case, assert_same_bits, asser
 from .process import PACKAGE, python
 from .situations import ALL, CAUSAL, CAUSAL_READERS, TELLERS, TIMED, assert_equals_reference, exact, often, situations
 
+pytestmark = pytest.mark.usefixtures("piece_by_piece")
 every_reader = pytest.mark.parametrize("case", READERS, ids=lambda case: case.name)
 every_timed_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)

@@ -16,6 +16,7 @@ from fastrnn import native, plan, streaming
 from .cases import CELLS, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from .situations import ALL, CAUSAL, CAUSAL_READERS, assert_equals_reference, exact, often, situations
 
+pytestmark = pytest.mark.usefixtures("piece_by_piece")
 every_case = pytest.mark.parametrize("case", CAUSAL, ids=lambda case: case.name)
 RECURRENT = [case for case in CAUSAL if any(kind in CELLS for kind, _ in case.layers)]
 every_recurrent = pytest.mark.parametrize("case", RECURRENT, ids=lambda case: case.name)

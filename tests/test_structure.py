@@ -50,7 +50,7 @@ def test_only_compiling_needs_the_compiler(path):
     assert path.stem in ("compiled_forward", "compiling", "jit", "overloads") or not any(name.startswith("numba") for name in names)
     compilers = {"compiled_forward", "compiling", "jit", "linking", "native", "overloads", "processor"}
     assert path.stem in compilers or not any(name.startswith("llvmlite") for name in names)
-    assert kernels <= ({"layout", "entry", "jit"} if path.stem == "compiling" else {"layout"})
+    assert kernels <= ({"layout", "jit"} if path.stem == "compiling" else {"layout"})
 
 
 LOADED = """

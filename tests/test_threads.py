@@ -29,6 +29,8 @@ from .interception import around, chunk_of, field
 from .process import start
 from .situations import ALL, HEADS, TELLERS, situations
 
+pytestmark = pytest.mark.usefixtures("piece_by_piece")
+
 # More than the cores at hand: then members of a team wait for one another.
 COUNTS = (2, 3, 5)
 # Which work is shared out, and how; with these, small work too, in many pieces.

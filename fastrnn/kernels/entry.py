@@ -1,57 +1,283 @@
-"""The built-in that Python calls: it hands the addresses of arrays' data to an operation, and releases Python's lock meanwhile."""
+"""The built-ins that Python calls. They hand the addresses of arrays' data to an operation, and release Python's lock meanwhile.
 
-MOST = 12  # arrays
+`call(plan, *arrays)` takes arrays alone, which nothing checks. `at_once(known, space, x, state, out, team)` looks whether x, the state and
+out are what the call is known for, makes the arrays of a call's results, and runs; where they aren't, it gives None.
 
-# `{name}` is METH_FASTCALL: call(plan, *arrays). The plan's first word is an operation's address. The operation is given a record: the
-# addresses of the data of plan and arrays. Two words are written when the code is loaded. `{name}_offset` is where an array object holds
-# the address of its data; it differs in a free-threaded Python. `{name}_error` is TypeError: once Numba is imported, LLVM resolves that
-# symbol differently.
-TEXT = """
-@{name}_offset = global i64 0
-@wrong = private constant [{length} x i8] c"{wrong}\\00"
-@{name}_error = global ptr null
-declare ptr @PyErr_Format(ptr, ptr, ...)
-declare ptr @PyEval_SaveThread()
-declare void @PyEval_RestoreThread(ptr)
-declare void @Py_IncRef(ptr)
-
-define ptr @{name}(ptr %none, ptr %objects, i64 %count) {{
-start:
-  %addresses = alloca [{most} x ptr]
-  %few = icmp sge i64 %count, 1
-  %most = icmp sle i64 %count, {most}
-  %right = and i1 %few, %most
-  br i1 %right, label %read, label %refuse
-refuse:
-  %kind = load ptr, ptr @{name}_error
-  %raised = call ptr (ptr, ptr, ...) @PyErr_Format(ptr %kind, ptr @wrong, i64 %count)
-  ret ptr null
-read:
-  %offset = load i64, ptr @{name}_offset
-  br label %next
-next:
-  %i = phi i64 [ 0, %read ], [ %after, %next ]
-  %object_at = getelementptr ptr, ptr %objects, i64 %i
-  %object = load ptr, ptr %object_at
-  %data_at = getelementptr i8, ptr %object, i64 %offset
-  %data = load ptr, ptr %data_at
-  %address_at = getelementptr ptr, ptr %addresses, i64 %i
-  store ptr %data, ptr %address_at
-  %after = add i64 %i, 1
-  %more = icmp slt i64 %after, %count
-  br i1 %more, label %next, label %go
-go:
-  %plan = load ptr, ptr %addresses
-  %operation = load ptr, ptr %plan
-  %thread = call ptr @PyEval_SaveThread()
-  call void %operation(ptr %addresses)
-  call void @PyEval_RestoreThread(ptr %thread)
-  call void @Py_IncRef(ptr %none)
-  ret ptr %none
-}}
+Both are functions of C as Python calls them (METH_FASTCALL): with the address of an object of their own, which holds that of a record, of
+the arguments, and how many these are. A plan's first word is the operation's address. Objects are words here, the addresses they have.
 """
 
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-def text(name):
-    wrong = f"call takes from 1 to {MOST} arrays, got %zd"
-    return TEXT.format(name=name, most=MOST, wrong=wrong, length=len(wrong) + 1)
+from .jit import function, operation
+from .layout import KNOWN
+from .records import (
+    ARGUMENTS,
+    WORD,
+    address_of,
+    array_at,
+    clear_bytes,
+    copy_bytes,
+    fresh_arguments,
+    fresh_lead,
+    invoke_one,
+    known_at,
+    put_word,
+    python_at,
+    word,
+)
+
+MOST = ARGUMENTS.fields.words  # arrays
+INT = ir.IntType(32)
+LOW = (1 << 32) - 1  # the bits of an int, of the word in which it is
+ALIGNED_ROWS = 0x1 | 0x100  # NumPy's flags of an array whose elements lie in C's order, each where the processor wants it
+WRITABLE = 0x400
+ELEMENTS, SIZES = 8 * KNOWN.offsets["elements"], 8 * KNOWN.words
+
+
+def _of_python(name, count, *, answers=True):
+    """Make an intrinsic that calls a function of Python's with so many words."""
+
+    def emit(context, builder, signature, args):
+        kind = ir.FunctionType(WORD if answers else ir.VoidType(), [WORD] * count)
+        answer = builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+        return answer if answers else context.get_dummy_value()
+
+    result = types.int64 if answers else types.void
+    signature = result(*[types.int64] * count)
+    return intrinsic((lambda typing: (signature, emit), lambda typing, a: (signature, emit), lambda typing, a, b: (signature, emit))[count])
+
+
+record_of = _of_python("PyLong_AsVoidPtr", 1)
+save_thread = _of_python("PyEval_SaveThread", 0)
+restore_thread = _of_python("PyEval_RestoreThread", 1, answers=False)
+keep = _of_python("Py_IncRef", 1, answers=False)
+drop = _of_python("Py_DecRef", 1, answers=False)
+new_tuple = _of_python("PyTuple_New", 1)
+size_of_tuple = _of_python("PyTuple_Size", 1)
+item_of_tuple = _of_python("PyTuple_GetItem", 2)
+
+
+@intrinsic
+def put_item(typing, whole, index, item):
+    """Put an object into a new tuple, which owns it from then on."""
+
+    def emit(context, builder, signature, args):
+        kind = ir.FunctionType(INT, [WORD] * 3)
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "PyTuple_SetItem"), args)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def refuse(typing, error, text, count):
+    """Raise a TypeError that tells how many arguments there were."""
+
+    def emit(context, builder, signature, args):
+        kind = ir.FunctionType(WORD, [WORD] * 2, var_arg=True)
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "PyErr_Format"), args)
+
+    return types.int64(types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def make_array(typing, function, kind, dtype, dimensions, sizes, data, flags):
+    """Have NumPy make an array, which owns the dtype from then on: of data that is there, or of new memory where its address is 0."""
+
+    def emit(context, builder, signature, args):
+        address, kind, dtype, dimensions, sizes, data, flags = args
+        whole = ir.FunctionType(WORD, [WORD, WORD, INT, WORD, WORD, WORD, INT, WORD])
+        given = kind, dtype, builder.trunc(dimensions, INT), sizes, WORD(0), data, builder.trunc(flags, INT), WORD(0)
+        return builder.call(builder.inttoptr(address, whole.as_pointer()), given)
+
+    return types.int64(*[types.int64] * 7), emit
+
+
+@intrinsic
+def set_base(typing, function, array, base):
+    """Tell an array which object owns its data; the array owns that object from then on."""
+
+    def emit(context, builder, signature, args):
+        kind = ir.FunctionType(INT, [WORD, WORD])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), emit
+
+
+@function
+def data_of(python, array):
+    return array_at(array + python.type_at).data
+
+
+@function
+def run_unlocked(arguments):
+    thread = save_thread()
+    invoke_one(word(arguments.plan, 0), arguments)
+    restore_thread(thread)
+
+
+@operation(types.int64, types.int64, types.int64)
+def call(own, objects, count):
+    python = python_at(record_of(own))
+    if not 1 <= count <= MOST:
+        return refuse(python.error, python.text_call, count)
+    handed = fresh_arguments()
+    for i in range(count):
+        put_word(address_of(handed), i, data_of(python, word(objects, i)))
+    run_unlocked(handed)
+    keep(python.none)
+    return python.none
+
+
+@function
+def is_as_known(python, known, one, sizes, dimensions):
+    """Tell whether an object is an array of these sizes and of the network's dtype, to be read as it is."""
+    array = array_at(one + python.type_at)
+    if array.kind != python.array or array.dtype != known.dtype:
+        return False
+    if array.dimensions & LOW != dimensions or array.flags & ALIGNED_ROWS != ALIGNED_ROWS:
+        return False
+    for i in range(dimensions):
+        if word(array.sizes, i) != word(sizes, i):
+            return False
+    return True
+
+
+@function
+def item_of(known, state, i):
+    return item_of_tuple(state, i) if known.states > 1 else state
+
+
+@function
+def bytes_of(known, sizes, dimensions):
+    count = known.itemsize
+    for i in range(dimensions):
+        count *= word(sizes, i)
+    return count
+
+
+@function
+def is_state(python, known, state, sizes, dimensions):
+    """Tell whether a state is what it should be: None, an array, or a tuple of as many as the layers' states have."""
+    if state == python.none:
+        return True
+    if known.states > 1 and (array_at(state + python.type_at).kind != python.tuple or size_of_tuple(state) != known.states):
+        return False
+    for i in range(known.states):
+        if not is_as_known(python, known, item_of(known, state, i), sizes + 8 * dimensions * i, dimensions):
+            return False
+    return True
+
+
+@function
+def meets(python, one, size, other, size_of_other):
+    """Tell whether some bytes of two arrays may be the same."""
+    start, other_start = data_of(python, one), data_of(python, other)
+    return start < other_start + size_of_other and other_start < start + size
+
+
+@function
+def is_out(python, known, out, x, state):
+    """Tell whether `out` is None, or an array that can receive the output; x and the state are as known."""
+    if out == python.none:
+        return True
+    dimensions, of_x = known.dimensions, address_of(known) + SIZES
+    of_out, of_state = of_x + 8 * dimensions, of_x + 16 * dimensions
+    if not is_as_known(python, known, out, of_out, dimensions) or not array_at(out + python.type_at).flags & WRITABLE:
+        return False
+    size = bytes_of(known, of_out, dimensions)
+    if meets(python, out, size, x, bytes_of(known, of_x, dimensions)):
+        return False
+    for i in range(0 if state == python.none else known.states):
+        sizes = of_state + 8 * (dimensions - 1) * i
+        if meets(python, out, size, item_of(known, state, i), bytes_of(known, sizes, dimensions - 1)):
+            return False
+    return True
+
+
+@function
+def new_array(python, known, sizes, dimensions, data):
+    """Make an array, of data that is there or of new memory: its address, 0 where that fails."""
+    keep(known.dtype)
+    return make_array(python.new_array, python.array, known.dtype, dimensions, sizes, data, ALIGNED_ROWS | WRITABLE if data else 0)
+
+
+@function
+def fill_states(python, known, state, sizes, dimensions, flat):
+    """Start all states, which lie one after the other: from a state, or from zeros."""
+    to = data_of(python, flat)
+    for i in range(known.states):
+        size = bytes_of(known, sizes + 8 * dimensions * i, dimensions)
+        if state == python.none:
+            clear_bytes(to, size)
+        else:
+            copy_bytes(data_of(python, item_of(known, state, i)), to, size)
+        to += size
+
+
+@function
+def parted(python, known, sizes, dimensions, flat):
+    """Give the states as Python gets them: one array, or a tuple of views. What they consist of is theirs from then on."""
+    if known.states == 1 or not flat:
+        return flat
+    whole, data = new_tuple(known.states), data_of(python, flat)
+    for i in range(known.states if whole else 0):
+        view = new_array(python, known, sizes + 8 * dimensions * i, dimensions, data)
+        if view:
+            keep(flat)
+            set_base(python.set_base, view, flat)
+            data += bytes_of(known, sizes + 8 * dimensions * i, dimensions)
+            put_item(whole, i, view)
+        else:
+            drop(whole)
+            whole = 0
+            break
+    drop(flat)
+    return whole
+
+
+@function
+def pair(first, second):
+    """Give a tuple of two objects, which is their owner from then on: its address, 0 where it or one of them is not to be had."""
+    both = new_tuple(2) if first and second else 0
+    if both:
+        put_item(both, 0, first)
+        put_item(both, 1, second)
+    else:
+        drop(first)
+        drop(second)
+    return both
+
+
+@operation(types.int64, types.int64, types.int64)
+def at_once(own, objects, count):
+    python = python_at(record_of(own))
+    if count != 6:
+        return refuse(python.error, python.text_at_once, count)
+    known, x, state, out = known_at(data_of(python, word(objects, 0))), word(objects, 2), word(objects, 3), word(objects, 4)
+    dimensions, of_x = known.dimensions, address_of(known) + SIZES
+    of_out, of_state = of_x + 8 * dimensions, of_x + 16 * dimensions
+    right = is_as_known(python, known, x, of_x, dimensions) and is_state(python, known, state, of_state, dimensions - 1)
+    if not right or not is_out(python, known, out, x, state):
+        keep(python.none)
+        return python.none
+    if out == python.none:
+        out = new_array(python, known, of_out, dimensions, 0)
+    else:
+        keep(out)
+    if known.states == 1:
+        flat = new_array(python, known, of_state, dimensions - 1, 0)
+    else:
+        flat = new_array(python, known, address_of(known) + ELEMENTS, 1, 0)
+    if out and flat:
+        fill_states(python, known, state, of_state, dimensions - 1, flat)
+        handed = fresh_lead()
+        handed.plan, handed.space, handed.x = known.plan, data_of(python, word(objects, 1)), data_of(python, x)
+        handed.out, handed.states, handed.team = data_of(python, out), data_of(python, flat), data_of(python, word(objects, 5))
+        run_unlocked(handed)
+    return pair(out, parted(python, known, of_state, dimensions - 1, flat))

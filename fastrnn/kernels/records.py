@@ -76,12 +76,13 @@ LAYER, JOB, CHUNK, FACTORS, MATRIX, GENERATION = map(
 )
 BEGIN, LEAD, ONCE, PACK = map(Record, (layout.BEGIN, layout.LEAD, layout.ONCE, layout.PACK))
 BANK, STEP_ROWS, MOVE_ROWS = map(Record, (layout.BANK, layout.STEP_ROWS, layout.MOVE_ROWS))
+PYTHON, ARRAY, KNOWN, ARGUMENTS = map(Record, (layout.PYTHON, layout.ARRAY, layout.KNOWN, layout.ARGUMENTS))
 POOL, TEAM, WORKER = map(Record, (layout.POOL, layout.TEAM, layout.WORKER))
 layer_at, job_at, chunk_at, matrix_at, generation_at, pool_at, team_at = map(
     _at_address, (LAYER, JOB, CHUNK, MATRIX, GENERATION, POOL, TEAM)
 )
-bank_at = _at_address(BANK)
-fresh_factors, fresh_pack = _fresh(FACTORS), _fresh(PACK)  # on the stack
+bank_at, python_at, array_at, known_at = map(_at_address, (BANK, PYTHON, ARRAY, KNOWN))
+fresh_factors, fresh_pack, fresh_lead, fresh_arguments = map(_fresh, (FACTORS, PACK, LEAD, ARGUMENTS))  # on the stack
 
 
 @intrinsic

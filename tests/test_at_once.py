@@ -1,0 +1,218 @@
+"""Calls that the built-in `at_once` takes whole: what it takes, what it leaves, and what it gives."""
+
+import ctypes
+import sys
+
+import numpy as np
+import pytest
+
+import fastrnn
+from fastrnn import native
+from fastrnn.calls import call_at_once
+from fastrnn.kernels.layout import PYTHON
+
+
+def layers(dtype):
+    """Give layers whose states are one array and two, and a model of two layers, with the shapes of a state's arrays."""
+    U, W = np.eye(8, 3, dtype=dtype), np.eye(8, dtype=dtype) / 2
+    rnn, second = fastrnn.RNN(U, W), fastrnn.RNN(np.eye(5, 8, dtype=dtype), np.eye(5, dtype=dtype))
+    lstm = fastrnn.LSTM(np.tile(U, (4, 1)), np.tile(W, (4, 1)))
+    return [(rnn, (8,)), (lstm, (8, 8)), (fastrnn.Sequential(rnn, second), (8, 5))]
+
+
+def arrays_of(result):
+    output, state = result
+    return [output, *(state if isinstance(state, tuple) else [state])]
+
+
+def whole(arrays):
+    """Give a state as a layer takes it."""
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+def long_way(model, x, state):
+    return arrays_of(model(x, state, lengths=np.full(x.shape[:-2], x.shape[-2])))
+
+
+class Own(np.ndarray):
+    """An array of a class of its own."""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("leading", [(), (1,), (2, 3)])
+def test_calls_at_once(dtype, which, leading):
+    """What `at_once` takes and what it leaves to the long way give the same arrays, which share no memory with what was given."""
+    model, sizes = layers(dtype)[which]
+    rng = np.random.default_rng(which)
+    x = rng.normal(size=(*leading, 2, 3)).astype(dtype)
+    entries = [rng.normal(size=(*leading, size)).astype(dtype) for size in sizes]
+    for given in (None, entries):
+        state = None if given is None else whole(given)
+        expected = long_way(model, x, state)
+        result = call_at_once(model._packed(), x, state, None)
+        assert result is not None
+        for array, other in zip(arrays_of(result), expected, strict=True):
+            assert array.dtype == dtype
+            assert array.shape == other.shape
+            assert array.tobytes() == other.tobytes()
+            assert array.flags.carray
+            assert not any(np.may_share_memory(array, one) for one in (x, *entries))
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_what_is_not_at_once(which):
+    """Anything but arrays of the right shapes is left to the long way; nothing is computed or changed."""
+    model, sizes = layers("float32")[which]
+    x, entries = np.ones((2, 4, 3), np.float32), [np.ones((2, size), np.float32) for size in sizes]
+    network, out = model._packed(), np.full((2, 4, model.output_size), 7, np.float32)
+    assert call_at_once(network, x, whole(entries), None) is not None
+    large = np.ones((50000, 4, 3))
+    for other in [
+        [[1.0] * 3] * 4,
+        None,
+        3,
+        "x",
+        x.view(Own),
+        x[0, 0],
+        x[..., :2],
+        np.float32(1),
+        x.astype(complex),
+        x.astype(object),
+        large,
+    ]:
+        assert call_at_once(network, other, None, out) is None
+    first, *rest = entries
+    wrong = [first[:1], first.ravel(), first.view(Own), first.astype(complex), first.astype(np.float64)[:1], [1.0], 2]
+    for other in [1, "h", x, [first, *rest], (first, *rest, first), (), whole(entries)[:1], *[whole([one, *rest]) for one in wrong]]:
+        assert call_at_once(network, x, other, out) is None
+    assert (out == 7).all()
+
+
+def varied(array):
+    """Give arrays of other dtypes and layouts, whose values float32 has."""
+    unaligned = np.frombuffer(b"-" + array.tobytes(), np.uint8)[1:].view(np.float32).reshape(array.shape)
+    wider = np.repeat(array, 2, axis=-1)
+    dtypes = ["f8", ">f4", "f2", "i4", "u1", "?"]
+    return [*[array.astype(dtype) for dtype in dtypes], unaligned, wider[..., ::2], array[..., ::-1][..., ::-1], np.asfortranarray(array)]
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_copies(which):
+    """What is small and has another dtype or layout is copied; the results are those of the long way, and nothing given is changed."""
+    model, sizes = layers("float32")[which]
+    x, entries = np.ones((2, 4, 3), np.float32), [np.ones((2, size), np.float32) for size in sizes]
+    x[0, 1], entries[0][1, 2] = 0, 0
+    expected = [array.tobytes() for array in long_way(model, x, whole(entries))]
+    cases = [(other, whole(entries)) for other in varied(x)] + [(x, whole([other, *entries[1:]])) for other in varied(entries[0])]
+    for other, state in cases:
+        before = other.tobytes()
+        result = call_at_once(model._packed(), other, state, None)
+        assert result is not None
+        assert [array.tobytes() for array in arrays_of(result)] == expected
+        assert other.tobytes() == before
+
+
+def test_copies_that_overflow():
+    """A number beyond float32 becomes infinite, without a warning, as on the long way."""
+    model, _ = layers("float32")[0]
+    x = np.array([[1e300, -1e300, 1e-300]])
+    with np.errstate(all="raise"):
+        result = call_at_once(model._packed(), x, None, None)
+    assert result is not None
+    assert [array.tobytes() for array in result] == [array.tobytes() for array in long_way(model, x, None)]
+
+
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("begun", [False, True])
+def test_out(which, begun):
+    """`out` receives the output at once where it is right; where it isn't, the error is raised and nothing is changed."""
+    model, sizes = layers("float32")[which]
+    memory = np.ones(400, np.float32)
+    x, entries = memory[:24].reshape(2, 4, 3), [memory[24 + 20 * i :][: 2 * size].reshape(2, size) for i, size in enumerate(sizes)]
+    state, network, shape = whole(entries) if begun else None, model._packed(), (2, 4, model.output_size)
+    size = 8 * model.output_size
+    expected = [array.tobytes() for array in long_way(model, x, state)]
+    for other in (x, x.astype(np.float64)):
+        out = np.full(shape, 7, np.float32)
+        result = call_at_once(network, other, state, out)
+        assert result is not None
+        assert result[0] is out
+        assert [array.tobytes() for array in arrays_of(result)] == expected
+    frozen = np.zeros(shape, np.float32)
+    frozen.flags.writeable = False
+    wrong = [
+        1,
+        [0.0],
+        frozen,
+        np.zeros(shape),
+        np.zeros(shape[1:], np.float32),
+        np.zeros((4, *shape[1:]), np.float32)[::2],
+        frozen.view(Own),
+    ]
+    wrong += [memory[first:][:size].reshape(shape) for first in (0, 23)]
+    wrong += [memory[first:][:size].reshape(shape) for first in (25, 44) if begun and first < 25 + 20 * (len(sizes) - 1)]
+    before = memory.tobytes()
+    for out in wrong:
+        with pytest.raises((TypeError, ValueError), match=r"^out must "):
+            model(x, state, out=out)
+    assert memory.tobytes() == before
+    after = memory[24 + 20 * len(sizes) :][:size].reshape(shape)  # beside what is read
+    assert model(x, state, out=after)[0] is after
+    assert after.tobytes() == expected[0]
+
+
+def test_what_may_not_be_written_is_read_at_once():
+    """x and the state may be arrays that can't be written to, as those that come from JAX."""
+    model, _ = layers("float32")[0]
+    x, h = np.ones((2, 3), np.float32), np.ones(8, np.float32)
+    expected = model(x, h)
+    x.flags.writeable = h.flags.writeable = False
+    result = call_at_once(model._packed(), x, h, None)
+    assert result is not None
+    assert [array.tobytes() for array in result] == [array.tobytes() for array in expected]
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_calls_at_once_keep_nothing(which):
+    """A call at once, taken or not, holds no reference to what it was given or gives."""
+    model, sizes = layers("float32")[which]
+    x, entries = np.ones((2, 3), np.float32), [np.ones(size, np.float32) for size in sizes]
+    state, network, out = whole(entries), model._packed(), np.empty((2, model.output_size), np.float32)
+    objects = [x, state, *entries, out, None, np.dtype(np.float32), network.plans]
+
+    def counts():
+        return [sys.getrefcount(one) for one in objects]
+
+    call_at_once(network, x, state, None)
+    before = counts()
+    for _ in range(1000):
+        output, after = call_at_once(network, x, state, None)
+        call_at_once(network, x, None, out)
+        call_at_once(network, x.astype(np.float64), None, None)
+        call_at_once(network, x, "state", out)
+    owner = after if len(sizes) == 1 else after[0].base  # the views' owner
+    assert sys.getrefcount(output) == 2
+    holders = ["owner", "after"] if len(sizes) == 1 else ["owner", *after]
+    assert sys.getrefcount(owner) == len(holders) + 1
+    del holders
+    assert sys.getrefcount(after) == (3 if len(sizes) == 1 else 2)
+    del output, after, owner
+    assert max(abs(now - then) for now, then in zip(counts(), before, strict=True)) < 100
+
+
+def test_no_memory_for_a_result():
+    """Where NumPy can't make an array, its error is raised, and the next call is right."""
+    model, _ = layers("float32")[0]
+    x = np.ones((2, 3), np.float32)
+    expected = model(x)
+    no_memory = ctypes.cast(ctypes.pythonapi.PyErr_NoMemory, ctypes.c_void_p).value
+    words, place = native.of_python(), PYTHON.offsets["new_array"]
+    right = words[place]
+    words[place] = no_memory
+    try:
+        with pytest.raises(MemoryError):
+            model(x)
+    finally:
+        words[place] = right
+    assert [array.tobytes() for array in model(x)] == [array.tobytes() for array in expected]
