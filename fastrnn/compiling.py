@@ -42,6 +42,7 @@ Progress = Callable[[int, int], None]
 
 # CPU seconds of operations, so that the children of one call end together; 0.1 s where none is said
 SECONDS = {
+    "at_once": 0.5,
     "product": 0.6,
     "elman": 0.6,
     "gru": 1.2,

@@ -201,10 +201,10 @@ def is_out(python, known, out, x, state):
 
 
 @function
-def new_array(python, known, sizes, dimensions, data):
-    """Make an array, of data that is there or of new memory: its address, 0 where that fails."""
+def new_array(python, known, sizes, dimensions):
+    """Make an array of new memory: its address, 0 where there is none."""
     keep(known.dtype)
-    return make_array(python.new_array, python.array, known.dtype, dimensions, sizes, data, ALIGNED_ROWS | WRITABLE if data else 0)
+    return make_array(python.new_array, python.array, known.dtype, dimensions, sizes, 0, 0)
 
 
 @function
@@ -227,11 +227,13 @@ def parted(python, known, sizes, dimensions, flat):
         return flat
     whole, data = new_tuple(known.states), data_of(python, flat)
     for i in range(known.states if whole else 0):
-        view = new_array(python, known, sizes + 8 * dimensions * i, dimensions, data)
+        own = sizes + 8 * dimensions * i
+        keep(known.dtype)
+        view = make_array(python.new_array, python.array, known.dtype, dimensions, own, data, ALIGNED_ROWS | WRITABLE)
         if view:
             keep(flat)
             set_base(python.set_base, view, flat)
-            data += bytes_of(known, sizes + 8 * dimensions * i, dimensions)
+            data += bytes_of(known, own, dimensions)
             put_item(whole, i, view)
         else:
             drop(whole)
@@ -267,13 +269,13 @@ def at_once(own, objects, count):
         keep(python.none)
         return python.none
     if out == python.none:
-        out = new_array(python, known, of_out, dimensions, 0)
+        out = new_array(python, known, of_out, dimensions)
     else:
         keep(out)
     if known.states == 1:
-        flat = new_array(python, known, of_state, dimensions - 1, 0)
+        flat = new_array(python, known, of_state, dimensions - 1)
     else:
-        flat = new_array(python, known, address_of(known) + ELEMENTS, 1, 0)
+        flat = new_array(python, known, address_of(known) + ELEMENTS, 1)
     if out and flat:
         fill_states(python, known, state, of_state, dimensions - 1, flat)
         handed = fresh_lead()
