@@ -36,39 +36,60 @@ class Begun(NamedTuple):
 
 
 def call_at_once(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
-    """Run what needs no second look. None for anything else, wrong or right.
+    """Make a call by the built-in `at_once`. None for arguments that need all checks, wrong or right.
 
-    The state that comes with the output is an array, or a tuple where the layers' states have several.
+    The state is an array, or a tuple of them where the layers' states have several. So is the one that comes with the output.
     """
     if type(x) is not np.ndarray:
         return None
     known = network.plans.get(x.shape) or plan_at_once(network, x.shape)
     if known is None:
         return None
-    alone, _, prepared = known  # sooner than by their names
+    alone, _, prepared = known  # 0.05 us less than by their names
     if prepared is not None:
         if prepared.is_stale:
             network.plans.pop(x.shape, None)
             return call_at_once(network, x, state, out)
-        return run_with_help(known, prepared, x, state, out) or convert_and_call(network, x, state, out)
+        if x.dtype is not network.dtype:  # before a team is taken in vain
+            return copy_and_call(network, x, state, out)
+        return run_with_help(known, prepared, x, state, out) or copy_and_call(network, x, state, out)
     try:
         space = idle.pop()
     except IndexError:
         space = take_space(SPACE)
-    done = native.kept.at_once(alone, space, x, state, out, NOTHING)
-    idle.append(space)
-    return done or convert_and_call(network, x, state, out)
+    try:
+        done = native.kept.at_once(alone, space, x, state, out, NOTHING)
+    finally:
+        idle.append(space)
+    return done or copy_and_call(network, x, state, out)
 
 
-def convert_and_call(network: Network, x: Array, state: Any, out: object) -> tuple[Array, Any] | None:
-    """Do the same with copies of what is small and has another dtype or layout; None where there is nothing to copy."""
+def flat_state(network: Network, state: Any) -> Any:
+    """Give a Sequential's state as `call_at_once` takes it: one array, or a tuple of them, empty where the state is not as it should be."""
+    several = isinstance(state, (tuple, list))
+    if not network.nested or state is None:
+        return state[0] if several and len(state) == 1 else state
+    counts = [count for count in network.kept if count]
+    entries = state if several and (len(counts) > 1 or len(state) == 1) else [state]
+    if len(entries) != len(counts):
+        return ()
+    arrays: list[Any] = []
+    for count, entry in zip(counts, entries, strict=True):
+        if count > 1 and not (isinstance(entry, (tuple, list)) and len(entry) == count):
+            return ()
+        arrays += [entry] if count == 1 else entry
+    return tuple(arrays)
+
+
+def copy_and_call(network: Network, x: Array, state: Any, out: object) -> tuple[Array, Any] | None:
+    """Copy what is small and has another dtype or layout, and call again. None where there is nothing to copy."""
     several = type(state) is tuple
     given = [x, *(state if several else [] if state is None else [state])]
     if not all(type(array) is np.ndarray and array.dtype.kind in REAL_KINDS for array in given):
         return None
-    own, *states = read = [readable(array, network.dtype) for array in given]
-    nothing = all(one is array for one, array in zip(read, given, strict=True))
-    if nothing or (isinstance(out, np.ndarray) and any(np.may_share_memory(out, array) for array in given)):
+    own, *states = copies = [readable(array, network.dtype) for array in given]
+    same = all(copy is array for copy, array in zip(copies, given, strict=True))
+    if same or (isinstance(out, np.ndarray) and any(np.may_share_memory(out, array) for array in given)):
         return None
     return call_at_once(network, own, tuple(states) if several else states[0] if states else None, out)
 

@@ -282,7 +282,7 @@ def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
 def numba_text(task: Task, features: str) -> str:
     """Have Numba compile an operation, and add a C function of the symbol's name, which leaves out what only Numba's callers pass.
 
-    It gives a word: what a built-in returns, else 0.
+    That returns a word, which has a meaning for built-ins alone.
     """
     import numba
 

@@ -104,7 +104,7 @@ class Prepared(NamedTuple):
 
 
 class AtOnce(NamedTuple):
-    """The same as the built-in `at_once` takes it: records of what the call is known for, each with its plan."""
+    """A prepared kernel call as the built-in `at_once` takes it: a record for each of its plans."""
 
     alone: Array
     helped: Array | None
@@ -124,14 +124,14 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
 
 
 def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
-    """Make the record of a call of `at_once`: what it is known for, the sizes of x, output and states, and the plan."""
+    """Make the record of a call of `at_once` for data of a shape."""
     leading = shape[:-2]
     sizes = [*shape, *shape[:-1], network.output_size, *[size for units in network.states for size in (*leading, units)]]
     words = np.concatenate([np.zeros(KNOWN.words, np.int64), np.array(sizes, np.int64), plan])
     KNOWN.fill(
         words,
         plan=native.address_of(words[-len(plan) :]),
-        dtype=id(np.dtype(network.dtype.char)),  # the one object that all arrays of this dtype have
+        dtype=id(np.dtype(network.dtype.char)),  # of arrays that aren't unpickled; see `readable`
         itemsize=network.dtype.itemsize,
         dimensions=len(shape),
         states=len(network.states),
@@ -185,15 +185,16 @@ def run_prepared(prepared: Prepared, space: Array, *arrays: Array) -> Array:
 
 
 def run_with_help(known: AtOnce, prepared: Prepared, *arguments: object) -> Any:
-    """Make the call of x, a state and out in the same way; None where they are not what the call is known for."""
+    """Call `at_once` with x, a state and out, and with a team if there is one."""
     team, space = take_team(prepared), take_space(SPACE)
-    if team is None:
-        done = native.kept.at_once(known.alone, space, *arguments, NOTHING)
-    else:
-        done = native.kept.at_once(known.helped, space, *arguments, team.words)
-        team.give_back()
-    give_back(space)
-    return done
+    try:
+        if team is None:
+            return native.kept.at_once(known.alone, space, *arguments, NOTHING)
+        return native.kept.at_once(known.helped, space, *arguments, team.words)
+    finally:
+        if team is not None:
+            team.give_back()
+        give_back(space)
 
 
 def remember(calls: dict[Any, Any], kind: Hashable, call: Any) -> None:
@@ -403,8 +404,13 @@ def is_native(array: Array, dtype: np.dtype[Any]) -> bool:
 
 
 def readable(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Give an array that kernels can read as it is: where it is small, a copy if need be."""
-    if array.size > FEW or is_native(array, dtype):
+    """Give an array that kernels can read as it is, a copy where the given one is small; a large one as it is.
+
+    An array that was unpickled, or whose dtype has metadata, has another object as its dtype: a view has the usual one.
+    """
+    if is_native(array, dtype):
+        return array if array.dtype is dtype else array.view(dtype)
+    if array.size > FEW:
         return array
     copy = np.empty(array.shape, dtype)
     assign(copy, array)

@@ -142,9 +142,11 @@ def rnn_forward(
 
 def key_of(arrays: tuple[Any, ...], nonlinearity: Activation) -> Hashable:
     """Give what a kernel call depends on; None where an array is not read in place."""
-    dtype = getattr(arrays[0], "dtype", None)
+    dtype = arrays[0].dtype if type(arrays[0]) is np.ndarray else None
     for array in arrays:
-        if type(array) is not np.ndarray or array.dtype is not dtype or not (array.flags.carray or is_native(array, dtype)):
+        if type(array) is not np.ndarray or dtype is None:
+            return None
+        if not ((array.dtype is dtype and array.flags.carray) or is_native(array, dtype)):  # the first is the sooner told
             return None
     # a tuple's text: what equals a number and is refused, as True, is another key, and so is what has no hash
     function = nonlinearity if type(nonlinearity) is str else (repr(nonlinearity),)

@@ -27,7 +27,7 @@ from .arguments import (
     frozen_error,
 )
 from .banks import Bank
-from .calls import call, call_at_once
+from .calls import call, call_at_once, flat_state
 from .packing import Network, Part, pack_network
 from .progress import shown
 from .stages import Stage, Stages, call_stages
@@ -731,13 +731,13 @@ class Sequential(Model):
         """
         if return_sequences is None:
             return_sequences = self.return_sequences
-        network, only = self._network, state[0] if isinstance(state, (tuple, list)) and len(state) == 1 else state
+        network = self._network
         if network is None:
             if not self._causal:
                 return self._run_stages(x, state, out, progress, lengths=lengths, reset=reset, return_sequences=return_sequences)
             network = self._packed()
         plain = lengths is None and reset is None and return_sequences and not progress
-        if plain and (done := call_at_once(network, x, only, out)) is not None:
+        if plain and (done := call_at_once(network, x, flat_state(network, state), out)) is not None:
             return done[0], done[1:] if len(network.states) == 1 else self._joined(iter(done[1]))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
         states = self._named(state)

@@ -38,9 +38,10 @@ DTYPES = ("float32", "float64")
 NAMES = dict(zip("fd", DTYPES, strict=True))  # by the characters that NumPy has for them
 DIGEST = hashlib.sha256().digest_size
 FASTCALL = 0x80  # METH_FASTCALL
-WRONG_COUNT = {"call": f"from 1 to {ARGUMENTS.words} arrays", "at_once": "6 arguments"}  # of the built-ins
-# NumPy's table of functions of C, and the places of PyArray_NewFromDescr and PyArray_SetBaseObject, which stay: numpy_api.py of its sources
-TABLE = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API  # now: while Python shuts down nothing can be imported
+ACCEPTS = {"call": f"from 1 to {ARGUMENTS.words} arrays", "at_once": "6 arguments"}  # what each built-in takes
+# NumPy's table of functions of C, imported here because imports fail while Python shuts down, and the indices of PyArray_NewFromDescr and
+# PyArray_SetBaseObject, which its binary interface fixes
+NUMPY_API = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API
 NEW_FROM_DESCRIPTION, SET_BASE = 94, 282
 DISAGREE = f"LLVM and the processor say differently what it has; set {processor.CPU_NAME} to {{}}, as LLVM names it"
 TOO_LATE = "fastrnn can't make machine code while Python shuts down; make it before: python -m fastrnn compile"
@@ -234,16 +235,16 @@ def builtin(address: int, name: str) -> Any:
     linking.keep_forever(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.POINTER(MethodDefinition), ctypes.py_object, ctypes.c_void_p]
-    return make(ctypes.byref(definition), address_of(of_python()), None)
+    return make(ctypes.byref(definition), address_of(python_record()), None)
 
 
 @functools.cache
-def of_python() -> Any:
+def python_record() -> Any:
     """Give the record of what the built-ins know of Python and NumPy."""
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    functions = (ctypes.c_uint64 * (SET_BASE + 1)).from_address(pointer(TABLE, None))
-    texts = {f"text_{name}": ctypes.create_string_buffer(f"{name} takes {right}, got %zd".encode()) for name, right in WRONG_COUNT.items()}
+    functions = (ctypes.c_uint64 * (SET_BASE + 1)).from_address(pointer(NUMPY_API, None))
+    texts = {f"text_{name}": ctypes.create_string_buffer(f"{name} takes {right}, got %zd".encode()) for name, right in ACCEPTS.items()}
     words = PYTHON.filled(
         type_at=data_offset() - ctypes.sizeof(ctypes.c_size_t),
         none=id(None),
@@ -278,7 +279,7 @@ def start(content: bytes, symbol: str, wanted: Wanted) -> int:
     if find is None:
         return 0
     address = find(symbol)
-    if address and wanted[0] in WRONG_COUNT:
+    if address and wanted[0] in ACCEPTS:
         setattr(kept, wanted[0], builtin(address, wanted[0]))
     return address
 

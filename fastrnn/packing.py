@@ -93,6 +93,7 @@ class Network:
     output_size: int
     states: tuple[int, ...]  # the size of each array of the layers' states
     kept: tuple[int, ...]  # by layer: how many arrays its state has
+    nested: bool  # whether some layer's state has several
     enters: bool  # whether some array of a state is computed from the others
     activation: DenseActivation  # of the last layer
     widest: int  # elements of a row
@@ -166,7 +167,7 @@ def pack_network(parts: Sequence[Part]) -> Network:
 
 def network_of(parts: Sequence[Part]) -> Network:
     """Describe layers by their sizes alone, and have their operations ready."""
-    dtype = parts[0].weight_ih.dtype
+    dtype = np.dtype(parts[0].weight_ih.dtype.char)  # an unpickled array's dtype is another object
     operations = ["call", "begin", "run", "pack", *(operation for part in parts for operation in part.operations())]
     addresses = native.addresses(operations, native.name_of(dtype)) | {"": 0}
     layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), []
@@ -194,6 +195,7 @@ def network_of(parts: Sequence[Part]) -> Network:
         output_size=parts[-1].output_size,
         states=tuple([size for part in parts for size in part.states]),
         kept=tuple([part.cell.kept for part in parts]),
+        nested=any(part.cell.kept > 1 for part in parts),
         enters=any(part.cell.enter for part in parts),
         activation=parts[-1].activation,
         widest=widest,

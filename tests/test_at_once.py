@@ -1,13 +1,15 @@
 """Calls that the built-in `at_once` takes whole: what it takes, what it leaves, and what it gives."""
 
+import contextlib
 import ctypes
+import pickle
 import sys
 
 import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import native
+from fastrnn import forward, native, threads
 from fastrnn.calls import call_at_once
 from fastrnn.kernels.layout import PYTHON
 
@@ -162,6 +164,63 @@ def test_out(which, begun):
     assert after.tobytes() == expected[0]
 
 
+NESTED = {
+    "LSTM": (lambda lstm, gru: [lstm], ((4, 4),)),
+    "LSTM, GRU": (lambda lstm, gru: [lstm, gru], ((4, 4), 4)),
+    "GRU, LSTM": (lambda lstm, gru: [gru, lstm], (4, (4, 4))),
+    "LSTM, LSTM": (lambda lstm, gru: [lstm, lstm], ((4, 4), (4, 4))),
+}
+
+
+def answer(model, x, state, **options):
+    """Give the bytes of a call's results, nested as they are, or the error."""
+
+    def exact(one):
+        return tuple(map(exact, one)) if isinstance(one, tuple) else one.tobytes()
+
+    try:
+        return exact(model(x, state, **options))
+    except (TypeError, ValueError) as error:
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize("name", NESTED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nested_states(name, dtype):
+    """A model's state has an entry for each recurrent layer, which may be a pair; any other nesting is an error, as on the long way."""
+    rng = np.random.default_rng(3)
+    layers_of, sizes = NESTED[name]
+    kinds = (fastrnn.LSTM, 4), (fastrnn.GRU, 3)
+    lstm, gru = (kind(*[rng.normal(size=(4 * gates, 4)).astype("f4") for _ in "io"]) for kind, gates in kinds)
+    model, x = fastrnn.Sequential(*layers_of(lstm, gru)), rng.normal(size=(2, 3, 4)).astype("f4")
+
+    def made(size):
+        return tuple(map(made, size)) if isinstance(size, tuple) else rng.normal(size=(2, size)).astype(dtype)
+
+    state = made(sizes)
+    arrays = [array for entry in state for array in (entry if isinstance(entry, tuple) else [entry])]
+    right = [state, list(state), *(state if len(state) == 1 else [])]
+    wrong = [(*state, arrays[0]), state[:-1], ((*arrays[:2], arrays[0]), *state[1:]), ((arrays[0],), *state[1:])]
+    wrong += [tuple(arrays), list(arrays), (tuple(arrays),), (arrays[0], *state[1:])] if len(state) > 1 else [(arrays[0],)]
+    answers = [answer(model, x, given, lengths=[3, 3]) for given in right + wrong]
+    assert [answer(model, x, given) for given in right + wrong] == answers
+    assert len(set(answers[: len(right)])) == 1
+    assert isinstance(answers[0][0], bytes)
+
+
+def test_unpickled_arrays():
+    """Arrays that were unpickled have another object as their dtype; they are read as they are."""
+    model, _ = layers("float32")[1]
+    x, state = np.ones((2, 3), np.float32), (np.ones(8, np.float32), np.ones(8, np.float32))
+    expected = [array.tobytes() for array in long_way(model, x, state)]
+    x, state = pickle.loads(pickle.dumps((x, state), protocol=5))
+    assert x.dtype is not np.dtype(np.float32)
+    for one in (model, pickle.loads(pickle.dumps(model))):
+        result = call_at_once(one._packed(), x, state, None)
+        assert result is not None
+        assert [array.tobytes() for array in arrays_of(result)] == expected
+
+
 def test_what_may_not_be_written_is_read_at_once():
     """x and the state may be arrays that can't be written to, as those that come from JAX."""
     model, _ = layers("float32")[0]
@@ -201,18 +260,40 @@ def test_calls_at_once_keep_nothing(which):
     assert max(abs(now - then) for now, then in zip(counts(), before, strict=True)) < 100
 
 
+@contextlib.contextmanager
+def no_memory():
+    """NumPy can't make an array inside the block."""
+    words, place = native.python_record(), PYTHON.offsets["new_array"]
+    right = words[place]
+    words[place] = ctypes.cast(ctypes.pythonapi.PyErr_NoMemory, ctypes.c_void_p).value
+    try:
+        yield
+    finally:
+        words[place] = right
+
+
 def test_no_memory_for_a_result():
     """Where NumPy can't make an array, its error is raised, and the next call is right."""
     model, _ = layers("float32")[0]
     x = np.ones((2, 3), np.float32)
     expected = model(x)
-    no_memory = ctypes.cast(ctypes.pythonapi.PyErr_NoMemory, ctypes.c_void_p).value
-    words, place = native.of_python(), PYTHON.offsets["new_array"]
-    right = words[place]
-    words[place] = no_memory
-    try:
-        with pytest.raises(MemoryError):
-            model(x)
-    finally:
-        words[place] = right
+    with no_memory(), pytest.raises(MemoryError):
+        model(x)
     assert [array.tobytes() for array in model(x)] == [array.tobytes() for array in expected]
+
+
+def test_an_error_in_a_call_with_help(monkeypatch):
+    """Such a call gives its team and its workspace back; one whose x is copied takes a team once, when it runs."""
+    monkeypatch.setattr(threads, "chosen", 2)
+    taken, take = [], threads.Pool.take
+    monkeypatch.setattr(forward, "take_team", lambda prepared: taken.append(take(threads.pool, 1)) or taken[-1])
+    model, x = fastrnn.RNN(np.eye(64, dtype="f4"), np.eye(64, dtype="f4") / 2), np.ones((8, 20, 64), np.float32)
+    model(x)
+    assert model._packed().plans[x.shape].prepared is not None
+    free, spaces = len(threads.pool.free), len(forward.idle)
+    with no_memory(), pytest.raises(MemoryError):
+        model(x)
+    assert (len(threads.pool.free), len(forward.idle)) == (free, spaces)
+    taken.clear()
+    assert model(x.astype(np.float64))[0].tobytes() == model(x)[0].tobytes()
+    assert len(taken) == 2

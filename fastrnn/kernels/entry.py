@@ -1,10 +1,10 @@
 """The built-ins that Python calls. They hand the addresses of arrays' data to an operation, and release Python's lock meanwhile.
 
-`call(plan, *arrays)` takes arrays alone, which nothing checks. `at_once(known, space, x, state, out, team)` looks whether x, the state and
-out are what the call is known for, makes the arrays of a call's results, and runs; where they aren't, it gives None.
+`call(plan, *arrays)` takes arrays alone, which nothing checks. `at_once(known, space, x, state, out, team)` takes a record of the call that
+was prepared. Where x, the state and out are what that call takes, it makes the arrays of the results and runs; else it gives None.
 
-Both are functions of C as Python calls them (METH_FASTCALL): with the address of an object of their own, which holds that of a record, of
-the arguments, and how many these are. A plan's first word is the operation's address. Objects are words here, the addresses they have.
+Python passes a built-in three words (METH_FASTCALL): an int of Python's that holds the address of the record Python, the address of the
+arguments, and their count. An object is passed as its address. A plan's first word is an operation's address.
 """
 
 from llvmlite import ir
@@ -30,16 +30,16 @@ from .records import (
     word,
 )
 
-MOST = ARGUMENTS.fields.words  # arrays
+MOST_ARRAYS = ARGUMENTS.fields.words
 INT = ir.IntType(32)
-LOW = (1 << 32) - 1  # the bits of an int, of the word in which it is
-ALIGNED_ROWS = 0x1 | 0x100  # NumPy's flags of an array whose elements lie in C's order, each where the processor wants it
-WRITABLE = 0x400
+LOW = (1 << 32) - 1  # an int of C in the lower half of a word
+C_CONTIGUOUS, ALIGNED, WRITABLE = 0x1, 0x100, 0x400  # NumPy's flags
+READABLE = C_CONTIGUOUS | ALIGNED
 ELEMENTS, SIZES = 8 * KNOWN.offsets["elements"], 8 * KNOWN.words
 
 
-def _of_python(name, count, *, answers=True):
-    """Make an intrinsic that calls a function of Python's with so many words."""
+def _c_function(name, count, *, answers=True):
+    """Make an intrinsic that calls a function of Python's with so many words: as many as Numba sees in the intrinsic's signature."""
 
     def emit(context, builder, signature, args):
         kind = ir.FunctionType(WORD if answers else ir.VoidType(), [WORD] * count)
@@ -51,19 +51,19 @@ def _of_python(name, count, *, answers=True):
     return intrinsic((lambda typing: (signature, emit), lambda typing, a: (signature, emit), lambda typing, a, b: (signature, emit))[count])
 
 
-record_of = _of_python("PyLong_AsVoidPtr", 1)
-save_thread = _of_python("PyEval_SaveThread", 0)
-restore_thread = _of_python("PyEval_RestoreThread", 1, answers=False)
-keep = _of_python("Py_IncRef", 1, answers=False)
-drop = _of_python("Py_DecRef", 1, answers=False)
-new_tuple = _of_python("PyTuple_New", 1)
-size_of_tuple = _of_python("PyTuple_Size", 1)
-item_of_tuple = _of_python("PyTuple_GetItem", 2)
+record_of = _c_function("PyLong_AsVoidPtr", 1)
+save_thread = _c_function("PyEval_SaveThread", 0)
+restore_thread = _c_function("PyEval_RestoreThread", 1, answers=False)
+incref = _c_function("Py_IncRef", 1, answers=False)
+decref = _c_function("Py_DecRef", 1, answers=False)
+new_tuple = _c_function("PyTuple_New", 1)
+size_of_tuple = _c_function("PyTuple_Size", 1)
+item_of_tuple = _c_function("PyTuple_GetItem", 2)
 
 
 @intrinsic
 def put_item(typing, whole, index, item):
-    """Put an object into a new tuple, which owns it from then on."""
+    """Put an object into a new tuple, which steals the reference. This can't fail there."""
 
     def emit(context, builder, signature, args):
         kind = ir.FunctionType(INT, [WORD] * 3)
@@ -86,7 +86,7 @@ def refuse(typing, error, text, count):
 
 @intrinsic
 def make_array(typing, function, kind, dtype, dimensions, sizes, data, flags):
-    """Have NumPy make an array, which owns the dtype from then on: of data that is there, or of new memory where its address is 0."""
+    """Have NumPy make an array, which steals the reference to the dtype. `data` is the address of its elements; 0 allocates."""
 
     def emit(context, builder, signature, args):
         address, kind, dtype, dimensions, sizes, data, flags = args
@@ -99,7 +99,7 @@ def make_array(typing, function, kind, dtype, dimensions, sizes, data, flags):
 
 @intrinsic
 def set_base(typing, function, array, base):
-    """Tell an array which object owns its data; the array owns that object from then on."""
+    """Tell a new array which object owns its data. It steals the reference. This can't fail there."""
 
     def emit(context, builder, signature, args):
         kind = ir.FunctionType(INT, [WORD, WORD])
@@ -124,13 +124,13 @@ def run_unlocked(arguments):
 @operation(types.int64, types.int64, types.int64)
 def call(own, objects, count):
     python = python_at(record_of(own))
-    if not 1 <= count <= MOST:
+    if not 1 <= count <= MOST_ARRAYS:
         return refuse(python.error, python.text_call, count)
     handed = fresh_arguments()
     for i in range(count):
         put_word(address_of(handed), i, data_of(python, word(objects, i)))
     run_unlocked(handed)
-    keep(python.none)
+    incref(python.none)
     return python.none
 
 
@@ -140,7 +140,7 @@ def is_as_known(python, known, one, sizes, dimensions):
     array = array_at(one + python.type_at)
     if array.kind != python.array or array.dtype != known.dtype:
         return False
-    if array.dimensions & LOW != dimensions or array.flags & ALIGNED_ROWS != ALIGNED_ROWS:
+    if array.dimensions & LOW != dimensions or array.flags & READABLE != READABLE:
         return False
     for i in range(dimensions):
         if word(array.sizes, i) != word(sizes, i):
@@ -163,7 +163,7 @@ def bytes_of(known, sizes, dimensions):
 
 @function
 def is_state(python, known, state, sizes, dimensions):
-    """Tell whether a state is what it should be: None, an array, or a tuple of as many as the layers' states have."""
+    """Tell whether a state is None or as known: an array, or a tuple of arrays where `known.states` is more than 1."""
     if state == python.none:
         return True
     if known.states > 1 and (array_at(state + python.type_at).kind != python.tuple or size_of_tuple(state) != known.states):
@@ -175,7 +175,7 @@ def is_state(python, known, state, sizes, dimensions):
 
 
 @function
-def meets(python, one, size, other, size_of_other):
+def overlap(python, one, size, other, size_of_other):
     """Tell whether some bytes of two arrays may be the same."""
     start, other_start = data_of(python, one), data_of(python, other)
     return start < other_start + size_of_other and other_start < start + size
@@ -186,16 +186,16 @@ def is_out(python, known, out, x, state):
     """Tell whether `out` is None, or an array that can receive the output; x and the state are as known."""
     if out == python.none:
         return True
-    dimensions, of_x = known.dimensions, address_of(known) + SIZES
-    of_out, of_state = of_x + 8 * dimensions, of_x + 16 * dimensions
-    if not is_as_known(python, known, out, of_out, dimensions) or not array_at(out + python.type_at).flags & WRITABLE:
+    dimensions, x_sizes = known.dimensions, address_of(known) + SIZES
+    out_sizes, state_sizes = x_sizes + 8 * dimensions, x_sizes + 16 * dimensions
+    if not is_as_known(python, known, out, out_sizes, dimensions) or not array_at(out + python.type_at).flags & WRITABLE:
         return False
-    size = bytes_of(known, of_out, dimensions)
-    if meets(python, out, size, x, bytes_of(known, of_x, dimensions)):
+    size = bytes_of(known, out_sizes, dimensions)
+    if overlap(python, out, size, x, bytes_of(known, x_sizes, dimensions)):
         return False
     for i in range(0 if state == python.none else known.states):
-        sizes = of_state + 8 * (dimensions - 1) * i
-        if meets(python, out, size, item_of(known, state, i), bytes_of(known, sizes, dimensions - 1)):
+        sizes = state_sizes + 8 * (dimensions - 1) * i
+        if overlap(python, out, size, item_of(known, state, i), bytes_of(known, sizes, dimensions - 1)):
             return False
     return True
 
@@ -203,7 +203,7 @@ def is_out(python, known, out, x, state):
 @function
 def new_array(python, known, sizes, dimensions):
     """Make an array of new memory: its address, 0 where there is none."""
-    keep(known.dtype)
+    incref(known.dtype)
     return make_array(python.new_array, python.array, known.dtype, dimensions, sizes, 0, 0)
 
 
@@ -221,38 +221,38 @@ def fill_states(python, known, state, sizes, dimensions, flat):
 
 
 @function
-def parted(python, known, sizes, dimensions, flat):
-    """Give the states as Python gets them: one array, or a tuple of views. What they consist of is theirs from then on."""
+def split_states(python, known, sizes, dimensions, flat):
+    """Give the states as Python gets them: one array, or a tuple of views. Steals the reference to `flat`."""
     if known.states == 1 or not flat:
         return flat
     whole, data = new_tuple(known.states), data_of(python, flat)
     for i in range(known.states if whole else 0):
         own = sizes + 8 * dimensions * i
-        keep(known.dtype)
-        view = make_array(python.new_array, python.array, known.dtype, dimensions, own, data, ALIGNED_ROWS | WRITABLE)
+        incref(known.dtype)
+        view = make_array(python.new_array, python.array, known.dtype, dimensions, own, data, READABLE | WRITABLE)
         if view:
-            keep(flat)
+            incref(flat)
             set_base(python.set_base, view, flat)
             data += bytes_of(known, own, dimensions)
             put_item(whole, i, view)
         else:
-            drop(whole)
+            decref(whole)
             whole = 0
             break
-    drop(flat)
+    decref(flat)
     return whole
 
 
 @function
 def pair(first, second):
-    """Give a tuple of two objects, which is their owner from then on: its address, 0 where it or one of them is not to be had."""
+    """Give a tuple of two objects, whose references it steals; 0 where one of them is 0 or there is no memory."""
     both = new_tuple(2) if first and second else 0
     if both:
         put_item(both, 0, first)
         put_item(both, 1, second)
     else:
-        drop(first)
-        drop(second)
+        decref(first)
+        decref(second)
     return both
 
 
@@ -262,24 +262,26 @@ def at_once(own, objects, count):
     if count != 6:
         return refuse(python.error, python.text_at_once, count)
     known, x, state, out = known_at(data_of(python, word(objects, 0))), word(objects, 2), word(objects, 3), word(objects, 4)
-    dimensions, of_x = known.dimensions, address_of(known) + SIZES
-    of_out, of_state = of_x + 8 * dimensions, of_x + 16 * dimensions
-    right = is_as_known(python, known, x, of_x, dimensions) and is_state(python, known, state, of_state, dimensions - 1)
+    dimensions, x_sizes = known.dimensions, address_of(known) + SIZES
+    out_sizes, state_sizes = x_sizes + 8 * dimensions, x_sizes + 16 * dimensions
+    right = is_as_known(python, known, x, x_sizes, dimensions) and is_state(python, known, state, state_sizes, dimensions - 1)
     if not right or not is_out(python, known, out, x, state):
-        keep(python.none)
+        incref(python.none)
         return python.none
     if out == python.none:
-        out = new_array(python, known, of_out, dimensions)
+        out = new_array(python, known, out_sizes, dimensions)
+        if not out:
+            return 0
     else:
-        keep(out)
+        incref(out)
     if known.states == 1:
-        flat = new_array(python, known, of_state, dimensions - 1)
+        flat = new_array(python, known, state_sizes, dimensions - 1)
     else:
         flat = new_array(python, known, address_of(known) + ELEMENTS, 1)
-    if out and flat:
-        fill_states(python, known, state, of_state, dimensions - 1, flat)
+    if flat:
+        fill_states(python, known, state, state_sizes, dimensions - 1, flat)
         handed = fresh_lead()
         handed.plan, handed.space, handed.x = known.plan, data_of(python, word(objects, 1)), data_of(python, x)
         handed.out, handed.states, handed.team = data_of(python, out), data_of(python, flat), data_of(python, word(objects, 5))
         run_unlocked(handed)
-    return pair(out, parted(python, known, of_state, dimensions - 1, flat))
+    return pair(out, split_states(python, known, state_sizes, dimensions - 1, flat))

@@ -82,13 +82,14 @@ CHUNK = Fields(
     "at steps left right phase phases "  # of a cell's operation: from which step how many, which columns, which phases
     "member members time",  # of a team: which one this thread is, how many there are, and barriers so far
 )
-# What the built-ins know of Python and NumPy: where in an object its type is, the addresses of None, of types and of functions, and what
-# they say of a wrong number of arguments.
+# What the built-ins know of Python and NumPy: the bytes from an object to its type; the addresses of None, of types, of functions and of
+# errors' texts.
 PYTHON = Fields("Python", "type_at none tuple array new_array set_base error text_call text_at_once")
 ARRAY = Fields("Array", "kind data dimensions sizes strides base dtype flags")  # NumPy's own record, from the type on
-# A call of `at_once`: its plan, and what it is for. Sizes follow: x's, the output's, and those of each array of the layers' states.
+# A call of `at_once`: its plan, and what it takes. The sizes of x, of the output and of each array of the layers' states follow, then the
+# plan itself.
 KNOWN = Fields("Known", "plan dtype itemsize dimensions states elements")
-# What a built-in hands to an operation: the addresses of its arrays' first elements, of so many at most.
+# What a built-in hands to an operation: the addresses of its arrays' first elements, of 12 at most.
 ARGUMENTS = Fields("Arguments", "plan", spacing=12)
 BEGIN = Fields("Begin", "plan space x out states")
 LEAD = Fields("Lead", "plan space x out states team")
