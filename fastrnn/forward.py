@@ -125,17 +125,20 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
 
 def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
     """Make the record of a call of `at_once` for data of a shape."""
-    leading = shape[:-2]
+    leading, itemsize = shape[:-2], network.dtype.itemsize
+    sequences = math.prod(leading)
     sizes = [*shape, *shape[:-1], network.output_size, *[size for units in network.states for size in (*leading, units)]]
     words = np.concatenate([np.zeros(KNOWN.words, np.int64), np.array(sizes, np.int64), plan])
     KNOWN.fill(
         words,
         plan=native.address_of(words[-len(plan) :]),
         dtype=id(np.dtype(network.dtype.char)),  # of arrays that aren't unpickled; see `readable`
-        itemsize=network.dtype.itemsize,
         dimensions=len(shape),
         states=len(network.states),
-        elements=math.prod(leading) * sum(network.states),
+        elements=sequences * sum(network.states),
+        x_bytes=math.prod(shape) * itemsize,
+        out_bytes=math.prod(shape[:-1]) * network.output_size * itemsize,
+        unit_bytes=sequences * itemsize,
     )
     return words
 

@@ -154,14 +154,6 @@ def item_of(known, state, i):
 
 
 @function
-def bytes_of(known, sizes, dimensions):
-    count = known.itemsize
-    for i in range(dimensions):
-        count *= word(sizes, i)
-    return count
-
-
-@function
 def is_state(python, known, state, sizes, dimensions):
     """Tell whether a state is None or as known: an array, or a tuple of arrays where `known.states` is more than 1."""
     if state == python.none:
@@ -182,22 +174,19 @@ def overlap(python, one, size, other, size_of_other):
 
 
 @function
-def is_out(python, known, out, x, state):
+def is_out(python, known, out, sizes, x, state):
     """Tell whether `out` is None, or an array that can receive the output; x and the state are as known."""
     if out == python.none:
         return True
-    dimensions, x_sizes = known.dimensions, address_of(known) + SIZES
-    out_sizes, state_sizes = x_sizes + 8 * dimensions, x_sizes + 16 * dimensions
-    if not is_as_known(python, known, out, out_sizes, dimensions) or not array_at(out + python.type_at).flags & WRITABLE:
+    dimensions, state_sizes = known.dimensions, sizes + 8 * known.dimensions
+    if not is_as_known(python, known, out, sizes, dimensions) or not array_at(out + python.type_at).flags & WRITABLE:
         return False
-    size = bytes_of(known, out_sizes, dimensions)
-    if overlap(python, out, size, x, bytes_of(known, x_sizes, dimensions)):
-        return False
-    for i in range(0 if state == python.none else known.states):
-        sizes = state_sizes + 8 * (dimensions - 1) * i
-        if overlap(python, out, size, item_of(known, state, i), bytes_of(known, sizes, dimensions - 1)):
-            return False
-    return True
+    shared = overlap(python, out, known.out_bytes, x, known.x_bytes)
+    if state != python.none:
+        for i in range(known.states):
+            size = known.unit_bytes * word(state_sizes, (dimensions - 1) * (i + 1) - 1)
+            shared |= overlap(python, out, known.out_bytes, item_of(known, state, i), size)
+    return not shared
 
 
 @function
@@ -212,7 +201,7 @@ def fill_states(python, known, state, sizes, dimensions, flat):
     """Start all states, which lie one after the other: from a state, or from zeros."""
     to = data_of(python, flat)
     for i in range(known.states):
-        size = bytes_of(known, sizes + 8 * dimensions * i, dimensions)
+        size = known.unit_bytes * word(sizes, dimensions * (i + 1) - 1)
         if state == python.none:
             clear_bytes(to, size)
         else:
@@ -233,7 +222,7 @@ def split_states(python, known, sizes, dimensions, flat):
         if view:
             incref(flat)
             set_base(python.set_base, view, flat)
-            data += bytes_of(known, own, dimensions)
+            data += known.unit_bytes * word(own, dimensions - 1)
             put_item(whole, i, view)
         else:
             decref(whole)
@@ -265,7 +254,7 @@ def at_once(own, objects, count):
     dimensions, x_sizes = known.dimensions, address_of(known) + SIZES
     out_sizes, state_sizes = x_sizes + 8 * dimensions, x_sizes + 16 * dimensions
     right = is_as_known(python, known, x, x_sizes, dimensions) and is_state(python, known, state, state_sizes, dimensions - 1)
-    if not right or not is_out(python, known, out, x, state):
+    if not right or not is_out(python, known, out, out_sizes, x, state):
         incref(python.none)
         return python.none
     if out == python.none:
