@@ -49,7 +49,7 @@ def recipe(interface: int, dtype: str, nonlinearity: str, has_c: bool) -> Recipe
         raise RuntimeError("a function that calls rnn_forward was compiled with another fastrnn; compile it anew")
     matrix, vector = np.zeros((1, 1), dtype), np.zeros(1, dtype)
     recurrent = Part("elman", matrix, matrix, vector, check_activation("nonlinearity", nonlinearity))
-    network = network_of([recurrent, Part("dense", matrix, None, vector if has_c else None, "softmax")])
+    network = network_of([recurrent, Part("dense", matrix, None, vector if has_c else None, "softmax")], ["once"])
     used = network.matrices[network.matrices[:, COLUMNS] > 0]
     job, shape = network.job(function=native.address("once"), matrices=len(used)), native.shape()
     head = [shape.lanes(network.dtype.itemsize), shape.vectors]

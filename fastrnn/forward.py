@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import native, threads
-from .arguments import Array
+from .arguments import Array, convert
 from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, KNOWN, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import Conversion, Demand, Help, Piece, Plan, fits_at_once, help_at_once, plan_call, side_by_side
@@ -132,7 +132,7 @@ def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
     KNOWN.fill(
         words,
         plan=native.address_of(words[-len(plan) :]),
-        dtype=id(np.dtype(network.dtype.char)),  # of arrays that aren't unpickled; see `readable`
+        dtype=id(network.dtype),  # of all arrays that weren't unpickled; see `readable`
         dimensions=len(shape),
         states=len(network.states),
         elements=sequences * sum(network.states),
@@ -342,7 +342,7 @@ def begin_states(states: Array, task: Task, piece: Piece) -> None:
     """Start states that are not kept from h0, or from zeros."""
     states[...] = 0
     if task.h0 is not None:
-        convert(task.h0, range(piece.first, piece.first + piece.sequences), (slice(None),), states)
+        convert_piece(task.h0, range(piece.first, piece.first + piece.sequences), (slice(None),), states)
 
 
 class Source:
@@ -369,7 +369,7 @@ class Source:
                 return {"x": 0, **fields}, (piece.which * given + first) * inputs
             return {"x": (piece.first * given + first) * self.size, **fields}, None
         which = range(piece.first, piece.first + piece.sequences) if piece.which is None else piece.which
-        convert(self.x, which, (self.steps(piece, first), slice(None)), self.data)
+        convert_piece(self.x, which, (self.steps(piece, first), slice(None)), self.data)
         length = (piece.span + self.further) * inputs
         return {"x": 0, "x_sequence": length, "x_step": inputs}, np.arange(piece.sequences) * length
 
@@ -383,7 +383,7 @@ class Source:
         return steps
 
 
-def convert(array: Array, which: range | Array, own: tuple[slice | Array, ...], buffer: Array) -> None:
+def convert_piece(array: Array, which: range | Array, own: tuple[slice | Array, ...], buffer: Array) -> None:
     """Copy the given sequences, counted in C order, of an array of any layout and dtype into the buffer; `own` cuts its last axes.
 
     The first of `own` may be an array: for each sequence its own steps.
@@ -415,9 +415,7 @@ def readable(array: Array, dtype: np.dtype[Any]) -> Array:
         return array if array.dtype is dtype else array.view(dtype)
     if array.size > FEW:
         return array
-    copy = np.empty(array.shape, dtype)
-    assign(copy, array)
-    return copy
+    return convert(array, dtype)
 
 
 def assign(target: Array, value: Array) -> None:

@@ -173,7 +173,7 @@ def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonline
     parts = [Part("elman", U, W, b, nonlinearity), Part("dense", V, None, rest[0] if rest else None, "softmax")]
     key = key_of(arrays, nonlinearity)
     if key is not None and key not in recent:
-        network = network_of(parts)
+        network = network_of(parts, ["once"])
         plan = plan_once(network, x.shape)
         if plan is not None:
             if len(recent) >= MOST_RECENT:

@@ -68,7 +68,7 @@ class Part(NamedTuple):
         """Name what a call of this layer needs."""
         functions = [operation_of(activation) for activation in (self.activation, self.recurrent_activation)]
         product, cell = "" if self.feed == "look_up" else "product", self.kind if self.kind in CELLS else ""
-        return [name for name in (product, self.feed, cell, cell and "at_once", self.cell.enter, *functions) if name]
+        return [name for name in (product, self.feed, cell, self.cell.enter, *functions) if name]
 
 
 def operation_of(activation: DenseActivation | None) -> str:
@@ -153,7 +153,7 @@ def rows_that_fit(width: int, itemsize: int) -> int:
 
 def pack_network(parts: Sequence[Part]) -> Network:
     """Pack layers of one dtype."""
-    network = network_of(parts)
+    network = network_of(parts, ["at_once"] if any(part.cell.kept for part in parts) else [])
     weights = empty_aligned(network.work, network.dtype)
     given = [array for part in parts for array, _ in part.matrices().values()]
     for record, array in zip(network.matrices, given, strict=True):
@@ -165,11 +165,11 @@ def pack_network(parts: Sequence[Part]) -> Network:
     return dataclasses.replace(network, layers=layers, weights=weights)
 
 
-def network_of(parts: Sequence[Part]) -> Network:
-    """Describe layers by their sizes alone, and have their operations ready."""
+def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
+    """Describe layers by their sizes alone, and have ready what they need and the operations that are named."""
     dtype = np.dtype(parts[0].weight_ih.dtype.char)  # an unpickled array's dtype is another object
-    operations = ["call", "begin", "run", "pack", *(operation for part in parts for operation in part.operations())]
-    addresses = native.addresses(operations, native.name_of(dtype)) | {"": 0}
+    needed = ["call", "begin", "run", "pack", *operations, *(operation for part in parts for operation in part.operations())]
+    addresses = native.addresses(needed, native.name_of(dtype)) | {"": 0}
     layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), []
     parameters, work, unshared = parameters_of(parts), 0, 0
     for part, record, (own, of_gates) in zip(parts, layers, parameters, strict=True):

@@ -109,7 +109,7 @@ def test_one_description(inputs, hidden, outputs, steps, sequences, dtype, has_c
     room = inside.plan_of(plan, lanes, vectors, (steps, sequences, inputs, hidden, outputs), item)
     U, W, V = (np.empty(shape, dtype) for shape in ((hidden, inputs), (hidden, hidden), (outputs, hidden)))
     head = Part("dense", V, None, V[:, 0] if has_c else None, "softmax")
-    network = network_of([Part("elman", U, W, W[0], "tanh"), head])
+    network = network_of([Part("elman", U, W, W[0], "tanh"), head], ["once"])
     layers = plan[inside.LAYERS : inside.MATRICES].reshape(2, -1)
     read = [[name for name in LAYER.names if "parameters" not in name], [name for name in LAYER.names if "_hh" not in name]]
     for own, expected, names in zip(layers, network.layers, read, strict=True):

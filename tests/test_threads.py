@@ -580,7 +580,7 @@ def test_the_arrays_are_the_callers_again(way):
 def test_an_error_between_pieces(error, leading, way, monkeypatch):
     """An exception on its way out leaves the gate shut and gives the team back, and the next call is right."""
     case = LARGE if not leading else PLAIN
-    call, convert, pieces = whole(case, leading, 300, lambda x: x.astype(np.float16)), forward.convert, itertools.count(1)
+    call, convert, pieces = whole(case, leading, 300, lambda x: x.astype(np.float16)), forward.convert_piece, itertools.count(1)
     expected = alone(call, np.float32)
 
     def stumble(*arguments):
@@ -589,7 +589,7 @@ def test_an_error_between_pieces(error, leading, way, monkeypatch):
         convert(*arguments)
 
     with team(3, way) as watch:
-        monkeypatch.setattr(forward, "convert", stumble)
+        monkeypatch.setattr(forward, "convert_piece", stumble)
         with pytest.raises(error):
             call(np.float32)
         assert [word(taken, "gate") % 2 for taken in watch.taken] == [0]
