@@ -10,15 +10,20 @@ from numpy.typing import DTypeLike
 
 from . import native
 from .arguments import ROW_ACTIVATIONS, Activation, Array, DenseActivation
-from .kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, MOST_PARAMETERS, WORTH_SHARING, Cell, first_half
+from .kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, MOST_PARAMETERS, Cell, first_half
 
 ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
 WORKSPACE = 1 << 19  # bytes for the rows of one layer: two such stay in L2 beside the weights
 FEWEST_ROWS = 16  # of a layer whose rows are long, so that tiles are full, as far as WIDEST_WORKSPACE bytes allow
 WIDEST_WORKSPACE = 1 << 23
+# A step's work is counted in bytes of recurrent weights to multiply by; a unit's functions take as long as so many of its weights. With
+# less work, threads that share a step take longer at its barrier than one does to work alone, where a processor sees after 250 ns what
+# another has written. Where it sees it after 50 ns, half as much would do.
+WORTH_SHARING, FUNCTION = 5 << 16, 90
 PACKED = 1 << 22  # elements packed in a kernel call
 WHOLE_PANELS = 256  # columns: a multiple of every panel's
 PACKED_SIZE = [MATRIX.offsets[name] for name in ("gates", "columns", "size")]  # whose product is a packed matrix's elements
+SHARED_FROM = LAYER.offsets["shared_from"]
 FIRST_ADDRESS = LAYER.offsets["weight"]  # of a layer's record, whose last fields are addresses of weights
 
 
@@ -100,6 +105,7 @@ class Network:
     rows: int  # of a layer in a workspace
     work: int  # multiplications a step, and elements of the packed weights
     shared_work: int  # multiplications that threads can share in
+    shares: bool  # whether threads share the columns of a step of one sequence
     largest: int  # elements of the largest weight_hh
     plans: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # kernel calls by the input's shape
     jobs: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # jobs of one piece by the kind of call
@@ -180,7 +186,7 @@ def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
             matrices.append(describe_matrix(matrix, gates, part, work))
             size = math.prod(matrices[-1][PACKED_SIZE].tolist())
             work += size
-            unshared += size if field == "weight_hh" and size < WORTH_SHARING else 0
+            unshared += size if field == "weight_hh" and record[SHARED_FROM] > 1 else 0
     widest = max(layers[:, LAYER.offsets["stride"]].tolist())
     work = work or widest  # of a table alone, whose rows are copied
     return Network(
@@ -202,6 +208,7 @@ def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
         rows=rows_that_fit(widest, dtype.itemsize),
         work=work,
         shared_work=work - unshared,
+        shares=any(record[SHARED_FROM] == 1 for record in layers),
         largest=max([0 if part.weight_hh is None else part.weight_hh.size for part in parts]),
     )
 
@@ -235,7 +242,7 @@ def describe_matrix(matrix: Array | None, gates: int, part: Part, start: int) ->
 def describe(part: Part, addresses: dict[str, int], record: Array) -> None:
     """Fill in all of a layer's record but where its weights are."""
     cell, columns, by_rows = part.cell, native.shape().padded(part.hidden, part.weight_ih.itemsize), part.activation in ROW_ACTIVATIONS
-    width = cell.parts * columns
+    width, step = cell.parts * columns, cell.gates * columns * (part.output_size + FUNCTION) * part.weight_ih.itemsize
     activation = addresses[operation_of(part.activation)]
     LAYER.fill(
         record,
@@ -254,6 +261,7 @@ def describe(part: Part, addresses: dict[str, int], record: Array) -> None:
         gates=cell.gates,
         kept=cell.kept,
         phases=cell.phases,
+        shared_from=-(-WORTH_SHARING // step) if cell.kept else 0,
         projected=native.shape().padded(part.output_size, part.weight_ih.itemsize),
         half=first_half(part.output_size, part.weight_ih.itemsize),
         half_hr=first_half(part.hidden, part.weight_ih.itemsize),

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import native
 from .arguments import Array
-from .kernels.layout import MOST_WORKERS, TOGETHER, WORTH_SHARING
+from .kernels.layout import MOST_WORKERS, TOGETHER
 from .packing import Network, rows_that_fit
 from .threads import get_num_threads
 
@@ -170,7 +170,7 @@ def division(
     itemsize = network.dtype.itemsize
     worth = worth_steps = WORTH_HELP
     if prompt:
-        worth, worth_steps = WORTH_PROMPT_HELP, WORTH_PROMPT_STEPS if network.largest >= WORTH_SHARING else WORTH_PROMPT_PRODUCTS
+        worth, worth_steps = WORTH_PROMPT_HELP, WORTH_PROMPT_STEPS if network.shares else WORTH_PROMPT_PRODUCTS
     workers = sequences * steps * network.work * itemsize // min(worth, worth_steps)
     if not workers:
         return 0, False

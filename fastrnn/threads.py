@@ -94,7 +94,7 @@ class Pool:
                 place = ctypes.c_void_p(native.address_of(self.words) + 8 * POOL.offsets[name])
                 getattr(ctypes.CDLL(None), {"mutex": "pthread_mutex_init", "condition": "pthread_cond_init"}[name])(place, None)
         self.free, self.made, self.missed = [], [], 0
-        for index in range(TEAMS):
+        for index in reversed(range(TEAMS)):  # the first is taken first: workers look at it first
             self.make(index)
 
     def make(self, index: int) -> None:

@@ -53,6 +53,7 @@ WHOLE = Case("", (("RNN", "sigmoid"),), (3, 256))  # 4 panels, fewer than member
 LOOP = Case("", (("RNN", "tanh"),), (60, 60))
 STACK = Case("", (("RNN", "relu"), ("RNN", "tanh"), ("Dense", "log_softmax")), (11, 290, 37, 101))
 NARROW = Case("", (("Dense", "tanh"), ("Dense", "sigmoid"), ("Dense", "tanh")), (40, 300, 16, 300))
+GATED = Case("", (("LSTM", "peephole"), ("GRU", "before"), ("RNN", "leaky units at the input")), (30, 150, 130, 290))
 BETWEEN = Case("", (("Dense", "tanh"), ("RNN", "tanh"), ("Dense", "tanh"), ("RNN", "tanh")), (40, 260, 16, 260, 16))
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -248,6 +249,9 @@ CALLS = {
     "output": generated(LOOP, "output"),
     "rnn_forward": notebook((100,), 150),
     "rnn_forward, one long sequence": notebook((), 1000),
+    "few steps": whole(GATED, (), 3),
+    "few steps of tokens": whole(replace(STACK, one_hot=True), (), 2, np.uint8),
+    "a step of few sequences": whole(GATED, (3,), 1),
     "a stream": streamed(LARGE, (), 90),
     "a stream of a batch": streamed(PLAIN, (61,), 150),
 }
@@ -256,6 +260,7 @@ CALLS = {
 # Of a single sequence only steps can be shared, of what is fed back only sequences; of all else either.
 ONE_SEQUENCE = [name for name in CALLS if "one long sequence" in name or "of a long sequence" in name or name.startswith("wide")]
 ONE_SEQUENCE += ["a large layer", "a large layer of whole panels", "two recurrent layers", "one dense layer", "a stream"]
+ONE_SEQUENCE += ["few steps", "few steps of tokens"]
 FED_BACK = ["argmax", "sample", "output"]
 PAIRS = [(name, "by steps") for name in CALLS if name not in FED_BACK] + [(name, "in turn") for name in CALLS if name not in ONE_SEQUENCE]
 
@@ -519,7 +524,7 @@ def test_a_gate_opens_last(monkeypatch):
     for name, function in {"post": note, "add": note, "peek": lambda words, word: 0, "pool_at": lambda address: None}.items():
         monkeypatch.setattr(kernels, name, function)
     job = types.SimpleNamespace(number=1, share=0, helpers=1, room=0)
-    kernels.open_gate.py_func(types.SimpleNamespace(pool=0), job, None)
+    kernels.open_gate.py_func(types.SimpleNamespace(pool=0, workers=0, space=0), job, None)
     opened, others = written.index(TEAM.offsets["gate"]), {TEAM.offsets["next"], TEAM.offsets["apart"]}
     assert others <= set(written[:opened])
     assert not others & set(written[opened:])

@@ -9,11 +9,11 @@ from .tile import ahead, at, lanes_of, load, store
 @operation(LAYER, JOB, CHUNK)
 def project(layer, job, chunk, like):
     # source (own, together, I)    read only
-    # rows (own, together, ...)    receive x_t @ weight.T + bias, gate by gate
-    size, columns, item, own, together = layer.input_size, layer.columns, job.itemsize, chunk.own, chunk.together
+    # rows (own, together, ...)    receive x_t @ weight.T + bias, gate by gate, in columns left to right
+    size, item, own, together = layer.input_size, job.itemsize, chunk.own, chunk.together
     step, source = together * layer.stride, chunk.source + item * chunk.begin * chunk.step
     factors = fresh_factors()
-    factors.size, factors.half, factors.columns, factors.start_stride = size, size, columns, 0
+    factors.size, factors.half, factors.columns, factors.start_stride = size, size, chunk.right - chunk.left, 0
     if own >= together:
         outer, outer_x, outer_rows = together, chunk.sequence, layer.stride
         factors.count, factors.x_stride, factors.out_stride = own, chunk.step, step
@@ -23,8 +23,9 @@ def project(layer, job, chunk, like):
     for i in range(outer):
         factors.x = source + item * i * outer_x
         for gate in range(layer.gates):
-            factors.weights, factors.start = layer.weight + item * gate * columns * size, layer.bias + item * gate * columns
-            factors.out = chunk.rows + item * (i * outer_rows + gate * columns)
+            column = gate * layer.columns + chunk.left
+            factors.weights, factors.start = layer.weight + item * column * size, layer.bias + item * column
+            factors.out = chunk.rows + item * (i * outer_rows + column)
             invoke_one(layer.product, factors)
 
 
@@ -51,17 +52,17 @@ def token_at(layer, job, index):
 @operation(LAYER, JOB, CHUNK)
 def embed(layer, job, chunk, like):
     # x (together, steps)         tokens; read only
-    # rows (own, together, ...)   receive the token's columns + bias, gate by gate
-    size, columns, stride, together = layer.input_size, layer.columns, layer.stride, chunk.together
+    # rows (own, together, ...)   receive the token's columns + bias, gate by gate, in columns left to right
+    size, stride, together = layer.input_size, layer.stride, chunk.together
     weights, bias, rows = at(layer.weight, like), at(layer.bias, like), at(chunk.rows, like)
     for i in range(together):
         start = in_x(job, chunk.n + i) + (chunk.t + chunk.begin) * job.x_step
         for t in range(chunk.own):
             token = token_at(layer, job, start + t * job.x_step)
             for gate in range(layer.gates):
-                first = gate * columns
+                first = gate * layer.columns + chunk.left
                 choose_column(
-                    ahead(weights, first * size), ahead(bias, first), size, columns, token,
+                    ahead(weights, first * size), ahead(bias, first), size, chunk.right - chunk.left, token,
                     ahead(rows, (t * together + i) * stride + first),
                 )  # fmt: skip
 

@@ -46,6 +46,7 @@ LAYER = Fields(
     "columns "  # of a gate's packed output: panels as wide as registers
     "stride "  # elements from row to row in the workspace: the cell's parts, each `columns` wide
     "gates kept phases "  # as in Cell
+    "shared_from "  # sequences side by side: from so many on, threads share each step's columns
     "projected "  # columns of the packed weight_hr
     "half half_hr "  # how many products with weight_hh and weight_hr are summed first
     "usual peephole "  # of a gated cell: whether its activations are tanh and sigmoid, and whether its gates see the cell's state
@@ -79,7 +80,7 @@ CHUNK = Fields(
     "begin own "  # the steps of those that this thread projects, finishes and stores
     "source step sequence "  # what the layer reads: an address, elements from step to step, and from sequence to sequence
     "here there rows state "  # the rows of the layer before and of this one, this thread's own, and this layer's states
-    "at steps left right phase phases "  # of a cell's operation: from which step how many, which columns, which phases
+    "at steps left right phase phases "  # of a cell: from which step how many, which columns (of a feed, too), which phases
     "member members time",  # of a team: which one this thread is, how many there are, and barriers so far
 )
 # What the built-ins know of Python and NumPy: the bytes from an object to its type; the addresses of None, of types, of functions and of
@@ -128,7 +129,6 @@ TOGETHER = 64  # sequences stepped side by side, so that weights are read once f
 BLOCK = 32  # a softmax's row is summed in 32 interleaved partial sums, whatever the registers' width
 TWO_SUMS = 512  # bytes of a state that is summed in two halves; at most DEPTH elements, for a slice has no half. No gain above
 DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFLOP/s against 139 at H 256
-WORTH_SHARING = 1 << 16  # multiplications a step: with fewer, two threads take longer at each step's barrier than one does to work alone
 NOTHING = -1  # no token can be chosen: a row holds NaN, or infinity where only finite logits make sense
 PATIENTLY = 4000  # looks at a word before short sleeps between them: 40 to 160 us of x86 pauses
 DISCOURAGING = 1000  # short calls that ask for no help, after one whose worker came late or not at all: others use the processors

@@ -4,7 +4,7 @@ It is compiled once for all dtypes and cells. What only some pieces need (tokens
 the job has its address.
 """
 
-from .jit import ROWS, function, inline, operation
+from .jit import FULL, ROWS, SHAPE, function, inline, operation
 from .layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB_BYTES
 from .records import (
     BEGIN,
@@ -67,6 +67,36 @@ def share_steps(chunk):
 
 
 @inline
+def is_shared(layer, chunk):
+    """Tell whether all members share each step's columns; a layer that is too small is the leader's alone."""
+    return chunk.members > 1 and chunk.together >= layer.shared_from
+
+
+@inline
+def share_columns(layer, job, chunk):
+    """Choose this member's columns: whole panels of them."""
+    panel = FULL * (SHAPE.bits // 8 // job.itemsize)
+    panels = (layer.columns + panel - 1) // panel
+    chunk.left = panels * chunk.member // chunk.members * panel
+    chunk.right = min(panels * (chunk.member + 1) // chunk.members * panel, layer.columns)
+
+
+@inline
+def feed(layer, job, chunk, index):
+    """Project the input: some of the steps, or some columns of them all, where they are too few for more than one thread."""
+    step, replaced = chunk.together * layer.stride, index == 0 and job.feed
+    before = step if layer.recur else 0  # the row before the first step holds the state
+    share_steps(chunk)
+    chunk.left, chunk.right = 0, layer.columns
+    if layer.recur and job.share and not replaced and chunk.span <= max(1, ROWS // chunk.together) and is_shared(layer, chunk):
+        chunk.begin, chunk.own = 0, chunk.span
+        share_columns(layer, job, chunk)
+    chunk.rows = chunk.there + job.itemsize * (before + chunk.begin * step)
+    invoke(job.feed if replaced else layer.feed, layer, job, chunk)
+    return before
+
+
+@inline
 def recur(layer, job, chunk):
     """Take a recurrent layer through the chunk's steps: its rows are projected."""
     if chunk.member == 0:
@@ -96,11 +126,7 @@ def walk(job, chunk):
     """Take a chunk through all layers."""
     for index in range(job.depth):
         layer = layer_at(job.layers + index * LAYER_BYTES)
-        step = chunk.together * layer.stride
-        before = step if layer.recur else 0  # the row before the first step holds the state
-        share_steps(chunk)
-        chunk.rows = chunk.there + job.itemsize * (before + chunk.begin * step)
-        invoke(job.feed if index == 0 and job.feed else layer.feed, layer, job, chunk)
+        step, before = chunk.together * layer.stride, feed(layer, job, chunk, index)
         if layer.recur:
             recur(layer, job, chunk)
         elif layer.finish:
@@ -152,8 +178,8 @@ def run_chunk(job, chunk):
         invoke(job.sink, last, job, chunk)
     elif job.out_size:
         store(job, chunk)
-    if job.meet:
-        invoke(job.meet, last, job, chunk)
+    if job.meet and (chunk.t + chunk.span < job.steps or chunk.n + job.block < job.count):
+        invoke(job.meet, last, job, chunk)  # the next chunk overwrites what is stored from
 
 
 @operation(JOB)

@@ -12,9 +12,9 @@ barrier the leader goes on alone.
 """
 
 from .atomic import add, look, peek, post
-from .jit import FULL, SHAPE, function, operation
-from .layout import DISCOURAGING, LATE, LINE, MEETINGS, PATIENTLY, POOL, PROMPTLY, TEAM, TEAM_JOB, TEAM_MEMBERS, WORTH_SHARING
-from .network import JOB_SIZE, take_plan
+from .jit import function, operation
+from .layout import DISCOURAGING, LATE, LINE, MEETINGS, PATIENTLY, POOL, PROMPTLY, TEAM, TEAM_JOB, TEAM_MEMBERS
+from .network import JOB_SIZE, is_shared, share_columns, take_plan
 from .records import CHUNK, JOB, LAYER, LEAD, address_of, copy_bytes, invoke, invoke_one, pool_at, team_at
 from .system import wake_all
 
@@ -28,7 +28,8 @@ OPEN, WORKER, NUMBER = 1, 2, 1 << 16
 def open_gate(team, job, chunk):
     """Begin a piece. By steps, wait a little for workers, then shut the gate: the workers inside are the members."""
     number, looks, pool = job.number, 0, pool_at(team.pool)
-    team.workers, team.space = job.helpers, job.room
+    if team.workers != job.helpers or team.space != job.room:  # what isn't written stays in the workers' caches
+        team.workers, team.space = job.helpers, job.room
     post(team, NEXT, 0)
     post(team, APART, (number + 1) * MEETINGS)
     add(team, GATE, number * NUMBER + OPEN - peek(team, GATE))
@@ -84,20 +85,10 @@ def claim(layer, job, chunk):
     chunk.n = add(team_at(job.team), NEXT, job.block)
 
 
-@function
-def own_columns(layer, job, chunk):
-    """Choose this member's columns: whole panels of them."""
-    panel = FULL * (SHAPE.bits // 8 // job.itemsize)
-    panels = (layer.columns + panel - 1) // panel
-    chunk.left = panels * chunk.member // chunk.members * panel
-    chunk.right = min(panels * (chunk.member + 1) // chunk.members * panel, layer.columns)
-
-
 @operation(LAYER, JOB, CHUNK)
 def share(layer, job, chunk):
-    # all members share each step's columns; a layer that is too small is the leader's alone
-    wait_for_all(job, chunk)  # every member has projected its steps
-    if chunk.members < 2 or chunk.together * layer.gates * layer.columns * layer.output_size < WORTH_SHARING:
+    wait_for_all(job, chunk)  # the input is projected, and the state is there
+    if not is_shared(layer, chunk):
         if chunk.member == 0:
             chunk.at, chunk.steps, chunk.left, chunk.right = 0, chunk.span, 0, layer.columns
             chunk.phase, chunk.phases = 0, layer.phases
@@ -109,7 +100,7 @@ def share(layer, job, chunk):
     for t in range(chunk.span):
         for phase in range(layer.phases):
             if chunk.members != members:
-                own_columns(layer, job, chunk)
+                share_columns(layer, job, chunk)
                 members = chunk.members
             chunk.at, chunk.phase, chunk.phases = t, phase, phase + 1
             if chunk.left < chunk.right:
