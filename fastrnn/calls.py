@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from . import native
 from .arguments import REAL_KINDS, Array, check_lengths, check_out, check_reset, check_state
-from .forward import NOTHING, SPACE, Task, assign, idle, plan_at_once, readable, run_network, run_with_help, take_space
+from .forward import LATEST, NOTHING, SPACE, Task, assign, idle, plan_at_once, readable, run_network, run_with_help, take_space
 from .packing import Network
 
 
@@ -35,24 +35,13 @@ class Begun(NamedTuple):
     lengths: Array | None
 
 
-def call_at_once(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
-    """Make a call by the built-in `at_once`. None for arguments that need all checks, wrong or right.
+def call_at_once(network: Network, x: object, state: object, out: object, alone: Array | None = None) -> tuple[Array, Any] | None:
+    """Make a call by the built-in `at_once`, as recorded, or as the last one. None for arguments that need all checks, wrong or right.
 
     The state is an array, or a tuple of them where the layers' states have several. So is the one that comes with the output.
     """
-    if type(x) is not np.ndarray:
-        return None
-    known = network.plans.get(x.shape) or plan_at_once(network, x.shape)
-    if known is None:
-        return None
-    alone, _, prepared = known  # 0.05 us less than by their names
-    if prepared is not None:
-        if prepared.is_stale:
-            network.plans.pop(x.shape, None)
-            return call_at_once(network, x, state, out)
-        if x.dtype is not network.dtype:  # before a team is taken in vain
-            return copy_and_call(network, x, state, out)
-        return run_with_help(known, prepared, x, state, out) or copy_and_call(network, x, state, out)
+    if alone is None and (alone := network.plans.get(LATEST)) is None:
+        return call_by_shape(network, x, state, out, None)
     try:
         space = idle.pop()
     except IndexError:
@@ -61,7 +50,27 @@ def call_at_once(network: Network, x: object, state: object, out: object) -> tup
         done = native.kept.at_once(alone, space, x, state, out, NOTHING)
     finally:
         idle.append(space)
-    return done or copy_and_call(network, x, state, out)
+    return done or call_by_shape(network, x, state, out, alone)
+
+
+def call_by_shape(network: Network, x: object, state: object, out: object, tried: Array | None) -> tuple[Array, Any] | None:
+    """Make a call as it is prepared for the shape of x, unless it was tried that way: then x or the state may have to be copied."""
+    if type(x) is not np.ndarray:
+        return None
+    known = network.plans.get(x.shape) or plan_at_once(network, x.shape)
+    if known is None:
+        return None
+    if known.prepared is None:
+        if known.alone is tried:
+            return copy_and_call(network, x, state, out)
+        network.plans[LATEST] = known.alone
+        return call_at_once(network, x, state, out, known.alone)
+    if known.prepared.is_stale:
+        network.plans.pop(x.shape, None)
+        return call_by_shape(network, x, state, out, tried)
+    if x.dtype is not network.dtype:  # before a team is taken in vain
+        return copy_and_call(network, x, state, out)
+    return run_with_help(known, known.prepared, x, state, out) or copy_and_call(network, x, state, out)
 
 
 def flat_state(network: Network, state: Any) -> Any:

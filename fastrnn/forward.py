@@ -20,6 +20,10 @@ SPACE = HEAD_BYTES + 2 * WORKSPACE  # bytes
 MOST_IDLE = 16  # workspaces
 MOST_KINDS = 8  # of calls that a network keeps ready
 FEW = 1 << 14  # elements: an array with no more may be converted whole
+# Multiplications of a call, some 2 us, that keep Python's lock: to give it back and take it again takes 0.06 us, and others get no more of
+# it, for Python shares it out every 5 ms.
+BRIEF = 1 << 15
+LATEST = "latest"  # among a network's plans: the record of the last call that was made alone
 
 idle: list[Array] = []  # workspaces that no call uses; nothing in them outlives a kernel call
 
@@ -135,6 +139,7 @@ def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
         dtype=id(network.dtype),  # of all arrays that weren't unpickled; see `readable`
         dimensions=len(shape),
         states=len(network.states),
+        brief=math.prod(shape[:-1]) * network.work <= BRIEF,
         elements=sequences * sum(network.states),
         x_bytes=math.prod(shape) * itemsize,
         out_bytes=math.prod(shape[:-1]) * network.output_size * itemsize,

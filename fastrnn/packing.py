@@ -107,7 +107,7 @@ class Network:
     shared_work: int  # multiplications that threads can share in
     shares: bool  # whether threads share the columns of a step of one sequence
     largest: int  # elements of the largest weight_hh
-    plans: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # kernel calls by the input's shape
+    plans: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # kernel calls by the input's shape; see LATEST
     jobs: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # jobs of one piece by the kind of call
     variants: dict[Any, "Network"] = dataclasses.field(init=False, default_factory=dict)  # made of this one
 

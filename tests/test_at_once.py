@@ -40,6 +40,19 @@ class Own(np.ndarray):
     """An array of a class of its own."""
 
 
+@pytest.mark.parametrize("which", range(3))
+def test_shapes_in_turn(which):
+    """A call is tried as the last one was made, and is right whatever that one's shape: other steps, other sequences, other dimensions."""
+    model, _ = layers("float32")[which]
+    given = [np.full((*leading, 3), i + 1, "float32") for i, leading in enumerate([(2,), (1,), (2, 1), (1, 2), (0,), (2, 0), (1, 1, 2)])]
+    expected = [long_way(model, x, None) for x in given]
+    rng = np.random.default_rng(0)
+    for i in rng.integers(0, len(given), 100):
+        for array, other in zip(arrays_of(model(given[i])), expected[i], strict=True):
+            assert array.shape == other.shape
+            assert array.tobytes() == other.tobytes()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("which", range(3))
 @pytest.mark.parametrize("leading", [(), (1,), (2, 3)])

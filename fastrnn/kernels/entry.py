@@ -1,4 +1,5 @@
-"""The built-ins that Python calls. They hand the addresses of arrays' data to an operation, and release Python's lock meanwhile.
+"""The built-ins that Python calls. They hand the addresses of arrays' data to an operation, and release Python's lock meanwhile. A brief
+call of `at_once` keeps it.
 
 `call(plan, *arrays)` takes arrays alone, which nothing checks. `at_once(known, space, x, state, out, team)` takes a record of the call that
 was prepared. Where x, the state and out are what that call takes, it makes the arrays of the results and runs; else it gives None.
@@ -115,9 +116,14 @@ def data_of(python, array):
 
 
 @function
+def run(arguments):
+    invoke_one(word(arguments.plan, 0), arguments)
+
+
+@function
 def run_unlocked(arguments):
     thread = save_thread()
-    invoke_one(word(arguments.plan, 0), arguments)
+    run(arguments)
     restore_thread(thread)
 
 
@@ -272,5 +278,8 @@ def at_once(own, objects, count):
         handed = fresh_lead()
         handed.plan, handed.space, handed.x = known.plan, data_of(python, word(objects, 1)), data_of(python, x)
         handed.out, handed.states, handed.team = data_of(python, out), data_of(python, flat), data_of(python, word(objects, 5))
-        run_unlocked(handed)
+        if known.brief:
+            run(handed)
+        else:
+            run_unlocked(handed)
     return pair(out, split_states(python, known, state_sizes, dimensions - 1, flat))

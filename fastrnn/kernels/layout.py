@@ -87,9 +87,9 @@ CHUNK = Fields(
 # errors' texts.
 PYTHON = Fields("Python", "type_at none tuple array new_array set_base error text_call text_at_once")
 ARRAY = Fields("Array", "kind data dimensions sizes strides base dtype flags")  # NumPy's own record, from the type on
-# A call of `at_once`: its plan, and what it takes. The sizes of x, of the output and of each array of the layers' states follow, then the
-# plan itself.
-KNOWN = Fields("Known", "plan dtype dimensions states elements x_bytes out_bytes unit_bytes")  # of the states of one unit
+# A call of `at_once`: its plan, what it takes, and whether it is brief. The sizes of x, of the output and of each array of the layers'
+# states follow, then the plan itself.
+KNOWN = Fields("Known", "plan dtype dimensions states brief elements x_bytes out_bytes unit_bytes")  # of the states of one unit
 # What a built-in hands to an operation: the addresses of its arrays' first elements, of 12 at most.
 ARGUMENTS = Fields("Arguments", "plan", spacing=12)
 BEGIN = Fields("Begin", "plan space x out states")
