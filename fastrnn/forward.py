@@ -171,7 +171,7 @@ def wanted(workers: int, size: int, patience: int = PATIENTLY) -> dict[str, int]
 
 def sharing(by_steps: bool) -> dict[str, str]:
     """Name the operations by which threads share work."""
-    return {"meet": "meet", "share": "share"} if by_steps else {"claim": "claim"}
+    return {"meet": "meet", "divide": "divide", "share": "share"} if by_steps else {"claim": "claim"}
 
 
 def take_team(prepared: Prepared) -> threads.Team | None:

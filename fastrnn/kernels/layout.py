@@ -66,7 +66,7 @@ JOB = Fields(
     "out out_sequence out_step out_size states "  # the same of out, the elements it receives a step (0 for no output), and the states
     "rows buffer "  # the workspace of two layers' rows, and elements of each
     "table generation "  # where sequences are, if they differ in length; how tokens are chosen
-    "feed trim leave sink claim meet share "  # operations in place of the first layer's feed, of storing states or output, and of a team
+    "feed trim leave sink claim meet divide share "  # operations in place of the first layer's feed and of storing; and a team's
     "team number "  # the team that works on the piece, and the piece's number
     # how many workers may help, bytes of the rows that each of them needs, and how often the leader looks for those that share steps
     "helpers room patience "
@@ -203,6 +203,7 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "each": (f"{KERNELS}.each", False),
     "claim": (f"{KERNELS}.team", False),
     "meet": (f"{KERNELS}.team", False),
+    "divide": (f"{KERNELS}.team", False),
     "share": (f"{KERNELS}.team", False),
 }
 

@@ -4,7 +4,7 @@ It is compiled once for all dtypes and cells. What only some pieces need (tokens
 the job has its address.
 """
 
-from .jit import FULL, ROWS, SHAPE, function, inline, operation
+from .jit import ROWS, function, inline, operation
 from .layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB_BYTES
 from .records import (
     BEGIN,
@@ -67,30 +67,14 @@ def share_steps(chunk):
 
 
 @inline
-def is_shared(layer, chunk):
-    """Tell whether all members share each step's columns; a layer that is too small is the leader's alone."""
-    return chunk.members > 1 and chunk.together >= layer.shared_from
-
-
-@inline
-def share_columns(layer, job, chunk):
-    """Choose this member's columns: whole panels of them."""
-    panel = FULL * (SHAPE.bits // 8 // job.itemsize)
-    panels = (layer.columns + panel - 1) // panel
-    chunk.left = panels * chunk.member // chunk.members * panel
-    chunk.right = min(panels * (chunk.member + 1) // chunk.members * panel, layer.columns)
-
-
-@inline
 def feed(layer, job, chunk, index):
     """Project the input: some of the steps, or some columns of them all, where they are too few for more than one thread."""
     step, replaced = chunk.together * layer.stride, index == 0 and job.feed
     before = step if layer.recur else 0  # the row before the first step holds the state
     share_steps(chunk)
     chunk.left, chunk.right = 0, layer.columns
-    if layer.recur and job.share and not replaced and chunk.span <= max(1, ROWS // chunk.together) and is_shared(layer, chunk):
-        chunk.begin, chunk.own = 0, chunk.span
-        share_columns(layer, job, chunk)
+    if job.divide and layer.recur and not replaced:
+        invoke(job.divide, layer, job, chunk)
     chunk.rows = chunk.there + job.itemsize * (before + chunk.begin * step)
     invoke(job.feed if replaced else layer.feed, layer, job, chunk)
     return before

@@ -12,9 +12,9 @@ barrier the leader goes on alone.
 """
 
 from .atomic import add, look, peek, post
-from .jit import function, operation
+from .jit import FULL, ROWS, SHAPE, function, operation
 from .layout import DISCOURAGING, LATE, LINE, MEETINGS, PATIENTLY, POOL, PROMPTLY, TEAM, TEAM_JOB, TEAM_MEMBERS
-from .network import JOB_SIZE, is_shared, share_columns, take_plan
+from .network import JOB_SIZE, take_plan
 from .records import CHUNK, JOB, LAYER, LEAD, address_of, copy_bytes, invoke, invoke_one, pool_at, team_at
 from .system import wake_all
 
@@ -83,6 +83,29 @@ def meet(layer, job, chunk):
 @operation(LAYER, JOB, CHUNK)
 def claim(layer, job, chunk):
     chunk.n = add(team_at(job.team), NEXT, job.block)
+
+
+@function
+def is_shared(layer, chunk):
+    """Tell whether all members share each step's columns; a layer that is too small is the leader's alone."""
+    return chunk.members > 1 and chunk.together >= layer.shared_from
+
+
+@function
+def share_columns(layer, job, chunk):
+    """Choose this member's columns: whole panels of them."""
+    panel = FULL * (SHAPE.bits // 8 // job.itemsize)
+    panels = (layer.columns + panel - 1) // panel
+    chunk.left = panels * chunk.member // chunk.members * panel
+    chunk.right = min(panels * (chunk.member + 1) // chunk.members * panel, layer.columns)
+
+
+@operation(LAYER, JOB, CHUNK)
+def divide(layer, job, chunk):
+    # steps that are too few for more than one thread are projected by all, each its columns
+    if chunk.span <= max(1, ROWS // chunk.together) and is_shared(layer, chunk):
+        chunk.begin, chunk.own = 0, chunk.span
+        share_columns(layer, job, chunk)
 
 
 @operation(LAYER, JOB, CHUNK)
