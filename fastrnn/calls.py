@@ -36,7 +36,9 @@ class Begun(NamedTuple):
 
 
 def call_at_once(network: Network, x: object, state: object, out: object, alone: Array | None = None) -> tuple[Array, Any] | None:
-    """Make a call by the built-in `at_once`, as recorded, or as the last one. None for arguments that need all checks, wrong or right.
+    """Make a call by the built-in `at_once`. None for arguments that need all checks, wrong or right.
+
+    `alone` is the record of the prepared call; where it isn't given, the last one's, which the built-in refuses if it doesn't fit.
 
     The state is an array, or a tuple of them where the layers' states have several. So is the one that comes with the output.
     """

@@ -16,9 +16,9 @@ ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
 WORKSPACE = 1 << 19  # bytes for the rows of one layer: two such stay in L2 beside the weights
 FEWEST_ROWS = 16  # of a layer whose rows are long, so that tiles are full, as far as WIDEST_WORKSPACE bytes allow
 WIDEST_WORKSPACE = 1 << 23
-# A step's work is counted in bytes of recurrent weights to multiply by; a unit's functions take as long as so many of its weights. With
-# less work, threads that share a step take longer at its barrier than one does to work alone, where a processor sees after 250 ns what
-# another has written. Where it sees it after 50 ns, half as much would do.
+# A step's work is counted in bytes of recurrent weights; each output's functions count as FUNCTION more weights. With less work than
+# WORTH_SHARING, threads that share a step take longer, for the barrier, than one takes alone. That is for processors that see each other's
+# writes after 250 ns; after 50 ns, half as much work would do.
 WORTH_SHARING, FUNCTION = 5 << 16, 90
 PACKED = 1 << 22  # elements packed in a kernel call
 WHOLE_PANELS = 256  # columns: a multiple of every panel's
