@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import Activation, Array, State, check_activation, check_entries, check_projection, no_bias_hn
-from .calls import call_at_once
+from .calls import call_at_once, last_at_once
 from .layers import Hidden, Recurrent, Weighted
 from .packing import Part
 
@@ -286,8 +286,8 @@ class LSTM(Gated):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        plain = lengths is None and reset is None and return_sequences and not progress
-        if plain and (done := call_at_once(network, x, state, out)) is not None:
+        plain, run = lengths is None and reset is None and not progress, call_at_once if return_sequences else last_at_once
+        if plain and (done := run(network, x, state, out)) is not None:
             return done
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
         return self._run(x, "state", state, out, **options)

@@ -27,7 +27,7 @@ from .arguments import (
     frozen_error,
 )
 from .banks import Bank
-from .calls import call, call_at_once, flat_state
+from .calls import call, call_at_once, flat_state, last_at_once
 from .packing import Network, Part, pack_network
 from .progress import shown
 from .stages import Stage, Stages, call_stages
@@ -292,8 +292,8 @@ class Hidden(Recurrent):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        plain = lengths is None and reset is None and return_sequences and not progress
-        if plain and (done := call_at_once(network, x, h0, out)) is not None:
+        plain, run = lengths is None and reset is None and not progress, call_at_once if return_sequences else last_at_once
+        if plain and (done := run(network, x, h0, out)) is not None:
             return done
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
         return self._run(x, "h0", h0, out, **options)
@@ -736,8 +736,8 @@ class Sequential(Model):
             if not self._causal:
                 return self._run_stages(x, state, out, progress, lengths=lengths, reset=reset, return_sequences=return_sequences)
             network = self._packed()
-        plain = lengths is None and reset is None and return_sequences and not progress
-        if plain and (done := call_at_once(network, x, flat_state(network, state), out)) is not None:
+        plain, run = lengths is None and reset is None and not progress, call_at_once if return_sequences else last_at_once
+        if plain and (done := run(network, x, flat_state(network, state), out)) is not None:
             return done[0], done[1:] if len(network.states) == 1 else self._joined(iter(done[1]))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
         states = self._named(state)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import forward, native, threads
-from fastrnn.calls import call_at_once
+from fastrnn import calls, forward, native, threads
+from fastrnn.calls import call_at_once, last_at_once
 from fastrnn.kernels.layout import PYTHON
 
 
@@ -25,6 +25,11 @@ def layers(dtype):
 def arrays_of(result):
     output, state = result
     return [output, *(state if isinstance(state, tuple) else [state])]
+
+
+def all_of(result):
+    """Give the arrays of a result, however its states are nested."""
+    return [result] if isinstance(result, np.ndarray) else [array for part in result for array in all_of(part)]
 
 
 def whole(arrays):
@@ -73,6 +78,40 @@ def test_calls_at_once(dtype, which, leading):
             assert array.tobytes() == other.tobytes()
             assert array.flags.carray
             assert not any(np.may_share_memory(array, one) for one in (x, *entries))
+
+
+@pytest.mark.parametrize("head", ["", "softmax"])
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("leading", [(), (1,), (2, 3)])
+def test_last_steps_at_once(which, leading, head, monkeypatch):
+    """The last step's output alone is the same, whether all steps together are computed at once or what is not wanted is left out."""
+    model, sizes = layers("float32")[which]
+    if head:
+        before = getattr(model, "layers", (model,))
+        model = fastrnn.Sequential(*before, fastrnn.Dense(np.eye(4, model.output_size, dtype="float32"), activation=head))
+    rng = np.random.default_rng(which)
+    entries = [rng.normal(size=(*leading, size)).astype("float32") for size in sizes]
+    for steps in (1, 2, 5):
+        x = rng.normal(size=(*leading, steps, 3)).astype("float32")
+        for state in (None, model._joined(iter(entries))):
+            given = calls.flat_state(model._packed(), state)
+            assert last_at_once(model._packed(), x, given, None) is not None
+            result = model(x, state, return_sequences=False)
+            with monkeypatch.context() as patch:
+                patch.setattr(calls, "SHORT", 0)
+                assert last_at_once(model._packed(), x, given, None) is None
+                expected = model(x, state, return_sequences=False)
+            for array, other in zip(all_of(result), all_of(expected), strict=True):
+                assert array.shape == other.shape
+                assert array.tobytes() == other.tobytes()
+            output, *states = all_of(result)
+            assert output.flags.carray
+            assert output.shape == (*leading, model.output_size)
+            assert not any(np.may_share_memory(output, array) for array in (x, *entries, *states))
+    output, *states = all_of(model(np.ones((*leading, 0, 3), "float32"), state, return_sequences=False))
+    assert output.shape == (*leading, model.output_size)
+    assert not output.any()
+    assert all(array.tobytes() == entry.tobytes() for array, entry in zip(states, entries, strict=True))
 
 
 @pytest.mark.parametrize("which", range(3))
