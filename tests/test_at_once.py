@@ -23,13 +23,8 @@ def layers(dtype):
 
 
 def arrays_of(result):
-    output, state = result
-    return [output, *(state if isinstance(state, tuple) else [state])]
-
-
-def all_of(result):
     """Give the arrays of a result, however its states are nested."""
-    return [result] if isinstance(result, np.ndarray) else [array for part in result for array in all_of(part)]
+    return [result] if isinstance(result, np.ndarray) else [array for part in result for array in arrays_of(part)]
 
 
 def whole(arrays):
@@ -101,14 +96,14 @@ def test_last_steps_at_once(which, leading, head, monkeypatch):
                 patch.setattr(calls, "SHORT", 0)
                 assert last_at_once(model._packed(), x, given, None) is None
                 expected = model(x, state, return_sequences=False)
-            for array, other in zip(all_of(result), all_of(expected), strict=True):
+            for array, other in zip(arrays_of(result), arrays_of(expected), strict=True):
                 assert array.shape == other.shape
                 assert array.tobytes() == other.tobytes()
-            output, *states = all_of(result)
+            output, *states = arrays_of(result)
             assert output.flags.carray
             assert output.shape == (*leading, model.output_size)
             assert not any(np.may_share_memory(output, array) for array in (x, *entries, *states))
-    output, *states = all_of(model(np.ones((*leading, 0, 3), "float32"), state, return_sequences=False))
+    output, *states = arrays_of(model(np.ones((*leading, 0, 3), "float32"), state, return_sequences=False))
     assert output.shape == (*leading, model.output_size)
     assert not output.any()
     assert all(array.tobytes() == entry.tobytes() for array, entry in zip(states, entries, strict=True))
