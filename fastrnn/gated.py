@@ -266,7 +266,7 @@ class LSTM(Gated):
         reset : array_like of bool of shape (...), optional
             Which sequences start from zeros, whatever state is given, and whatever their lengths are.
         return_sequences : bool
-            Whether to return every step's output, or the last step's alone, without memory for the others.
+            Whether to return every step's output, or the last step's alone; for that, a long call needs no memory for the others.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or the state.
         progress : bool
@@ -286,8 +286,9 @@ class LSTM(Gated):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        plain, run = lengths is None and reset is None and not progress, call_at_once if return_sequences else last_at_once
-        if plain and (done := run(network, x, state, out)) is not None:
+        plain = lengths is None and reset is None and not progress
+        at_once = call_at_once if return_sequences else last_at_once
+        if plain and (done := at_once(network, x, state, out)) is not None:
             return done
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
         return self._run(x, "state", state, out, **options)

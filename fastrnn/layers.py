@@ -272,7 +272,7 @@ class Hidden(Recurrent):
         reset : array_like of bool of shape (...), optional
             Which sequences start from zeros, whatever state is given, and whatever their lengths are.
         return_sequences : bool
-            Whether to return every step's output, or the last step's alone, without memory for the others.
+            Whether to return every step's output, or the last step's alone; for that, a long call needs no memory for the others.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or h0.
         progress : bool
@@ -292,8 +292,9 @@ class Hidden(Recurrent):
             For arguments of another dtype or shape, and lengths beyond T.
         """
         network = self._network or self._packed()
-        plain, run = lengths is None and reset is None and not progress, call_at_once if return_sequences else last_at_once
-        if plain and (done := run(network, x, h0, out)) is not None:
+        plain = lengths is None and reset is None and not progress
+        at_once = call_at_once if return_sequences else last_at_once
+        if plain and (done := at_once(network, x, h0, out)) is not None:
             return done
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
         return self._run(x, "h0", h0, out, **options)
@@ -708,8 +709,8 @@ class Sequential(Model):
         reset : array_like of bool of shape (...), optional
             Which sequences start from zeros, whatever state is given, and whatever their lengths are.
         return_sequences : bool, optional
-            Whether to return every step's output, or the last step's alone: computed there only, without memory for the others;
-            the model's own return_sequences where not given. Where the last recurrent layer is a Bidirectional, its last output
+            Whether to return every step's output, or the last step's alone; for that, a long call computes no others. The model's
+            own return_sequences where not given. Where the last recurrent layer is a Bidirectional, its last output
             is what its two directions end with.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or a state.
@@ -736,8 +737,9 @@ class Sequential(Model):
             if not self._causal:
                 return self._run_stages(x, state, out, progress, lengths=lengths, reset=reset, return_sequences=return_sequences)
             network = self._packed()
-        plain, run = lengths is None and reset is None and not progress, call_at_once if return_sequences else last_at_once
-        if plain and (done := run(network, x, flat_state(network, state), out)) is not None:
+        plain = lengths is None and reset is None and not progress
+        at_once = call_at_once if return_sequences else last_at_once
+        if plain and (done := at_once(network, x, flat_state(network, state), out)) is not None:
             return done[0], done[1:] if len(network.states) == 1 else self._joined(iter(done[1]))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
         states = self._named(state)
