@@ -322,19 +322,20 @@ def child(specification: str) -> None:
 
 
 def leave_out_passes() -> None:
-    """Keep Numba from optimizing every function on its own and from making machine code of it: half of the time.
+    """Keep Numba from optimizing every function on its own and from making machine code of it: more than half of the time.
 
     What an operation consists of is optimized here once, when all of it is together.
     """
     from numba.core import codegen
 
-    for name, library in (
+    for name, owner in (
         ("_optimize_functions", codegen.CPUCodeLibrary),
         ("_optimize_final_module", codegen.CPUCodeLibrary),
         ("_finalize_specific", codegen.JITCodeLibrary),
+        ("set_env", codegen.JITCPUCodegen),  # it asks for an address, for which all that was added becomes machine code
     ):
-        if hasattr(library, name):
-            setattr(library, name, lambda *_: None)
+        if hasattr(owner, name):
+            setattr(owner, name, lambda *_: None)
 
 
 if __name__ == "__main__":
