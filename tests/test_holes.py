@@ -324,7 +324,7 @@ class Forking:
         count += 1
         thread = threading.Thread(target=fork)
         thread.start()
-        thread.join(0.1)
+        thread.join(0.03)
         threads.append(thread)
 
 def fork():
