@@ -8,9 +8,9 @@ import numpy as np
 
 from . import native, threads
 from .arguments import Array, convert
-from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, KNOWN, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
+from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB, KNOWN, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
-from .plan import Conversion, Demand, Help, Piece, Plan, fits_at_once, help_at_once, plan_call, side_by_side
+from .plan import Conversion, Demand, Help, Piece, Plan, fits_at_once, help_at_once, longest_first, plan_call, side_by_side
 from .progress import BAR
 
 INT64 = np.dtype(np.int64)
@@ -67,7 +67,8 @@ class Task(NamedTuple):
     @property
     def kind(self) -> Hashable:
         """Give what a job depends on beside the network, where it is all of the task."""
-        return self.x.shape, self.sink, self.further, self.backwards, self.column, 0 if self.out is None else self.out.shape[-1]
+        width = 0 if self.out is None else self.out.shape[-1]
+        return self.x.shape, self.sink, self.further, self.backwards, self.column, width, self.lengths is None
 
     @property
     def width(self) -> int:
@@ -257,12 +258,10 @@ def run_network(network: Network, task: Task) -> None:
     if not task.sequences or task.steps <= 0:
         return
     source = Source(task, INT64 if network.tokens else network.dtype)
-    simple = source.direct and task.lengths is None and task.generation is None and task.states is not None
+    simple = source.direct and task.generation is None and task.states is not None
     ready = network.jobs.get(task.kind) if simple else None
     if ready is not None:
-        space = take_space(SPACE)
-        native.kept.call(ready, space, source.data, NOTHING if task.out is None else task.out, task.states)
-        give_back(space)
+        run_ready(ready, task, source)
         return
     gathered = task.lengths is not None and not network.tokens
     plan = plan_call(network, Demand(task.sequences, task.steps, task.sink in FEEDBACKS, task.lengths, gathered, source.conversion))
@@ -285,9 +284,22 @@ def run_network(network: Network, task: Task) -> None:
         if team is not None:
             team.give_back()
     give_back(space)
-    whole = (plan.at_once, plan.length) == (plan.sequences, plan.steps)
+    whole = (plan.at_once, plan.length) == (task.sequences, task.steps) and (plan.lengths is None or plan.lengths[-1] > 0)
     if simple and whole and len(space) == SPACE and fits_at_once(network, task.x.shape):
         remember(network.jobs, task.kind, job)
+
+
+def run_ready(job: Array, task: Task, source: "Source") -> None:
+    """Make a call again that was one piece, with data, and lengths, of its own."""
+    if task.lengths is not None:
+        order, table = longest_first(task.lengths), np.empty(TABLE_ROWS * task.sequences, np.int64)
+        piece = Piece(0, task.sequences, 0, task.steps, 0, order, task.lengths[order])
+        fill_table(table, task, piece, source.take(piece)[1])
+        job = job.copy()
+        JOB.fill(job, table=native.address_of(table))
+    space = take_space(SPACE)
+    native.kept.call(job, space, source.data, NOTHING if task.out is None else task.out, task.states)
+    give_back(space)
 
 
 def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: dict[str, int]) -> Iterator[tuple[Piece, Array]]:
@@ -295,12 +307,19 @@ def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: 
     table = np.empty(TABLE_ROWS * plan.at_once if plan.order is not None else 0, np.int64)
     for piece in plan.pieces():
         of_x, x_places = source.take(piece)
-        if piece.which is not None and piece.left is not None:
-            rows = table[: TABLE_ROWS * piece.sequences].reshape(TABLE_ROWS, piece.sequences)
-            rows[IN_X], rows[IN_STATES], rows[LENGTH] = x_places, piece.which, np.minimum(piece.left, piece.span)
-            rows[IN_OUT] = (piece.which * task.steps + task.first_step(piece)) * task.width
+        fill_table(table, task, piece, x_places)
         at_table = native.address_of(table) if len(table) else 0
         yield piece, network.job(table=at_table, **of_x, **common, **place(network, task, plan, piece))
+
+
+def fill_table(table: Array, task: Task, piece: Piece, x_places: Array) -> None:
+    """Say where the sequences of a piece that differ in length are, and how many of its steps each has."""
+    which, left = piece.which, piece.left
+    if which is None or left is None:
+        return
+    rows = table[: TABLE_ROWS * piece.sequences].reshape(TABLE_ROWS, piece.sequences)
+    rows[IN_X], rows[IN_STATES], rows[LENGTH] = x_places, which, np.minimum(left, piece.span)
+    rows[IN_OUT] = (which * task.steps + task.first_step(piece)) * task.width
 
 
 def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) -> dict[str, int]:

@@ -127,7 +127,7 @@ def plan_call(network: Network, demand: Demand) -> Plan:
             work = max(work, -(-most * demand.conversion.step // buffer))
     steps, order, lengths = demand.steps, None, None
     if demand.lengths is not None:
-        order = np.argsort(-demand.lengths, kind="stable")
+        order = longest_first(demand.lengths)
         lengths = demand.lengths[order]
         steps = int(lengths[0])
     at_once, length = cut(demand.sequences, steps, work, most, together)
@@ -189,6 +189,11 @@ def worth_two_threads(networks: tuple[Network, Network], sequences: int, steps: 
     if get_num_threads() == 1 or sequences * steps * work < WORTH_HELP or sequences > FEW_SIDE_BY_SIDE:
         return False
     return all(division(network, sequences, steps, fed_back=False)[0] < 2 for network in networks)
+
+
+def longest_first(lengths: Array) -> Array:
+    """Give the sequences' numbers in order of their lengths."""
+    return (-lengths).argsort(kind="stable")
 
 
 def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tuple[int, int]:
