@@ -100,6 +100,7 @@ BOTH = Bidirectional(RNN_2_3, LSTM_2_3)
 BOTH_TELL = Sequential(Embedding.one_hot(2), BOTH, Dense(ones(2, 6), activation="softmax"))
 X, H0 = ones(3, 7, 2), ones(3, 3)
 SHARED, ZEROS = np.ones(100), np.zeros(8)
+SECOND = np.timedelta64(1, "s")  # an integer to NumPy, not to us
 MASKED = np.ma.masked_less(np.ones((3, 7, 3)), 0)
 LEGACY = np.random.Generator(np.random.RandomState(0)._bit_generator)  # seeded in the old way, which can't spawn
 RNG = "rng must be None, a seed of integers from 0 up, or a numpy.random.Generator that can spawn others"
@@ -1143,9 +1144,9 @@ ERRORS = {
     "floating steps": (lambda: generate(TELLER, 0, 5.0), ValueError, "steps must be an integer from 0 up, got 5.0"),
     "true steps": (lambda: generate(TELLER, 0, True), ValueError, "steps must be an integer from 0 up, got True"),
     "a duration of steps": (
-        lambda: generate(TELLER, 0, np.timedelta64(5)),
+        lambda: generate(TELLER, 0, SECOND),
         ValueError,
-        f"steps must be an integer from 0 up, got {np.timedelta64(5)!r}",
+        f"steps must be an integer from 0 up, got {SECOND!r}",
     ),
     "complex temperature": (
         lambda: generate(TELLER, 0, 5, temperature=np.complex128(0.8)),
@@ -1158,9 +1159,9 @@ ERRORS = {
         "temperature must be positive, got True; for the likeliest token use feedback='argmax'",
     ),
     "a temperature that is a duration": (
-        lambda: generate(TELLER, 0, 5, temperature=np.timedelta64(1)),
+        lambda: generate(TELLER, 0, 5, temperature=SECOND),
         ValueError,
-        f"temperature must be positive, got {np.timedelta64(1)!r}; for the likeliest token use feedback='argmax'",
+        f"temperature must be positive, got {SECOND!r}; for the likeliest token use feedback='argmax'",
     ),
     "a temperature below any float": (
         lambda: generate(TELLER, 0, 5, temperature=-(10**400)),
@@ -1497,9 +1498,9 @@ ERRORS = {
     "no thread": (lambda: set_num_threads(0), ValueError, "n must be an integer from 1 up, got 0"),
     "true threads": (lambda: set_num_threads(True), ValueError, "n must be an integer from 1 up, got True"),
     "threads of a duration": (
-        lambda: set_num_threads(np.timedelta64(1)),
+        lambda: set_num_threads(SECOND),
         ValueError,
-        f"n must be an integer from 1 up, got {np.timedelta64(1)!r}",
+        f"n must be an integer from 1 up, got {SECOND!r}",
     ),
     "half a thread": (lambda: set_num_threads(1.5), ValueError, "n must be an integer from 1 up, got 1.5"),
     "threads left open": (lambda: set_num_threads(None), ValueError, "n must be an integer from 1 up, got None"),
