@@ -25,9 +25,9 @@ from .arguments import (
     refuse_row,
 )
 from .calls import start_states, views_of
-from .forward import INT64, Prepared, Task, prepare, run_network, run_prepared
+from .forward import Prepared, Task, prepare, run_network, run_prepared
 from .kernels.layout import BANK, FREE, HANDED, HEAD_BYTES, JOB, TOGETHER
-from .packing import empty_aligned
+from .packing import INT64, empty_aligned
 from .streaming import fits
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class Bank:
         if ready is None:
             return self._step_many(x, rows, reset, out)
         if not (type(x) is np.ndarray and x.shape == ready.vectors and x.dtype == dtype and x.flags.carray):
-            x = convert(self._checked(x, count), INT64 if self._network.tokens else dtype)
+            x = convert(self._checked(x, count), self._network.x_dtype)
         again = ready.never if reset is None else check_reset(reset, (count,)).astype(np.int64)
         if out is None:
             output = np.empty(ready.output, dtype)

@@ -59,7 +59,9 @@ def call_at_once(network: Network, x: object, state: object, out: object, alone:
 
 def last_at_once(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
     """Make a call that wants the last step's output alone: with every step's, where that takes less time than all checks would."""
-    if out is not None or type(x) is not np.ndarray or math.prod(x.shape[:-1]) * network.work > SHORT:
+    if out is not None or type(x) is not np.ndarray:
+        return None
+    if math.prod(x.shape if network.tokens else x.shape[:-1]) * network.work > SHORT:
         return None
     done = call_at_once(network, x, state, None)
     return done and (done[0][..., -1, :].copy(), done[1])
@@ -80,7 +82,7 @@ def call_by_shape(network: Network, x: object, state: object, out: object, tried
     if known.prepared.is_stale:
         network.plans.pop(x.shape, None)
         return call_by_shape(network, x, state, out, tried)
-    if x.dtype is not network.dtype:  # before a team is taken in vain
+    if x.dtype is not network.x_dtype:  # before a team is taken in vain
         return copy_and_call(network, x, state, out)
     return run_with_help(known, known.prepared, x, state, out) or copy_and_call(network, x, state, out)
 
@@ -106,9 +108,10 @@ def copy_and_call(network: Network, x: Array, state: Any, out: object) -> tuple[
     """Copy what is small and has another dtype or layout, and call again. None where there is nothing to copy."""
     several = type(state) is tuple
     given = [x, *(state if several else [] if state is None else [state])]
-    if not all(type(array) is np.ndarray and array.dtype.kind in REAL_KINDS for array in given):
+    real = all(type(array) is np.ndarray and array.dtype.kind in REAL_KINDS for array in given)
+    if not real or (network.tokens and x.dtype.kind not in "iu"):
         return None
-    own, *states = copies = [readable(array, network.dtype) for array in given]
+    own, *states = copies = [readable(x, network.x_dtype), *[readable(array, network.dtype) for array in given[1:]]]
     same = all(copy is array for copy, array in zip(copies, given, strict=True))
     if same or (isinstance(out, np.ndarray) and any(np.may_share_memory(out, array) for array in given)):
         return None

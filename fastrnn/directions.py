@@ -16,7 +16,7 @@ import numpy as np
 
 from . import native, threads
 from .arguments import Array
-from .forward import INT64, NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, sharing, take_space, wanted
+from .forward import NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, sharing, take_space, wanted
 from .kernels.layout import HEAD_BYTES, JOB
 from .packing import Network
 from .plan import Demand, Piece, plan_call, worth_two_threads
@@ -83,7 +83,7 @@ class Alone:
     relative: Iterable[tuple[Any, Array]]  # jobs whose data begins at 0
 
     def __init__(self, network: Network, task: Task) -> None:
-        self.task, self.source = task, Source(task, INT64 if network.tokens else network.dtype)
+        self.task, self.source = task, Source(task, network.x_dtype)
         simple, kind = self.source.direct and task.lengths is None, ("alone", task.kind)
         if simple and kind in network.jobs:
             self.rows, self.relative = network.jobs[kind]

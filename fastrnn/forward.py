@@ -13,7 +13,6 @@ from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import Conversion, Demand, Help, Piece, Plan, fits_at_once, help_at_once, longest_first, plan_call, side_by_side
 from .progress import BAR
 
-INT64 = np.dtype(np.int64)
 NOTHING = np.empty(0)
 FEEDBACKS = ("argmax", "sample", "repeat")  # sinks that make an output the next input
 SPACE = HEAD_BYTES + 2 * WORKSPACE  # bytes
@@ -117,10 +116,11 @@ class AtOnce(NamedTuple):
 
 
 def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
-    """Prepare the kernel call for data of a shape, and keep it for the next such call; None where one call won't do."""
+    """Prepare the kernel call for x of a shape, and keep it for the next such call; None where one call won't do."""
     small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
-    right = not network.tokens and network.states and not network.enters and len(shape) >= 2 and shape[-1] == network.input_size
-    if not right or not small or (prepared := prepare(network, shape, network.rows)) is None:
+    rows, inputs = ((*shape, 1), 1) if network.tokens else (shape, network.input_size)
+    right = network.states and not network.enters and len(rows) >= 2 and rows[-1] == inputs
+    if not right or not small or (prepared := prepare(network, rows, network.rows)) is None:
         return None
     helped = None if prepared.helped is None else known_for(network, shape, prepared.helped)
     known = AtOnce(known_for(network, shape, prepared.alone), helped, prepared if prepared.threads else None)
@@ -129,21 +129,24 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
 
 
 def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
-    """Make the record of a call of `at_once` for data of a shape."""
-    leading, itemsize = shape[:-2], network.dtype.itemsize
-    sequences = math.prod(leading)
-    sizes = [*shape, *shape[:-1], network.output_size, *[size for units in network.states for size in (*leading, units)]]
+    """Make the record of a call of `at_once` for x of a shape."""
+    steps = shape if network.tokens else shape[:-1]
+    leading, sequences, itemsize = steps[:-1], math.prod(steps[:-1]), network.dtype.itemsize
+    sizes = [*shape, *steps, network.output_size, *[size for units in network.states for size in (*leading, units)]]
     words = np.concatenate([np.zeros(KNOWN.words, np.int64), np.array(sizes, np.int64), plan])
     KNOWN.fill(
         words,
         plan=native.address_of(words[-len(plan) :]),
         dtype=id(network.dtype),  # of all arrays that weren't unpickled; see `readable`
-        dimensions=len(shape),
+        x_dtype=id(network.x_dtype),
+        vocabulary=network.input_size if network.tokens else 0,
+        x_dimensions=len(shape),
+        dimensions=len(steps) + 1,
         states=len(network.states),
-        brief=math.prod(shape[:-1]) * network.work <= BRIEF,
+        brief=math.prod(steps) * network.work <= BRIEF,
         elements=sequences * sum(network.states),
-        x_bytes=math.prod(shape) * itemsize,
-        out_bytes=math.prod(shape[:-1]) * network.output_size * itemsize,
+        x_bytes=math.prod(shape) * network.x_dtype.itemsize,
+        out_bytes=math.prod(steps) * network.output_size * itemsize,
         unit_bytes=sequences * itemsize,
     )
     return words
@@ -257,7 +260,7 @@ def run_network(network: Network, task: Task) -> None:
     """Fill the task's out from its x, and advance its states."""
     if not task.sequences or task.steps <= 0:
         return
-    source = Source(task, INT64 if network.tokens else network.dtype)
+    source = Source(task, network.x_dtype)
     simple = source.direct and task.generation is None and task.states is not None
     ready = network.jobs.get(task.kind) if simple else None
     if ready is not None:

@@ -12,6 +12,7 @@ from . import native
 from .arguments import ROW_ACTIVATIONS, Activation, Array, DenseActivation
 from .kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, MOST_PARAMETERS, Cell, first_half
 
+INT64 = np.dtype(np.int64)
 ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
 WORKSPACE = 1 << 19  # bytes for the rows of one layer: two such stay in L2 beside the weights
 FEWEST_ROWS = 16  # of a layer whose rows are long, so that tiles are full, as far as WIDEST_WORKSPACE bytes allow
@@ -110,6 +111,11 @@ class Network:
     plans: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # kernel calls by the input's shape; see LATEST
     jobs: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # jobs of one piece by the kind of call
     variants: dict[Any, "Network"] = dataclasses.field(init=False, default_factory=dict)  # made of this one
+
+    @property
+    def x_dtype(self) -> np.dtype[Any]:
+        """What the engine reads."""
+        return INT64 if self.tokens else self.dtype
 
     @property
     def buffer(self) -> int:

@@ -111,7 +111,7 @@ from .arguments import (
     other_as_array,
 )
 from .calls import start_states
-from .forward import INT64, Task, assign, run_network
+from .forward import Task, assign, run_network
 from .kernels.layout import GENERATION, NOTHING
 from .progress import shown
 
@@ -346,7 +346,7 @@ def generate(
     leading = first.shape[:-1]
     flat, views, _ = start_states(network, model._named(state), leading, given="start", shape=np.shape(start))
     tokens = feedback != "output"
-    data = np.zeros((*leading, steps + 1, first.shape[-1]), INT64 if tokens else network.dtype)
+    data = np.zeros((*leading, steps + 1, first.shape[-1]), network.x_dtype)
     assign(data[..., 0, :], first)
     limits = np.finfo(network.dtype)  # beyond which the kernel would see zero or infinity
     temperature = min(max(temperature, float(limits.tiny)), float(limits.max))

@@ -13,6 +13,17 @@ from fastrnn import calls, forward, native, threads
 from fastrnn.calls import call_at_once, last_at_once
 from fastrnn.kernels.layout import PYTHON
 
+from .cases import DTYPES, READERS, nested
+
+
+def is_taken(case):
+    """Tell whether a model of tokens has a state, and no array of it is computed from another."""
+    kinds, forms = zip(*case.layers, strict=True)
+    return case.causal and bool({"RNN", "GRU", "LSTM"} & {*kinds}) and not any("at the input" in str(form) for form in forms)
+
+
+OF_TOKENS = [case for case in READERS if is_taken(case)]
+
 
 def layers(dtype):
     """Give layers whose states are one array and two, and a model of two layers, with the shapes of a state's arrays."""
@@ -33,7 +44,8 @@ def whole(arrays):
 
 
 def long_way(model, x, state):
-    return arrays_of(model(x, state, lengths=np.full(x.shape[:-2], x.shape[-2])))
+    *leading, steps = x.shape if x.dtype.kind == "i" else x.shape[:-1]  # of tokens, or of numbers
+    return arrays_of(model(x, state, lengths=np.full(leading, steps)))
 
 
 class Own(np.ndarray):
@@ -136,6 +148,62 @@ def test_what_is_not_at_once(which):
     for other in [1, "h", x, [first, *rest], (first, *rest, first), (), whole(entries)[:1], *[whole([one, *rest]) for one in wrong]]:
         assert call_at_once(network, x, other, out) is None
     assert (out == 7).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("leading", [(), (1,), (2, 3)])
+@pytest.mark.parametrize("case", OF_TOKENS, ids=lambda case: case.name)
+def test_tokens_at_once(case, leading, dtype, monkeypatch):
+    """Tokens of any integer dtype and layout give what they give on the long way, and are not changed."""
+    monkeypatch.setattr(calls, "SHORT", 1 << 40)
+    model, (tokens, states) = case.layer(dtype), case.data(dtype, leading, 5)
+    network, vocabulary = model._packed(), model.input_size
+    tokens.flat[:1], tokens.flat[-1:] = 0, vocabulary - 1
+    for begun in (False, True):
+        state = nested(model, states) if begun else None
+        given, expected = calls.flat_state(network, state), [array.tobytes() for array in long_way(model, tokens, state)]
+        others = [tokens.astype(kind) for kind in ("u1", "i2", ">i4", "u8")]
+        for x in [tokens, *others, np.repeat(tokens, 2, axis=-1)[..., ::2], np.asfortranarray(tokens)]:
+            before, out = x.tobytes(), np.empty((*tokens.shape, model.output_size), dtype)
+            for result in (call_at_once(network, x, given, None), call_at_once(network, x, given, out)):
+                assert result is not None
+                assert [array.tobytes() for array in arrays_of(result)] == expected
+            assert result[0] is out
+            assert x.tobytes() == before
+        last = last_at_once(network, tokens, given, None)
+        assert last is not None
+        assert last[0].tobytes() == result[0][..., -1, :].tobytes()
+
+
+@pytest.mark.parametrize("case", OF_TOKENS, ids=lambda case: case.name)
+def test_what_are_no_tokens(case):
+    """A token beyond the vocabulary, wherever it is, and what holds no integers, are left to the long way, which refuses them."""
+    model, (tokens, _) = case.layer(np.float32), case.data(np.float32, (2,), 5)
+    network, out = model._packed(), np.full((2, 5, case.output_size), 7, np.float32)
+    assert call_at_once(network, tokens, None, None) is not None
+    for place in range(tokens.size):
+        for wrong in (-1, model.input_size, 1 << 40, -(1 << 63), (1 << 63) - 1):
+            other = tokens.astype(np.int64)
+            other.flat[place] = wrong
+            with pytest.raises(ValueError, match=f"^x must hold integers from 0 to .*, got {wrong} at position "):
+                model(other, out=out)
+    beyond = tokens.astype(np.uint64)
+    beyond[1, 4] = (1 << 64) - 1
+    with pytest.raises(ValueError, match=f"^x must hold integers from 0 to .*, got {(1 << 64) - 1} at position "):
+        model(beyond, out=out)
+    for other in (tokens.astype(np.float32), tokens.astype(bool), tokens.astype(object)):
+        assert call_at_once(network, other, None, out) is None
+        with pytest.raises(TypeError, match=r"^x must (be integers|hold real numbers), "):
+            model(other, out=out)
+    assert (out == 7).all()
+    memory = np.zeros(2 * 5 * case.output_size * 4 + 80, np.uint8)
+    inside = memory[:80].view(np.int64).reshape(2, 5)
+    for first in (0, 76):
+        with pytest.raises(ValueError, match=r"^out must "):
+            model(inside, out=memory[first:][: out.nbytes].view(np.float32).reshape(out.shape))
+    assert not memory.any()
+    beside = memory[80:].view(np.float32).reshape(out.shape)
+    assert model(inside, out=beside)[0] is beside
 
 
 def varied(array):

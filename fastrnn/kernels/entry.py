@@ -141,16 +141,29 @@ def call(own, objects, count):
 
 
 @function
-def is_as_known(python, known, one, sizes, dimensions):
-    """Tell whether an object is an array of these sizes and of the network's dtype, to be read as it is."""
+def is_array(python, one, dtype, sizes, dimensions):
+    """Tell whether an object is an array of a dtype and of these sizes, to be read as it is."""
     array = array_at(one + python.type_at)
-    if array.kind != python.array or array.dtype != known.dtype:
+    if array.kind != python.array or array.dtype != dtype:
         return False
     if array.dimensions & LOW != dimensions or array.flags & READABLE != READABLE:
         return False
     for i in range(dimensions):
         if word(array.sizes, i) != word(sizes, i):
             return False
+    return True
+
+
+@function
+def is_input(python, known, x):
+    """Tell whether an object is an array that the call can read, of tokens in the vocabulary if of tokens."""
+    if not is_array(python, x, known.x_dtype, address_of(known) + SIZES, known.x_dimensions):
+        return False
+    if known.vocabulary:
+        tokens = data_of(python, x)
+        for i in range(known.x_bytes // 8):
+            if not 0 <= word(tokens, i) < known.vocabulary:
+                return False
     return True
 
 
@@ -167,7 +180,7 @@ def is_state(python, known, state, sizes, dimensions):
     if known.states > 1 and (array_at(state + python.type_at).kind != python.tuple or size_of_tuple(state) != known.states):
         return False
     for i in range(known.states):
-        if not is_as_known(python, known, item_of(known, state, i), sizes + 8 * dimensions * i, dimensions):
+        if not is_array(python, item_of(known, state, i), known.dtype, sizes + 8 * dimensions * i, dimensions):
             return False
     return True
 
@@ -185,7 +198,7 @@ def is_out(python, known, out, sizes, x, state):
     if out == python.none:
         return True
     dimensions, state_sizes = known.dimensions, sizes + 8 * known.dimensions
-    if not is_as_known(python, known, out, sizes, dimensions) or not array_at(out + python.type_at).flags & WRITABLE:
+    if not is_array(python, out, known.dtype, sizes, dimensions) or not array_at(out + python.type_at).flags & WRITABLE:
         return False
     shared = overlap(python, out, known.out_bytes, x, known.x_bytes)
     if state != python.none:
@@ -257,9 +270,9 @@ def at_once(own, objects, count):
     if count != 6:
         return refuse(python.error, python.text_at_once, count)
     known, x, state, out = known_at(data_of(python, word(objects, 0))), word(objects, 2), word(objects, 3), word(objects, 4)
-    dimensions, x_sizes = known.dimensions, address_of(known) + SIZES
-    out_sizes, state_sizes = x_sizes + 8 * dimensions, x_sizes + 16 * dimensions
-    right = is_as_known(python, known, x, x_sizes, dimensions) and is_state(python, known, state, state_sizes, dimensions - 1)
+    dimensions, out_sizes = known.dimensions, address_of(known) + SIZES + 8 * known.x_dimensions
+    state_sizes = out_sizes + 8 * dimensions
+    right = is_input(python, known, x) and is_state(python, known, state, state_sizes, dimensions - 1)
     if not right or not is_out(python, known, out, out_sizes, x, state):
         incref(python.none)
         return python.none

@@ -89,7 +89,13 @@ PYTHON = Fields("Python", "type_at none tuple array new_array set_base error tex
 ARRAY = Fields("Array", "kind data dimensions sizes strides base dtype flags")  # NumPy's own record, from the type on
 # A call of `at_once`: its plan, what it takes, and whether it is brief. The sizes of x, of the output and of each array of the layers'
 # states follow, then the plan itself.
-KNOWN = Fields("Known", "plan dtype dimensions states brief elements x_bytes out_bytes unit_bytes")  # of the states of one unit
+KNOWN = Fields(
+    "Known",
+    "plan dtype x_dtype "
+    "vocabulary "  # of tokens; 0 where x holds numbers
+    "x_dimensions dimensions states brief elements x_bytes out_bytes "  # the output has `dimensions`, a state one less
+    "unit_bytes",  # of the states of one unit
+)
 # What a built-in hands to an operation: the addresses of its arrays' first elements, of 12 at most.
 ARGUMENTS = Fields("Arguments", "plan", spacing=12)
 BEGIN = Fields("Begin", "plan space x out states")
