@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import native, threads
-from .arguments import Array, convert
+from .arguments import MOST_AXES, Array, convert
 from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB, KNOWN, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import Conversion, Demand, Help, Piece, Plan, fits_at_once, help_at_once, longest_first, plan_call, side_by_side
@@ -119,7 +119,7 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
     """Prepare the kernel call for x of a shape, and keep it for the next such call; None where one call won't do."""
     small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
     rows, inputs = ((*shape, 1), 1) if network.tokens else (shape, network.input_size)
-    right = network.states and not network.enters and len(rows) >= 2 and rows[-1] == inputs
+    right = network.states and not network.enters and 2 <= len(rows) <= MOST_AXES and rows[-1] == inputs
     if not right or not small or (prepared := prepare(network, rows, network.rows)) is None:
         return None
     helped = None if prepared.helped is None else known_for(network, shape, prepared.helped)
