@@ -248,7 +248,7 @@ class Bank:
     def _prepare(self, count: int) -> Ready | None:
         """Prepare the kernel call for so many rows, and keep it for the next such step; None where one call won't do."""
         network = self._network
-        shape = (count, 1, 1 if network.tokens else network.input_size)
+        shape = count, 1, network.inputs
         prepared = prepare(network, shape, self._together, "step_rows") if count <= MOST_AT_ONCE else None
         if prepared is None:
             return None

@@ -61,7 +61,7 @@ def last_at_once(network: Network, x: object, state: object, out: object) -> tup
     """Make a call that wants the last step's output alone: with every step's, where that takes less time than all checks would."""
     if out is not None or type(x) is not np.ndarray:
         return None
-    if math.prod(x.shape if network.tokens else x.shape[:-1]) * network.work > SHORT:
+    if math.prod(x.shape if network.tokens else x.shape[:-1]) * network.read > SHORT:
         return None
     done = call_at_once(network, x, state, None)
     return done and (done[0][..., -1, :].copy(), done[1])

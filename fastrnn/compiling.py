@@ -332,7 +332,7 @@ def leave_out_passes() -> None:
         ("_optimize_functions", codegen.CPUCodeLibrary),
         ("_optimize_final_module", codegen.CPUCodeLibrary),
         ("_finalize_specific", codegen.JITCodeLibrary),
-        ("set_env", codegen.JITCPUCodegen),  # it asks for an address, for which all that was added becomes machine code
+        ("set_env", codegen.JITCPUCodegen),  # it asks LLVM for an address, which makes machine code of every module
     ):
         if hasattr(owner, name):
             setattr(owner, name, lambda *_: None)

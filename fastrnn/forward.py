@@ -118,8 +118,8 @@ class AtOnce(NamedTuple):
 def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
     """Prepare the kernel call for x of a shape, and keep it for the next such call; None where one call won't do."""
     small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
-    rows, inputs = ((*shape, 1), 1) if network.tokens else (shape, network.input_size)
-    right = network.states and not network.enters and 2 <= len(rows) <= MOST_AXES and rows[-1] == inputs
+    rows = (*shape, 1) if network.tokens else shape
+    right = network.states and not network.enters and 2 <= len(rows) <= MOST_AXES and rows[-1] == network.inputs
     if not right or not small or (prepared := prepare(network, rows, network.rows)) is None:
         return None
     helped = None if prepared.helped is None else known_for(network, shape, prepared.helped)
@@ -143,7 +143,7 @@ def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
         x_dimensions=len(shape),
         dimensions=len(steps) + 1,
         states=len(network.states),
-        brief=math.prod(steps) * network.work <= BRIEF,
+        brief=math.prod(steps) * network.read <= BRIEF,
         elements=sequences * sum(network.states),
         x_bytes=math.prod(shape) * network.x_dtype.itemsize,
         out_bytes=math.prod(steps) * network.output_size * itemsize,
@@ -293,7 +293,7 @@ def run_network(network: Network, task: Task) -> None:
 
 
 def run_ready(job: Array, task: Task, source: "Source") -> None:
-    """Make a call again that was one piece, with data, and lengths, of its own."""
+    """Run a job that was kept on this call's data and lengths."""
     if task.lengths is not None:
         order, table = longest_first(task.lengths), np.empty(TABLE_ROWS * task.sequences, np.int64)
         piece = Piece(0, task.sequences, 0, task.steps, 0, order, task.lengths[order])

@@ -105,6 +105,7 @@ class Network:
     widest: int  # elements of a row
     rows: int  # of a layer in a workspace
     work: int  # multiplications a step, and elements of the packed weights
+    read: int  # of those what a step reads: of the tokens' columns one
     shared_work: int  # multiplications that threads can share in
     shares: bool  # whether threads share the columns of a step of one sequence
     largest: int  # elements of the largest weight_hh
@@ -116,6 +117,11 @@ class Network:
     def x_dtype(self) -> np.dtype[Any]:
         """What the engine reads."""
         return INT64 if self.tokens else self.dtype
+
+    @property
+    def inputs(self) -> int:
+        """Elements of a step of x."""
+        return 1 if self.tokens else self.input_size
 
     @property
     def buffer(self) -> int:
@@ -183,7 +189,7 @@ def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
     needed = ["call", "begin", "run", "pack", *operations, *(operation for part in parts for operation in part.operations())]
     addresses = native.addresses(needed, native.name_of(dtype)) | {"": 0}
     layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), []
-    parameters, work, unshared = parameters_of(parts), 0, 0
+    parameters, work, unread, unshared = parameters_of(parts), 0, 0, 0
     for part, record, (own, of_gates) in zip(parts, layers, parameters, strict=True):
         describe(part, addresses, record)
         LAYER.fill(record, parameters=native.address_of(own), recurrent_parameters=native.address_of(of_gates))
@@ -192,6 +198,7 @@ def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
             matrices.append(describe_matrix(matrix, gates, part, work))
             size = math.prod(matrices[-1][PACKED_SIZE].tolist())
             work += size
+            unread += size - size // part.weight_ih.shape[1] if field == "weight" and part.feed == "embed" else 0
             unshared += size if field == "weight_hh" and record[SHARED_FROM] > 1 else 0
     widest = max(layers[:, LAYER.offsets["stride"]].tolist())
     work = work or widest  # of a table alone, whose rows are copied
@@ -213,6 +220,7 @@ def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
         widest=widest,
         rows=rows_that_fit(widest, dtype.itemsize),
         work=work,
+        read=work - unread,
         shared_work=work - unshared,
         shares=any(record[SHARED_FROM] == 1 for record in layers),
         largest=max([0 if part.weight_hh is None else part.weight_hh.size for part in parts]),

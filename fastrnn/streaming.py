@@ -181,7 +181,7 @@ class Stream:
     def _prepare(self, leading: tuple[int, ...], rows: int) -> Prepared | None:
         """Prepare a step as a kernel call; it may be that one call won't do."""
         network = self._network
-        return prepare(network, (*leading, 1, 1 if network.tokens else network.input_size), rows)
+        return prepare(network, (*leading, 1, network.inputs), rows)
 
     def _take(self, leading: tuple[int, ...], prepared: Prepared | None) -> None:
         """Use what is prepared. What lets a step be one kernel call comes last: an interrupt before that costs only time."""

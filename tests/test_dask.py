@@ -340,7 +340,7 @@ def test_late_errors():
 
 @contextmanager
 def cluster(workers):
-    """A client of so many processes on this machine, each with one thread, which soon gives up one that is gone."""
+    """A client of so many processes on this machine, each with one thread. They soon give up one that is gone."""
     options = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with dask.config.set({"distributed.comm.timeouts.connect": "5s"}), LocalCluster(**options) as local, Client(local) as client:
         yield client

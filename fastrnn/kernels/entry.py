@@ -156,7 +156,7 @@ def is_array(python, one, dtype, sizes, dimensions):
 
 @function
 def is_input(python, known, x):
-    """Tell whether an object is an array that the call can read, of tokens in the vocabulary if of tokens."""
+    """Tell whether x can be read as it is. Tokens must be in the vocabulary."""
     if not is_array(python, x, known.x_dtype, address_of(known) + SIZES, known.x_dimensions):
         return False
     if known.vocabulary:
