@@ -130,7 +130,7 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
 
 def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
     """Make the record of a call of `at_once` for x of a shape."""
-    steps = shape if network.tokens else shape[:-1]
+    steps = network.steps_of(shape)
     leading, sequences, itemsize = steps[:-1], math.prod(steps[:-1]), network.dtype.itemsize
     sizes = [*shape, *steps, network.output_size, *[size for units in network.states for size in (*leading, units)]]
     words = np.concatenate([np.zeros(KNOWN.words, np.int64), np.array(sizes, np.int64), plan])
@@ -295,8 +295,8 @@ def run_network(network: Network, task: Task) -> None:
 def run_ready(job: Array, task: Task, source: "Source") -> None:
     """Run a job that was kept on this call's data and lengths."""
     if task.lengths is not None:
-        order, table = longest_first(task.lengths), np.empty(TABLE_ROWS * task.sequences, np.int64)
-        piece = Piece(0, task.sequences, 0, task.steps, 0, order, task.lengths[order])
+        table = np.empty(TABLE_ROWS * task.sequences, np.int64)
+        piece = Piece(0, task.sequences, 0, task.steps, 0, *longest_first(task.lengths))
         fill_table(table, task, piece, source.take(piece)[1])
         job = job.copy()
         JOB.fill(job, table=native.address_of(table))

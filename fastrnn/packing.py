@@ -105,7 +105,7 @@ class Network:
     widest: int  # elements of a row
     rows: int  # of a layer in a workspace
     work: int  # multiplications a step, and elements of the packed weights
-    read: int  # of those what a step reads: of the tokens' columns one
+    read: int  # elements of the packed weights that a step reads: of the columns for tokens, one
     shared_work: int  # multiplications that threads can share in
     shares: bool  # whether threads share the columns of a step of one sequence
     largest: int  # elements of the largest weight_hh
@@ -122,6 +122,10 @@ class Network:
     def inputs(self) -> int:
         """Elements of a step of x."""
         return 1 if self.tokens else self.input_size
+
+    def steps_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Give the sizes of x that count sequences and steps."""
+        return shape if self.tokens else shape[:-1]
 
     @property
     def buffer(self) -> int:

@@ -127,8 +127,7 @@ def plan_call(network: Network, demand: Demand) -> Plan:
             work = max(work, -(-most * demand.conversion.step // buffer))
     steps, order, lengths = demand.steps, None, None
     if demand.lengths is not None:
-        order = longest_first(demand.lengths)
-        lengths = demand.lengths[order]
+        order, lengths = longest_first(demand.lengths)
         steps = int(lengths[0])
     at_once, length = cut(demand.sequences, steps, work, most, together)
     warm_up = min(length, max(1, WARM_UP // work)) if workers and by_steps else length
@@ -191,9 +190,10 @@ def worth_two_threads(networks: tuple[Network, Network], sequences: int, steps: 
     return all(division(network, sequences, steps, fed_back=False)[0] < 2 for network in networks)
 
 
-def longest_first(lengths: Array) -> Array:
-    """Give the sequences' numbers in order of their lengths."""
-    return (-lengths).argsort(kind="stable")
+def longest_first(lengths: Array) -> tuple[Array, Array]:
+    """Give the sequences' numbers, the longest first, and their lengths in that order."""
+    order = (-lengths).argsort(kind="stable")
+    return order, lengths[order]
 
 
 def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tuple[int, int]:

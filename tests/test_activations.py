@@ -71,7 +71,7 @@ def test_special_values(dtype, form):
     if activation != "relu":  # the sign of whose zero NumPy leaves open
         np.testing.assert_array_equal(np.signbit(actual[x == 0]), np.signbit(expected[x == 0]))
     rnn = RNN(one, 0 * one, np.array([-0.0], dtype), nonlinearity=activation)
-    for number, value in zip(x, expected, strict=True):  # zeros without a sign: the state's product adds another
+    for number, value in zip(x, expected, strict=True):  # a zero's sign may change: the state's product, 0, is added to it
         np.testing.assert_array_equal(rnn(number.reshape(1, 1))[0], value.reshape(1, 1), strict=True)
 
 

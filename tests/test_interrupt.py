@@ -39,7 +39,7 @@ for count in map(int, sys.argv[1:]):
     else:
         raise AssertionError(f"{{count}} threads: the call was over in {{time.perf_counter() - started}} s")
     busy = time.process_time()
-    time.sleep(0.1)
+    time.sleep(0.15)
     assert time.process_time() - busy < 0.05, f"{{count}} threads: somebody goes on"
     assert (x == before).all(), f"{{count}} threads: the input is another one"
     np.testing.assert_array_equal(model(some)[0], few[0])

@@ -405,7 +405,7 @@ def test_interrupts_anywhere_in_the_first_step():
             return trace
 
         before = sys.gettrace()
-        sys._getframe().f_trace_opcodes = True  # Python 3.12 traces none where no frame wants it by now
+        sys._getframe().f_trace_opcodes = True  # without it before settrace, Python 3.12 traces no instructions
         sys.settrace(trace)
         try:
             call()

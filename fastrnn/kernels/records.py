@@ -82,7 +82,7 @@ layer_at, job_at, chunk_at, matrix_at, generation_at, pool_at, team_at = map(
     _at_address, (LAYER, JOB, CHUNK, MATRIX, GENERATION, POOL, TEAM)
 )
 bank_at, python_at, array_at, known_at = map(_at_address, (BANK, PYTHON, ARRAY, KNOWN))
-# On the stack of the function that asks. It must not return one unless Numba inlines it.
+# On the stack of the function that asks: only one that is declared `inline` may return them.
 fresh_factors, fresh_pack, fresh_lead, fresh_arguments = map(_fresh, (FACTORS, PACK, LEAD, ARGUMENTS))
 
 
