@@ -17,7 +17,8 @@ import fastrnn.native as native
 
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # by Python 3.12 and later: so it is
 rng = np.random.default_rng(0)
-model, x = fastrnn.Sequential(fastrnn.Dense(rng.uniform(-0.3, 0.3, (24, 4)))), rng.random((8, 30, 4))  # compiles the least
+weights = [rng.uniform(-0.3, 0.3, shape) for shape in ((24, 4), (24, 6), (24,))]
+model, x = fastrnn.Sequential(fastrnn.LSTM(*weights)), rng.random((8, 30, 4))
 
 
 def work(model, x):
