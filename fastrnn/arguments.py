@@ -352,10 +352,10 @@ def check_row_left(row: int, capacity: int) -> None:
         raise IndexError(f"a bank of capacity={capacity} has handed out all its rows; drop one, or make a larger bank")
 
 
-def check_row(value: object, handed: Array) -> int:
-    """Check a row of a bank against the words that say which are handed out."""
+def check_row(value: object, is_handed: Array) -> int:
+    """Check a row of a bank against the booleans that say which are handed out."""
     row = as_integer(value)
-    if row is None or not 0 <= row < len(handed) or not handed[row]:
+    if row is None or not 0 <= row < len(is_handed) or not is_handed[row]:
         raise ValueError(f"i must be a row that the bank has handed out, got {value!r}")
     return row
 
@@ -369,10 +369,32 @@ def check_at(value: ArrayLike) -> Array:
     return rows
 
 
+IN_USE = "the stream or bank is in use by another thread, or by the call that this one interrupts; make one for each"
+
+
 def refuse_row(rows: Array, wrong: int) -> NoReturn:
     """Refuse what the kernel found: the first row that was not handed out, or that comes a second time."""
     fault = "distinct rows" if rows[wrong] in rows[:wrong] else "rows that the bank has handed out"
     raise ValueError(f"at must hold {fault}, got {rows[wrong]} at position {wrong}")
+
+
+def refuse_changed_row(rows: Array, changed: int) -> NoReturn:
+    raise RuntimeError(
+        f"row {rows[changed]} of the bank was stepped, set, reset or dropped while this call stepped it in several pieces; "
+        "the call has changed nothing"
+    )
+
+
+def check_mask_begun(begun: bool) -> None:
+    if not begun:
+        raise ValueError("mask must not be given before the stream's first step or state, which fixes how many sequences there are")
+
+
+def check_swap(present: dict[str, object], other: dict[str, object]) -> None:
+    """Check that a model can take another one's place: name the first difference between two descriptions."""
+    for what, value in present.items():
+        if other[what] != value:
+            raise ValueError(f"model must have {what} {value}, as the model before it has, got {other[what]}")
 
 
 def check_count(leading: tuple[int, ...], rows: int) -> None:
@@ -399,13 +421,13 @@ def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Arr
     return lengths.reshape(-1).astype(np.int64, copy=False)
 
 
-def check_reset(value: ArrayLike, leading: tuple[int, ...]) -> Array:
+def check_reset(value: ArrayLike, leading: tuple[int, ...], name: str = "reset") -> Array:
     """Check which sequences start anew, and return a copy in C order, one boolean for each."""
-    reset = np.array(as_array("reset", value))
+    reset = np.array(as_array(name, value))
     if reset.dtype.kind != "b" and reset.size:
-        raise TypeError(f"reset must be boolean, got dtype {reset.dtype}")
+        raise TypeError(f"{name} must be boolean, got dtype {reset.dtype}")
     if reset.shape != leading:
-        raise ValueError(f"reset must have shape {leading}, one for each sequence, got {reset.shape}")
+        raise ValueError(f"{name} must have shape {leading}, one for each sequence, got {reset.shape}")
     return reset.reshape(-1).astype(bool, copy=False)
 
 
@@ -455,8 +477,8 @@ def check_out(out: object, shape: tuple[int, ...], dtype: DTypeLike, inputs: Ite
     return out
 
 
-def frozen_error(layer: object, name: str, verb: str) -> AttributeError:
-    return AttributeError(f"{type(layer).__name__} is frozen: {name} can't be {verb}; make a new layer")
+def frozen_error(one: object, name: str, verb: str, remedy: str) -> AttributeError:
+    return AttributeError(f"{type(one).__name__} is frozen: {name} can't be {verb}; {remedy}")
 
 
 def check_model(model: object) -> Any:

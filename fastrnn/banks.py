@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,38 +24,64 @@ from .arguments import (
     check_row_left,
     check_step,
     convert,
+    refuse_changed_row,
     refuse_row,
 )
 from .calls import start_states, views_of
 from .forward import Prepared, Task, prepare, run_network, run_prepared
-from .kernels.layout import BANK, FREE, HANDED, HEAD_BYTES, JOB, TOGETHER
-from .packing import INT64, empty_aligned
-from .streaming import fits
+from .frozen import Frozen
+from .kernels.layout import BANK, CHANGE, FREE, HANDED, HEAD_BYTES, ROW_STATE, TOGETHER
+from .packing import INT64, Network, empty_aligned, read_only
+from .streaming import check_successor, fits
 
 if TYPE_CHECKING:
     from .layers import Model
 
 MOST_AT_ONCE = 1024  # rows of one kernel call; more take so long that planning doesn't count
 MOST_COUNTS = 64  # of rows, for which kernel calls are kept ready
-WRONG = JOB.words + BANK.offsets["wrong"]
+
+
+class Engine(NamedTuple):
+    """A bank's model, and what its kernel calls need: one object, so that no thread finds parts of two."""
+
+    model: Model
+    network: Network
+    together: int  # rows of a layer in the workspace
+    space: Array
+    ready: dict[int, Ready]  # by the number of rows
 
 
 class Ready(NamedTuple):
     """A kernel call that steps so many rows."""
 
     prepared: Prepared
-    rows: Array  # which rows: the plans have its address
+    space: Array
     states: Array  # where they are stepped
     never: Array  # for no reset at all
     vectors: tuple[int, ...] | None  # the shape of x, where it holds no tokens
     output: tuple[int, ...]
 
 
-class Bank:
+def engine_of(model: Model) -> Engine:
+    network = model._packed()
+    together = min(network.rows, 2 * TOGETHER)
+    space = empty_aligned(HEAD_BYTES + 2 * together * network.widest * network.dtype.itemsize, np.uint8)
+    return Engine(model, network, together, space, {})
+
+
+def own_rows(rows: Any, count: int, more: int) -> Array:
+    """Return a copy of the rows with a word for where a wrong one stands, and more words: this call's own, whatever others do meanwhile."""
+    words = np.empty(count + 1 + more, np.int64)
+    words[:count] = rows
+    return words
+
+
+class Bank(Frozen):
     """Keep the states of many sequences, and step any of them together, with the bits of a stream for each.
 
-    Made by the method `streams` of a layer or a model. A step costs what its rows cost, whatever the capacity is. A bank belongs to
-    one thread at a time: two that use it together mix up its states.
+    Made by the method `streams` of a layer or a model. A step costs what its rows cost, whatever the capacity is. A bank that two threads
+    use at the same time raises a RuntimeError in one of them, and its states stay sound. A signal's handler may step other rows than the
+    call that it interrupts.
 
     Parameters
     ----------
@@ -65,11 +93,13 @@ class Bank:
 
     Attributes
     ----------
+    model : layer or Sequential
+        Read only; `swap` changes it.
     capacity : int
     rows : ndarray of int
-        The rows that are handed out, in ascending order; a copy.
+        The rows that are handed out, in ascending order; a read-only copy.
     state : ndarray or tuple of ndarray of shape (capacity, hidden_size)
-        The states of all rows, as the model returns them; a copy, and copied when set. Rows that aren't handed out are at state0,
+        The states of all rows, as the model returns them; a read-only copy, and copied when set. Rows that aren't handed out are at state0,
         and stay there; None, whole or as an entry, sets all rows to state0's.
 
     Raises
@@ -89,21 +119,34 @@ class Bank:
            [0.5, 1. ]])
     """
 
+    _remedy = "swap takes another model, state= other states"
+    _engine: Engine
+    _capacity: int
+    _start: Array  # state0's arrays, one after the other
+    _first: tuple[Array, ...]  # views of them
+    _flat: Array  # each array of the layers' states, `capacity` rows of it
+    _words: Array  # of each row its word, and then one that counts how often a row was handed out or taken back
+    _free: list[int]  # a heap of rows below _next; after an interrupt, of rows that are handed out, too
+    _next: int  # from here on no row has ever been handed out
+    _known: tuple[int, Array]  # all rows that were handed out at a count of changes
+    _in_use: Array  # a word that every kernel call takes, and whoever reads or writes all states
+    _changing: Array  # a word of those that hand rows out, take them back, or take another model
+    _hold: Callable[..., Any]
+
     def __init__(self, model: Model, capacity: int, state0: State = None) -> None:
         check_causal("a bank", model._causal, model)
-        self._model, self._network, self._capacity = model, model._packed(), check_capacity(capacity)
-        network, self._dtype = self._network, self._network.dtype
-        self._start, self._first, _ = start_states(network, model._split("state0", state0), (), given="a row", shape=())
+        native.addresses(["hold"], "")
+        capacity, engine = check_capacity(capacity), engine_of(model)
+        network = engine.network
+        start, first, _ = start_states(network, model._split("state0", state0), (), given="a row", shape=())
+        self._set(_engine=engine, _capacity=capacity, _start=start, _first=first, _free=[], _next=0, _hold=native.kept.hold)
         # Pages of zeros that no row has touched take no memory.
-        self._flat = np.zeros(self._capacity * sum(network.states), network.dtype)
-        self._views = views_of(network.states, self._flat, (self._capacity,))
-        self._handed = np.zeros(self._capacity, np.int64)  # FREE or HANDED, of each row
-        self._free: list[int] = []  # a heap of rows below _next; after an interrupt, of rows that are handed out, too
-        self._next = 0  # from here on no row has ever been handed out
-        self._rows: Array | None = None  # all that are handed out, as long as that is so
-        self._ready: dict[int, Ready] = {}
-        self._together = min(network.rows, 2 * TOGETHER)
-        self._space = empty_aligned(HEAD_BYTES + 2 * self._together * network.widest * network.dtype.itemsize, np.uint8)
+        self._set(_flat=np.zeros(capacity * sum(network.states), network.dtype), _words=np.zeros(capacity + 1, np.int64))
+        self._set(_known=(0, np.empty(0, np.int64)), _in_use=np.zeros(1, np.int64), _changing=np.zeros(1, np.int64))
+
+    @property
+    def model(self) -> Model:
+        return self._engine.model
 
     @property
     def capacity(self) -> int:
@@ -111,36 +154,52 @@ class Bank:
 
     @property
     def rows(self) -> Array:
-        return self._all_rows().copy()
+        return read_only(self._all_rows())
 
     @property
     def state(self) -> Any:
-        views, free = [view.copy() for view in self._views], self._handed == FREE
-        for view, first in zip(views, self._first, strict=True):
-            view[free] = first
-        return self._model._joined(iter(views))
+        arrays, _ = self._hold(self._in_use, self._copied)
+        return self.model._joined(map(read_only, arrays))
 
     @state.setter
     def state(self, value: Any) -> None:
-        named, leading = self._model._named(value), (self._capacity,)
-        flat, views, _ = start_states(self._network, named, leading, given="a bank", shape=leading)
+        network, leading = self._engine.network, (self._capacity,)
+        named = self.model._named(value)
+        flat, views, _ = start_states(network, named, leading, given="a bank", shape=leading)
         for (_, entry), view, first in zip(named, views, self._first, strict=True):
             if entry is None:
                 view[...] = first
+        self._hold(self._in_use, self._set_states, flat)
+
+    def _copied(self) -> tuple[list[Array], Array]:
+        """Copy the states of all rows, and list the rows that are handed out. The word is taken."""
+        free = self._words[:-1] & ROW_STATE == FREE
+        views = [view.copy() for view in views_of(self._engine.network.states, self._flat, (self._capacity,))]
+        for view, first in zip(views, self._first, strict=True):
+            view[free] = first
+        return views, np.flatnonzero(~free)
+
+    def _set_states(self, flat: Array) -> None:
+        """Set the states of all rows. The word is taken."""
         self._flat[...] = flat
+        self._words[:-1] += CHANGE
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rows = self.rows
-        state0 = self._model._joined(iter(self._first))
-        return Bank, (self._model, self._capacity, state0), (rows, [view[rows] for view in self._views])
+        arrays, rows = self._hold(self._in_use, self._copied)
+        state0 = self.model._joined(iter(self._first))
+        return Bank, (self.model, self._capacity, state0), (rows, [array[rows] for array in arrays])
 
     def __setstate__(self, kept: tuple[Array, list[Array]]) -> None:
         rows, states = kept
-        for view, values in zip(self._views, states, strict=True):
+        for view, values in zip(views_of(self._engine.network.states, self._flat, (self._capacity,)), states, strict=True):
             view[rows] = values
-        self._handed[rows] = HANDED
-        self._next = int(rows[-1]) + 1 if len(rows) else 0
-        self._free = np.flatnonzero(self._handed[: self._next] == FREE).tolist()
+        self._words[rows] = HANDED
+        self._words[-1] += 1
+        end = int(rows[-1]) + 1 if len(rows) else 0
+        self._set(_next=end, _free=np.flatnonzero(self._words[:end] == FREE).tolist())
+
+    def __repr__(self) -> str:
+        return f"Bank({self.model!r}, capacity={self._capacity})"
 
     def add(self) -> int:
         """Hand out the lowest row that is free; it starts from state0.
@@ -153,20 +212,31 @@ class Bank:
         ------
         IndexError
             Where all rows are handed out.
+        RuntimeError
+            Where another thread uses the bank.
         """
-        free = self._free
-        while free and self._handed[free[0]] == HANDED:
+        return self._hold(self._changing, self._add)
+
+    def _add(self) -> int:
+        free, words = self._free, self._words
+        while free and words[free[0]] & ROW_STATE != FREE:
             heapq.heappop(free)
         if not free:
             check_row_left(self._next, self._capacity)
             heapq.heappush(free, self._next)
         row = free[0]
-        self._next, self._rows = max(self._next, row + 1), None
-        for view, first in zip(self._views, self._first, strict=True):
+        self._set(_next=max(self._next, row + 1))
+        for view, first in zip(views_of(self._engine.network.states, self._flat, (self._capacity,)), self._first, strict=True):
             view[row] = first
-        self._handed[row] = HANDED  # the one act that counts: before it, and after it, Ctrl-C leaves a sound bank
+        self._mark(row, HANDED)
         heapq.heappop(free)
         return row
+
+    def _mark(self, row: int, state: int) -> None:
+        """Hand a row out, or take it back. It is one act of machine code: before it, and after it, Ctrl-C leaves a sound bank."""
+        words = self._words
+        word = (int(words[row]) & ~ROW_STATE) + CHANGE + state
+        self._hold(self._in_use, words.__setitem__, [row, -1], [word, int(words[-1]) + 1])
 
     def drop(self, i: int) -> None:
         """Take a row back; it may be handed out again.
@@ -179,11 +249,36 @@ class Bank:
         ------
         ValueError
             For a row that isn't handed out.
+        RuntimeError
+            Where another thread uses the bank.
         """
-        row = check_row(i, self._handed)
-        self._rows = None
+        self._hold(self._changing, self._drop, i)
+
+    def _drop(self, i: int) -> None:
+        row = check_row(i, self._words[:-1] & ROW_STATE)
         heapq.heappush(self._free, row)
-        self._handed[row] = FREE
+        self._mark(row, FREE)
+
+    def swap(self, model: Model) -> None:
+        """Take another model from the next step on, such as new weights of the same network. States, state0 and rows stay.
+
+        Parameters
+        ----------
+        model : layer or Sequential
+            Of the same input_size, output_size, dtype and form of state, and of tokens or of numbers as the present one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For another model; then nothing has changed.
+        RuntimeError
+            Where another thread uses the bank.
+        """
+        check_successor(self.model, model)
+        self._hold(self._changing, self._swap, engine_of(model))
+
+    def _swap(self, engine: Engine) -> None:
+        self._hold(self._in_use, functools.partial(self._set, _engine=engine))
 
     def step(self, x: ArrayLike, *, at: ArrayLike | None = None, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
         """Advance some rows by one time step.
@@ -211,84 +306,92 @@ class Bank:
         """
         quick = type(at) is np.ndarray and at.dtype is INT64 and at.ndim == 1
         rows: Any = self._all_rows() if at is None else at if quick else check_at(at)
-        count, dtype = len(rows), self._dtype
-        ready = self._ready.get(count)
+        count, engine = len(rows), self._engine
+        network = engine.network
+        ready = engine.ready.get(count)
         if ready is None or ready.prepared.is_stale:
-            ready = self._prepare(count)
+            ready = self._prepare(engine, count)
         if ready is None:
-            return self._step_many(x, rows, reset, out)
-        if not (type(x) is np.ndarray and x.shape == ready.vectors and x.dtype == dtype and x.flags.carray):
-            x = convert(self._checked(x, count), self._network.x_dtype)
+            return self._step_many(engine, x, rows, reset, out)
+        if not (type(x) is np.ndarray and x.shape == ready.vectors and x.dtype == network.dtype and x.flags.carray):
+            x = convert(self._checked(network, x, count), network.x_dtype)
         again = ready.never if reset is None else check_reset(reset, (count,)).astype(np.int64)
-        if out is None:
-            output = np.empty(ready.output, dtype)
-        else:
-            output = out if fits(out, ready.output, dtype, (x, reset)) else self._check_out(out, ready.output, x, reset)
-        ready.rows[...] = rows
-        plan = run_prepared(ready.prepared, self._space, x, output, ready.states, again)
-        if plan[WRONG] >= 0:
-            refuse_row(rows, int(plan[WRONG]))
+        output = np.empty(ready.output, network.dtype) if out is None else self._check_out(network, out, ready.output, x, reset)
+        own = own_rows(rows, count, 0)
+        call = functools.partial(self._hold, self._in_use, native.kept.call)
+        run_prepared(ready.prepared, call, ready.space, x, output, ready.states, again, own)
+        if own[count] >= 0:
+            refuse_row(rows, int(own[count]))
         return output
 
     def _all_rows(self) -> Array:
-        if self._rows is None:
-            self._rows = np.flatnonzero(self._handed[: self._next] == HANDED)
-        return self._rows
+        """Return the rows that are handed out. A signal's handler may change them at any time: the count tells."""
+        changes, rows = self._known
+        if changes != self._words[-1]:
+            changes = int(self._words[-1])
+            rows = np.flatnonzero(self._words[: self._next] & ROW_STATE != FREE)
+            self._set(_known=(changes, rows))
+        return rows
 
-    def _checked(self, x: ArrayLike, count: int) -> Array:
-        """Check x, and give it as sequences of one step."""
-        data = check_step("x", x, self._network.input_size, tokens=self._network.tokens)
+    def _checked(self, network: Network, x: ArrayLike, count: int) -> Array:
+        """Check x, and return it as sequences of one step."""
+        data = check_step("x", x, network.input_size, tokens=network.tokens)
         check_count(data.shape[:-2], count)
         return data
 
-    def _check_out(self, out: Array, shape: tuple[int, ...], x: Array, reset: ArrayLike | None) -> Array:
+    def _check_out(self, network: Network, out: Array, shape: tuple[int, ...], x: Array, reset: ArrayLike | None) -> Array:
+        if fits(out, shape, network.dtype, (x, reset)):
+            return out
         inputs = [("x", x)] if reset is None else [("x", x), ("reset", np.asarray(reset))]
-        return check_out(out, shape, self._dtype, inputs)
+        return check_out(out, shape, network.dtype, inputs)
 
-    def _prepare(self, count: int) -> Ready | None:
+    def _prepare(self, engine: Engine, count: int) -> Ready | None:
         """Prepare the kernel call for so many rows, and keep it for the next such step; None where one call won't do."""
-        network = self._network
+        network = engine.network
         shape = count, 1, network.inputs
-        prepared = prepare(network, shape, self._together, "step_rows") if count <= MOST_AT_ONCE else None
+        prepared = prepare(network, shape, engine.together, "step_rows") if count <= MOST_AT_ONCE else None
         if prepared is None:
             return None
-        rows = np.empty(count, np.int64)
-        helped = None if prepared.helped is None else self._plan(prepared.helped, rows)
+        helped = None if prepared.helped is None else self._plan(prepared.helped)
         ready = Ready(
-            prepared=prepared._replace(alone=self._plan(prepared.alone, rows), helped=helped),
-            rows=rows,
+            prepared=prepared._replace(alone=self._plan(prepared.alone), helped=helped),
+            space=engine.space,
             states=np.empty(count * sum(network.states), network.dtype),
             never=np.zeros(count, np.int64),
             vectors=None if network.tokens else (count, network.input_size),
             output=(count, network.output_size),
         )
-        if len(self._ready) >= MOST_COUNTS:
-            self._ready.clear()
-        self._ready[count] = ready
+        if len(engine.ready) >= MOST_COUNTS:
+            engine.ready.clear()
+        engine.ready[count] = ready
         return ready
 
-    def _plan(self, job: Array, rows: Array) -> Array:
-        """Add to a job what it is to know of the bank."""
+    def _plan(self, job: Array) -> Array:
+        """Append the bank's record to a job."""
         bank = BANK.filled(
             states=native.address_of(self._flat),
             capacity=self._capacity,
-            handed=native.address_of(self._handed),
+            handed=native.address_of(self._words),
             start=native.address_of(self._start),
-            rows=native.address_of(rows),
         )
         return np.concatenate([job, bank])
 
-    def _step_many(self, x: ArrayLike, rows: Array, reset: ArrayLike | None, out: Array | None) -> Array:
-        """Advance a copy of the rows' states, in bounded pieces: a call that is interrupted leaves the bank as it was."""
-        network, count = self._network, len(rows)
-        data, shape = self._checked(x, count), (count, network.output_size)
+    def _step_many(self, engine: Engine, x: ArrayLike, rows: Array, reset: ArrayLike | None, out: Array | None) -> Array:
+        """Advance a copy of the rows' states, in bounded pieces: a call that is interrupted leaves the bank as it was.
+
+        The bank is in use while states are copied, and not between the pieces: others may step other rows meanwhile.
+        """
+        network, count = engine.network, len(rows)
+        data, shape = self._checked(network, x, count), (count, network.output_size)
         again = np.zeros(count, np.int64) if reset is None else check_reset(reset, (count,)).astype(np.int64)
-        output = np.empty(shape, network.dtype) if out is None else self._check_out(out, shape, data, reset)
-        copied, states = rows.astype(np.int64), np.empty(count * sum(network.states), network.dtype)
-        take, put = (self._plan(network.job(function=native.address(name), count=count), copied) for name in ("take_rows", "put_rows"))
-        native.kept.call(take, states, again)
-        if take[WRONG] >= 0:
-            refuse_row(rows, int(take[WRONG]))
+        output = np.empty(shape, network.dtype) if out is None else self._check_out(network, out, shape, data, reset)
+        own, states = own_rows(rows, count, count), np.empty(count * sum(network.states), network.dtype)
+        take, put = (self._plan(network.job(function=native.address(name), count=count)) for name in ("take_rows", "put_rows"))
+        self._hold(self._in_use, native.kept.call, take, states, again, own)
+        if own[count] >= 0:
+            refuse_row(rows, int(own[count]))
         run_network(network, Task(data, states, output[:, np.newaxis, :]))
-        native.kept.call(put, states, again)
+        self._hold(self._in_use, native.kept.call, put, states, again, own)
+        if own[count] >= 0:
+            refuse_changed_row(own, int(own[count]))
         return output

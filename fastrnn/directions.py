@@ -85,8 +85,9 @@ class Alone:
     def __init__(self, network: Network, task: Task) -> None:
         self.task, self.source = task, Source(task, network.x_dtype)
         simple, kind = self.source.direct and task.lengths is None, ("alone", task.kind)
-        if simple and kind in network.jobs:
-            self.rows, self.relative = network.jobs[kind]
+        ready = network.jobs.get(kind) if simple else None  # in one look: another thread may clear what is kept
+        if ready is not None:
+            self.rows, self.relative = ready
             return
         gathered = task.lengths is not None and not network.tokens
         demand = Demand(task.sequences, task.steps, False, task.lengths, gathered, self.source.conversion, alone=True)

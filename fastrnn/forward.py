@@ -1,7 +1,7 @@
 """Carries a plan out: kernel calls of bounded work, alone or with the help of other threads."""
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,8 +131,15 @@ def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
 def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
     """Make the record of a call of `at_once` for x of a shape."""
     steps = network.steps_of(shape)
-    leading, sequences, itemsize = steps[:-1], math.prod(steps[:-1]), network.dtype.itemsize
-    sizes = [*shape, *steps, network.output_size, *[size for units in network.states for size in (*leading, units)]]
+    return record_of(network, plan, shape, (*steps, network.output_size), [(*steps[:-1], units) for units in network.states])
+
+
+def record_of(
+    network: Network, plan: Array, shape: tuple[int, ...], output: tuple[int, ...], states: Sequence[tuple[int, ...]] = ()
+) -> Array:
+    """Make the record of a prepared call, with the shapes of x, of the output and of each array of the state that is an argument."""
+    sequences, itemsize = math.prod(states[0][:-1]) if states else 0, network.dtype.itemsize
+    sizes = [*shape, *output, *[size for one in states for size in one]]
     words = np.concatenate([np.zeros(KNOWN.words, np.int64), np.array(sizes, np.int64), plan])
     KNOWN.fill(
         words,
@@ -141,12 +148,12 @@ def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
         x_dtype=id(network.x_dtype),
         vocabulary=network.input_size if network.tokens else 0,
         x_dimensions=len(shape),
-        dimensions=len(steps) + 1,
-        states=len(network.states),
-        brief=math.prod(steps) * network.read <= BRIEF,
+        dimensions=len(output),
+        states=len(states),
+        brief=math.prod(output[:-1]) * network.read <= BRIEF,
         elements=sequences * sum(network.states),
         x_bytes=math.prod(shape) * network.x_dtype.itemsize,
-        out_bytes=math.prod(steps) * network.output_size * itemsize,
+        out_bytes=math.prod(output) * itemsize,
         unit_bytes=sequences * itemsize,
     )
     return words
@@ -185,15 +192,14 @@ def take_team(prepared: Prepared) -> threads.Team | None:
     return threads.pool.take(prepared.help.workers)
 
 
-def run_prepared(prepared: Prepared, space: Array, *arrays: Array) -> Array:
-    """Make a prepared kernel call, with help where it is worth it and can be had; give the plan that was carried out."""
+def run_prepared(prepared: Prepared, call: Callable[..., Any], space: Array, *arrays: Array) -> None:
+    """Make a prepared kernel call by `call`, with help where it is worth it and can be had."""
     team = take_team(prepared)
     if team is None or prepared.helped is None:
-        native.kept.call(prepared.alone, space, *arrays, NOTHING)
-        return prepared.alone
-    native.kept.call(prepared.helped, space, *arrays, team.words)
-    team.give_back()
-    return prepared.helped
+        call(prepared.alone, space, *arrays, NOTHING)
+    else:
+        call(prepared.helped, space, *arrays, team.words)
+        team.give_back()
 
 
 def run_with_help(known: AtOnce, prepared: Prepared, *arguments: object) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,11 +24,11 @@ from .arguments import (
     check_states,
     check_vocabulary_size,
     check_weights,
-    frozen_error,
 )
 from .banks import Bank
 from .calls import call, call_at_once, flat_state, last_at_once
-from .packing import Network, Part, pack_network
+from .frozen import Frozen
+from .packing import Network, Part, pack_network, read_only
 from .progress import shown
 from .stages import Stage, Stages, call_stages
 from .streaming import Stream
@@ -39,7 +39,7 @@ from .summaries import summary_of
 FOLDED = 1 << 20
 
 
-class Model:
+class Model(Frozen):
     """What every layer, and every model of layers, is: attributes set once, and copied or pickled as the arguments it was made from.
 
     A type for programs that take any of them; it is not made itself.
@@ -111,15 +111,6 @@ class Model:
         output: Array = result[0] if isinstance(result, tuple) else result
         return output
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise frozen_error(self, name, "set")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise frozen_error(self, name, "deleted")
-
-    def _set(self, **attributes: object) -> None:
-        self.__dict__.update(attributes)
-
     def _parts(self) -> list[Part]:
         raise NotImplementedError
 
@@ -161,12 +152,6 @@ class Model:
             network = pack_network(self._parts())
             self._set(_network=network)
         return network
-
-
-def read_only(array: Array) -> Array:
-    copy = array.copy()
-    copy.flags.writeable = False
-    return copy.view()  # which nobody can make writable again
 
 
 def rebuild(kind: type[Model], arguments: dict[str, Any]) -> Any:

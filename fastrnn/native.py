@@ -26,6 +26,7 @@ import llvmlite
 import numpy as np
 
 from . import linking, processor
+from .arguments import IN_USE
 from .kernels.layout import ARGUMENTS, KERNELS, MACHINE, OPERATIONS, PYTHON, Shape, shape_of
 from .processor import LEVELS, Target
 
@@ -38,7 +39,12 @@ DTYPES = ("float32", "float64")
 NAMES = dict(zip("fd", DTYPES, strict=True))  # by the characters that NumPy has for them
 DIGEST = hashlib.sha256().digest_size
 FASTCALL = 0x80  # METH_FASTCALL
-ACCEPTS = {"call": f"from 1 to {ARGUMENTS.words} arrays", "at_once": "6 arguments"}  # what each built-in takes
+BUILTINS = {  # what each takes
+    "call": f"from 1 to {ARGUMENTS.words} arrays",
+    "at_once": "6 arguments",
+    "advance": "6 arguments",
+    "hold": "2 arguments or more",
+}
 # NumPy's table of functions of C, imported here because imports fail while Python shuts down, and the indices of PyArray_NewFromDescr and
 # PyArray_SetBaseObject, which its binary interface fixes
 NUMPY_API = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API
@@ -61,6 +67,8 @@ class Kept:
         self.origins: dict[Wanted, str] = {}
         self.call: Any = None  # the built-ins
         self.at_once: Any = None
+        self.advance: Any = None
+        self.hold: Any = None
 
     def forget_locks(self) -> None:
         self.loading = threading.RLock()  # around llvmlite's own lock, and while the process forks: that lock is free in the child
@@ -244,15 +252,18 @@ def python_record() -> Any:
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     functions = (ctypes.c_uint64 * (SET_BASE + 1)).from_address(pointer(NUMPY_API, None))
-    texts = {f"text_{name}": ctypes.create_string_buffer(f"{name} takes {right}, got %zd".encode()) for name, right in ACCEPTS.items()}
+    texts = {f"text_{name}": ctypes.create_string_buffer(f"{name} takes {right}, got %zd".encode()) for name, right in BUILTINS.items()}
+    texts["text_in_use"] = ctypes.create_string_buffer(IN_USE.encode())
     words = PYTHON.filled(
         type_at=data_offset() - ctypes.sizeof(ctypes.c_size_t),
         none=id(None),
         tuple=id(tuple),
+        int=id(int),
         array=id(np.ndarray),
         new_array=functions[NEW_FROM_DESCRIPTION],
         set_base=functions[SET_BASE],
-        error=id(TypeError),
+        type_error=id(TypeError),
+        runtime_error=id(RuntimeError),
         **{name: ctypes.addressof(text) for name, text in texts.items()},
     )
     linking.keep_forever(texts)
@@ -279,7 +290,7 @@ def start(content: bytes, symbol: str, wanted: Wanted) -> int:
     if find is None:
         return 0
     address = find(symbol)
-    if address and wanted[0] in ACCEPTS:
+    if address and wanted[0] in BUILTINS:
         setattr(kept, wanted[0], builtin(address, wanted[0]))
     return address
 

@@ -167,6 +167,13 @@ def empty_aligned(size: int, dtype: DTypeLike) -> Array:
     return buffer[start : start + size * itemsize].view(dtype)
 
 
+def read_only(array: Array) -> Array:
+    """Return a copy that nobody can write to."""
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy.view()  # which nobody can make writable again
+
+
 def rows_that_fit(width: int, itemsize: int) -> int:
     """Tell how many rows of so many elements make a layer's part of a workspace: WORKSPACE bytes, or more where rows are long."""
     row = width * itemsize

@@ -17,7 +17,7 @@ True
 
 The state can be read, set and reset:
 
->>> (state,) = stream.state                                 # a copy, (H,)
+>>> (state,) = stream.state                                 # a copy that can't be written to, (H,)
 >>> bool((state == h_n).all())
 True
 >>> stream.state = (np.ones(H),)
@@ -36,6 +36,11 @@ take it too.
 >>> over = np.arange(8) == 3                                # a boolean for each sequence
 >>> stream.step(rng.random((8, I)), reset=over).shape       # sequence 3 starts from state0, the others go on
 (8, 10)
+>>> stream.reset(over)                                      # the same without a step
+
+**New weights.** `swap` puts another model of the same sizes in the model's place. The state stays.
+
+>>> stream.swap(fastrnn.Sequential(fastrnn.RNN(U, W), fastrnn.Dense(V, activation="softmax")))
 
 **Many states, one model.** A bank hands out rows, each with a state of its own. One call steps those whose input has come, with the bits
 of a stream for each: requests of a server, characters in a game, sensors.
@@ -71,47 +76,120 @@ of a stream for each: requests of a server, characters in a game, sensors.
 >>> len(answers), all(answers)
 (1000, True)
 
-A stream, or a bank, belongs to one thread at a time. Threads that step side by side need one each; they can share the model.
+Threads that step side by side need a stream or a bank each; they can share the model. Where two threads use one at the same time, one of
+them gets a RuntimeError. So does a signal's handler that uses a stream in the midst of a long call.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import native
-from .arguments import Array, State, as_array, check_batch, check_causal, check_data, check_out, check_reset, check_step, no_lengths
+from .arguments import (
+    REAL_KINDS,
+    Array,
+    State,
+    as_array,
+    check_batch,
+    check_causal,
+    check_data,
+    check_mask_begun,
+    check_model,
+    check_out,
+    check_reset,
+    check_step,
+    check_swap,
+    no_lengths,
+)
 from .calls import restart, start_states, views_of
-from .forward import Prepared, Task, prepare, run_network, run_prepared
+from .forward import Prepared, Task, prepare, readable, record_of, run_network, run_prepared
+from .frozen import Frozen
 from .kernels.layout import HEAD_BYTES, TOGETHER
-from .packing import FEWEST_ROWS, empty_aligned
+from .packing import FEWEST_ROWS, Network, empty_aligned, read_only
 
 if TYPE_CHECKING:
     from .layers import Model
 
 
+def check_successor(present: Model, other: Any) -> None:
+    """Check that a model can take another one's place in a stream or a bank, without a change of what goes in and comes out."""
+    check_causal("a stream or a bank", check_model(other)._causal, other)
+    check_swap(describe(present), describe(other))
+
+
+def describe(model: Model) -> dict[str, object]:
+    """Return what two models must have in common, by the words that an error names it by."""
+    network = model._packed()
+    sizes: Any = iter(network.states)
+    return {
+        "input_size": model.input_size,
+        "output_size": model.output_size,
+        "dtype": network.dtype,
+        "input of": "tokens" if network.tokens else "numbers",
+        "states of sizes": model._joined(sizes),
+    }
+
+
+def as_read(x: ArrayLike, network: Network, out: object) -> Array | None:
+    """Return a small array as kernels read it. None where it is read as it is, is no array, or may share memory with out."""
+    if type(x) is not np.ndarray or x.dtype.kind not in ("iu" if network.tokens else REAL_KINDS):
+        return None
+    if isinstance(out, np.ndarray) and np.may_share_memory(out, x):
+        return None
+    read = readable(x, network.x_dtype)
+    return None if read is x else read
+
+
 def fits(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Iterable[ArrayLike | None]) -> bool:
-    """Tell whether out needs no further check."""
+    """Return whether out needs no further check."""
     right = type(out) is np.ndarray and out.shape == shape and out.dtype == dtype and out.flags.carray
     return right and not any(isinstance(array, np.ndarray) and np.may_share_memory(out, array) for array in inputs)
 
 
-class Stream:
+class Running(NamedTuple):
+    """A stream whose batch shape is fixed."""
+
+    network: Network
+    leading: tuple[int, ...]
+    flat: Array  # each array of the layers' states (N, H), one after the other
+    space: Array
+    rows: int  # of a layer in the workspace
+    prepared: Prepared | None  # a step, where one kernel call will do
+
+    @property
+    def vector(self) -> tuple[int, ...] | None:
+        """Return the shape of a step's input, where it is numbers."""
+        return None if self.network.tokens else (*self.leading, self.network.input_size)
+
+    @property
+    def result(self) -> tuple[int, ...]:
+        return (*self.leading, self.network.output_size)
+
+
+def nothing(x_t: ArrayLike, out: Array | None) -> Array | None:
+    """Take the place of a quick step where there is none."""
+
+
+class Stream(Frozen):
     """Run a model over a sequence as it comes, one step or several at a time, with the bits of a run over the whole.
 
     Made by the method `stream` of a layer or a model. The first call, or a state, fixes the batch shape. A stream begins at `state`, or
-    else at `state0`, from which sequences that are reset start; where that isn't given, at zeros. A stream belongs to one thread at a
-    time: two that use it together mix up its state.
+    else at `state0`, from which sequences that are reset start; where that isn't given, at zeros. A stream that two threads use at the
+    same time raises a RuntimeError in one of them, and its state stays sound.
 
     Attributes
     ----------
+    model : layer or Sequential
+        Read only; `swap` changes it.
     state : ndarray or tuple of ndarray of shape (..., hidden_size)
-        The state after the last step so far, as the model returns it; a copy, and copied when set. None as long as nothing has
-        fixed the batch shape; setting None, or an entry that is None, goes to state0's.
+        The state after the last step so far, as the model returns it; a read-only copy, and copied when set. None as long as nothing
+        has fixed the batch shape; setting None, or an entry that is None, goes to state0's.
 
     Examples
     --------
@@ -126,83 +204,130 @@ class Stream:
     array([1.75, 2.  ])
     """
 
+    _remedy = "swap takes another model, state= another state"
+    _model: Model
+    _network: Network
+    _first: tuple[Array, ...] | None  # each array of state0, where it is given
+    _in_use: Array  # the word that a call takes
+    _hold: Callable[..., Any]
+    _running: Running | None
+    _quick: Callable[..., Array | None]  # a step that is one kernel call on one thread: None for what needs all checks
+
     def __init__(self, model: Model, state: State = None, state0: State = None) -> None:
         check_causal("a stream", model._causal, model)
-        self._model, self._network = model, model._packed()
-        self._dtype, self._token = self._network.dtype, np.zeros(1, np.int64)
-        self._space = np.empty(0, np.uint8)
-        self._leading: tuple[int, ...] | None = None
-        self._vector: tuple[int, ...] | None = None  # the shape of a step's input, where a step is one kernel call
-        self._token_fits = False
-        self._prepared: Prepared | None = None  # a step, where it is one kernel call
-        self._plan: Array | None = None  # of a step that is never worth help
-        self._first: tuple[Array, ...] | None = None  # each array of state0, where it is given
+        native.addresses(["advance", "hold"], "")
+        self._set(_model=model, _network=model._packed(), _first=None, _in_use=np.zeros(1, np.int64), _hold=native.kept.hold)
+        self._set(_running=None, _quick=nothing)
         named, first = model._named(state), model._split("state0", state0)
         given = [as_array(name, entry).shape[:-1] for name, entry in named + first if entry is not None]
         if any(entry is not None for _, entry in first):
-            self._first = start_states(self._network, first, given[0], given="a stream", shape=given[0])[1]
+            self._set(_first=start_states(self._network, first, given[0], given="a stream", shape=given[0])[1])
         if given:
             self._begin(given[0], named)
 
     @property
+    def model(self) -> Model:
+        return self._model
+
+    @property
     def state(self) -> Any:
-        if self._leading is None:
+        running = self._running
+        if running is None:
             return None
-        return self._model._joined(view.copy() for view in self._views)
+        flat = self._hold(self._in_use, running.flat.copy)
+        return self._model._joined(map(read_only, views_of(running.network.states, flat, running.leading)))
 
     @state.setter
     def state(self, value: Any) -> None:
-        named = self._model._named(value)
-        given = [as_array(name, entry).shape for name, entry in named if entry is not None]
-        if self._leading is None and not given:
-            return
-        self._begin(given[0][:-1] if self._leading is None else self._leading, named)
+        self._hold(self._in_use, self._set_state, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Stream, (self._model, self.state, None if self._first is None else self._model._joined(iter(self._first)))
 
-    def reset(self) -> None:
-        """Set the state to state0."""
-        self.state = None
+    def __repr__(self) -> str:
+        return f"Stream({self._model!r})"
 
-    def _begin(self, leading: tuple[int, ...], named: list[tuple[str, Any]]) -> None:
-        network = self._network
-        flat, views, _ = start_states(network, named, leading, given="a stream", shape=leading)
+    def reset(self, mask: ArrayLike | None = None, /) -> None:
+        """Set the state to state0's.
+
+        Parameters
+        ----------
+        mask : array_like of bool of shape (...), optional
+            Which sequences; all where not given. A bool where there are no leading axes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a mask of another dtype or shape, or before the first step or state.
+        RuntimeError
+            Where another thread uses the stream.
+        """
+        self._hold(self._in_use, self._reset, mask)
+
+    def swap(self, model: Model) -> None:
+        """Take another model from the next step on, such as new weights of the same network. The state, state0 and the batch shape stay.
+
+        Parameters
+        ----------
+        model : layer or Sequential
+            Of the same input_size, output_size, dtype and form of state, and of tokens or of numbers as the present one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For another model; then nothing has changed.
+        RuntimeError
+            Where another thread uses the stream.
+        """
+        check_successor(self._model, model)
+        self._hold(self._in_use, self._swap, model)
+
+    def _set_state(self, value: Any) -> None:
+        named, running = self._model._named(value), self._running
+        given = [as_array(name, entry).shape for name, entry in named if entry is not None]
+        if running is None and given:
+            self._begin(given[0][:-1], named)
+        elif running is not None:
+            running.flat[...] = self._started(running.leading, named)
+
+    def _reset(self, mask: ArrayLike | None) -> None:
+        running = self._running
+        if mask is None:
+            self._set_state(None)
+            return
+        check_mask_begun(running is not None)
+        assert running is not None
+        running.flat[...] = self._restarted(running, check_reset(mask, running.leading, "mask"))
+
+    def _swap(self, model: Model) -> None:
+        network, running = model._packed(), self._running
+        if running is None:
+            self._set(_model=model, _network=network)
+        else:
+            self._run_on(network, running.leading, running.flat, _model=model, _network=network)
+
+    def _started(self, leading: tuple[int, ...], named: list[tuple[str, Any]]) -> Array:
+        """Return a state's arrays, one after the other; state0's where an entry is None."""
+        flat, views, _ = start_states(self._network, named, leading, given="a stream", shape=leading)
         for (_, value), view, first in zip(named, views, self._first or (), strict=False):
             if value is None:
                 view[...] = first
+        return flat
+
+    def _begin(self, leading: tuple[int, ...], named: list[tuple[str, Any]]) -> None:
+        self._run_on(self._network, leading, self._started(leading, named))
+
+    def _run_on(self, network: Network, leading: tuple[int, ...], flat: Array, **attributes: object) -> None:
+        """Prepare a step, and have it used from now on."""
         rows = max(FEWEST_ROWS, min(2 * math.prod(leading), 2 * TOGETHER, network.rows))
-        prepared = self._prepare(leading, rows)
-        self._space = empty_aligned(HEAD_BYTES + 2 * rows * network.widest * self._dtype.itemsize, np.uint8)
-        self._flat, self._views, self._call, self._rows = flat, views, native.kept.call, rows
-        self._result = *leading, network.output_size
-        self._take(leading, prepared)
-
-    def _prepare(self, leading: tuple[int, ...], rows: int) -> Prepared | None:
-        """Prepare a step as a kernel call; it may be that one call won't do."""
-        network = self._network
-        return prepare(network, (*leading, 1, network.inputs), rows)
-
-    def _take(self, leading: tuple[int, ...], prepared: Prepared | None) -> None:
-        """Use what is prepared. What lets a step be one kernel call comes last: an interrupt before that costs only time."""
-        network = self._network
-        self._prepared, self._plan = prepared, None if prepared is None else prepared.plan
-        self._leading = leading
-        self._token_fits = not leading and prepared is not None and network.tokens
-        self._vector = None if prepared is None or network.tokens else (*leading, network.input_size)
-
-    def _run_prepared(self, read: Array, output: Array, flat: Array) -> None:
-        """Make a step in one kernel call, in which workers may help."""
-        prepared = self._prepared
-        if prepared is not None and prepared.is_stale:
-            prepared = self._prepare(self._result[:-1], self._rows)
-            self._take(self._result[:-1], prepared)
-        if prepared is None:
-            after = flat.copy()  # several calls, and an interrupt may come between them
-            run_network(self._network, Task(read[..., np.newaxis, :], after, output[..., np.newaxis, :]))
-            flat[...] = after
-        else:
-            run_prepared(prepared, self._space, read, output, flat)
+        space = empty_aligned(HEAD_BYTES + 2 * rows * network.widest * network.dtype.itemsize, np.uint8)
+        prepared = prepare(network, (*leading, 1, network.inputs), rows)
+        running, quick = Running(network, leading, flat, space, rows, prepared), nothing
+        if prepared is not None and prepared.plan is not None:
+            known = record_of(network, prepared.plan, leading if network.tokens else (*leading, network.input_size), running.result)
+            quick = functools.partial(native.kept.advance, self._in_use, known, space, flat)
+            vars(quick)["keeps"] = network  # whose addresses are in `known`: another thread may swap the model before the call
+        self._set(_running=running, _quick=quick, **attributes)
 
     def step(self, x_t: ArrayLike, *, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
         """Advance by one time step.
@@ -224,29 +349,16 @@ class Stream:
         ------
         TypeError, ValueError
             For arguments of another dtype or shape, and tokens out of range.
+        RuntimeError
+            Where another thread uses the stream.
         """
-        read: Array | None = None
-        if isinstance(x_t, np.ndarray):
-            if type(x_t) is np.ndarray and x_t.shape == self._vector and x_t.dtype == self._dtype and x_t.flags.carray:
-                read = x_t
-        elif type(x_t) is int and self._token_fits and 0 <= x_t < self._network.input_size:
-            read = self._token
-            read[0] = x_t
-        if read is not None and (out is None or fits(out, self._result, self._dtype, (x_t, reset))):
-            flat = self._flat if reset is None else self._restarted(check_reset(reset, self._result[:-1]))
-            output = np.empty(self._result, self._dtype) if out is None else out
-            if self._plan is not None:
-                self._call(self._plan, self._space, read, output, flat)
-            else:
-                self._run_prepared(read, output, flat)
-            if reset is not None:
-                self._flat[...] = flat
-            return output
-        data = check_step("x_t", x_t, self._network.input_size, tokens=self._network.tokens)
-        shape = (*data.shape[:-2], self._network.output_size)
-        output, again = self._output("x_t", data, shape, reset, out)
-        self._advance(data, again, output[..., np.newaxis, :])
-        return output
+        if reset is None:
+            if (done := self._quick(x_t, out)) is not None:
+                return done
+            read = as_read(x_t, self._network, out)
+            if read is not None and (done := self._quick(read, out)) is not None:
+                return done
+        return self._hold(self._in_use, self._step, x_t, reset, out)
 
     def __call__(self, x: ArrayLike, *, lengths: None = None, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
         """Advance by several time steps.
@@ -269,37 +381,73 @@ class Stream:
         ------
         TypeError, ValueError
             For arguments of another dtype or shape, tokens out of range, and lengths.
+        RuntimeError
+            Where another thread uses the stream.
         """
         no_lengths(lengths)
+        return self._hold(self._in_use, self._run, x, reset, out)
+
+    # What follows runs while the stream's word is taken.
+
+    def _step(self, x_t: ArrayLike, reset: ArrayLike | None, out: Array | None) -> Array:
+        running = self._running
+        if running is not None and type(x_t) is np.ndarray and x_t.shape == running.vector and x_t.dtype == running.network.dtype:
+            data = x_t[..., np.newaxis, :]
+        else:
+            data = check_step("x_t", x_t, self._network.input_size, tokens=self._network.tokens)
+        output, again = self._output("x_t", data, (*data.shape[:-2], self._network.output_size), reset, out)
+        running = self._fresh()
+        if running.prepared is None:
+            self._advance(running, data, again, output[..., np.newaxis, :])
+            return output
+        read, flat = readable(data, running.network.x_dtype), running.flat if again is None else self._restarted(running, again)
+        if not read.flags.c_contiguous or read.dtype != running.network.x_dtype:
+            read = np.ascontiguousarray(read, running.network.x_dtype)
+        run_prepared(running.prepared, native.kept.call, running.space, read, output, flat)
+        if again is not None:
+            running.flat[...] = flat
+        return output
+
+    def _run(self, x: ArrayLike, reset: ArrayLike | None, out: Array | None) -> Array:
         data = check_data("x", x, self._network.input_size, tokens=self._network.tokens)
         output, again = self._output("x", data, (*data.shape[:-1], self._network.output_size), reset, out)
-        self._advance(data, again, output)
+        assert self._running is not None
+        self._advance(self._running, data, again, output)
         return output
+
+    def _fresh(self) -> Running:
+        """Return what runs, prepared for the number of threads that there are now."""
+        running = self._running
+        assert running is not None
+        if running.prepared is not None and running.prepared.is_stale:
+            self._run_on(running.network, running.leading, running.flat)
+            return self._fresh()
+        return running
 
     def _output(
         self, name: str, data: Array, shape: tuple[int, ...], reset: ArrayLike | None, out: Array | None
     ) -> tuple[Array, Array | None]:
-        """Check what is left to check; give the output, and which sequences start anew."""
+        """Check what is left to check. Return the output, and which sequences start anew."""
         leading = data.shape[:-2]
-        if self._leading is not None:
-            check_batch(name, leading, self._leading)
+        if self._running is not None:
+            check_batch(name, leading, self._running.leading)
         again, inputs = None, [(name, data)]
         if reset is not None:
             again = check_reset(reset, leading)
             inputs.append(("reset", np.asarray(reset)))
-        output = np.empty(shape, self._dtype) if out is None else check_out(out, shape, self._dtype, inputs)
-        if self._leading is None:
+        output = np.empty(shape, self._network.dtype) if out is None else check_out(out, shape, self._network.dtype, inputs)
+        if self._running is None:
             self._begin(leading, self._model._named(None))
         return output, again
 
-    def _restarted(self, again: Array) -> Array:
+    def _restarted(self, running: Running, again: Array) -> Array:
         """Copy the state, and start those sequences anew."""
-        flat = self._flat.copy()
-        restart(views_of(self._network.states, flat, self._result[:-1]), again, self._first)
+        flat = running.flat.copy()
+        restart(views_of(running.network.states, flat, running.leading), again, self._first)
         return flat
 
-    def _advance(self, data: Array, again: Array | None, output: Array) -> None:
+    def _advance(self, running: Running, data: Array, again: Array | None, output: Array) -> None:
         """Advance a copy of the state: a call that is interrupted leaves the stream where it was."""
-        flat = self._flat.copy() if again is None else self._restarted(again)
-        run_network(self._network, Task(data, flat, output))
-        self._flat[...] = flat
+        flat = running.flat.copy() if again is None else self._restarted(running, again)
+        run_network(running.network, Task(data, flat, output))
+        running.flat[...] = flat

@@ -56,6 +56,22 @@ def banked(model, *, capacity=5, rows=2):
     return bank
 
 
+def changed_in_the_midst():
+    """Step a bank in several pieces, and one of its rows between two of them."""
+    bank, banks = banked(RNN_2_3), fastrnn.banks
+    run_network = banks.run_network
+
+    def meddle(*arguments):
+        run_network(*arguments)
+        patch.undo()
+        bank.step(ones(1, 2), at=[1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(banks, "MOST_AT_ONCE", 0)
+        patch.setattr(banks, "run_network", meddle)
+        bank.step(ones(2, 2))
+
+
 def threads_from(value):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fastrnn.threads, "chosen", None)
@@ -1513,6 +1529,63 @@ ERRORS = {
         lambda: threads_from("4,2"),
         ValueError,
         "FASTRNN_NUM_THREADS must be an integer from 1 up, got '4,2'",
+    ),
+    "a row that changes in the midst": (
+        changed_in_the_midst,
+        RuntimeError,
+        "row 1 of the bank was stepped, set, reset or dropped while this call stepped it in several pieces; the call has changed nothing",
+    ),
+    "a mask before the first step": (
+        lambda: RNN_2_3.stream().reset(True),
+        ValueError,
+        "mask must not be given before the stream's first step or state, which fixes how many sequences there are",
+    ),
+    "a mask of another shape": (
+        lambda: RNN_2_3.stream(H0).reset([True]),
+        ValueError,
+        "mask must have shape (3,), one for each sequence, got (1,)",
+    ),
+    "a mask of integers": (lambda: RNN_2_3.stream(H0).reset([1, 0, 0]), TypeError, "mask must be boolean, got dtype int64"),
+    "swap for no model": (lambda: RNN_2_3.stream().swap(H0), TypeError, "model must be a layer or a Sequential, got ndarray"),
+    "swap for a Bidirectional": (
+        lambda: RNN_2_3.stream().swap(BOTH),
+        ValueError,
+        NEEDS_LATER.format("a stream or a bank", BOTH),
+    ),
+    "swap for another input": (
+        lambda: RNN_2_3.stream().swap(RNN(ones(3, 4), ones(3, 3))),
+        ValueError,
+        "model must have input_size 2, as the model before it has, got 4",
+    ),
+    "swap for another output": (
+        lambda: banked(MODEL).swap(Sequential(RNN_2_3, Dense(ones(9, 3)))),
+        ValueError,
+        f"model must have output_size {MODEL.output_size}, as the model before it has, got 9",
+    ),
+    "swap for another dtype": (
+        lambda: banked(RNN_2_3).swap(RNN(ones(3, 2, dtype=np.float32), ones(3, 3, dtype=np.float32))),
+        ValueError,
+        "model must have dtype float64, as the model before it has, got float32",
+    ),
+    "swap tokens for numbers": (
+        lambda: Sequential(Embedding.one_hot(2), RNN_2_3).stream().swap(Sequential(RNN_2_3)),
+        ValueError,
+        "model must have input of tokens, as the model before it has, got numbers",
+    ),
+    "swap for another state": (
+        lambda: RNN_2_3.stream().swap(LSTM_2_3),
+        ValueError,
+        "model must have states of sizes 3, as the model before it has, got (3, 3)",
+    ),
+    "set a stream's model": (
+        lambda: setattr(RNN_2_3.stream(), "model", RNN_2_3),
+        AttributeError,
+        "Stream is frozen: model can't be set; swap takes another model, state= another state",
+    ),
+    "set a bank's capacity": (
+        lambda: setattr(banked(RNN_2_3), "capacity", 3),
+        AttributeError,
+        "Bank is frozen: capacity can't be set; swap takes another model, state= other states",
     ),
     "set an attribute": (
         lambda: setattr(RNN_2_3, "bias", None),

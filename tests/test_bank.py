@@ -266,7 +266,7 @@ def test_no_rows(count):
 
 
 def test_the_state_is_a_copy_both_ways():
-    """Writing to a state that was read, set or given as state0 changes nothing in the bank."""
+    """Writing to a state that was set or given as state0 changes nothing in the bank; what was read can't be written to."""
     model, (x, first) = MODEL.layer(np.float64), steps(MODEL, np.float64, 3)
     copies, bank = tuple(state.copy() for state in first), model.streams(3, first)
     for state in first:
@@ -274,8 +274,9 @@ def test_the_state_is_a_copy_both_ways():
     at = [bank.add() for _ in range(3)]
     expected = bank.step(x, at=at)
     assert_same_bits(expected, np.array([model.stream(state0=copies).step(row) for row in x]))
-    for state in bank.state:
-        state[...] = 7
+    for state in (*bank.state, bank.rows):
+        with pytest.raises(ValueError, match="read-only"):
+            state[...] = 7
     given = tuple(np.tile(state, (3, 1)) for state in copies)
     bank.state = given
     for state in given:
@@ -332,7 +333,7 @@ def test_kernel_calls_that_are_kept_ready(monkeypatch):
     expected = stream.step(x)
     for count in (9, 1, 2, 3, 9, 4):
         assert_same_bits(bank.step(x[:count], at=at[:count], reset=[True] * count), expected[:count])
-        assert len(bank._ready) <= 2
+        assert len(bank._engine.ready) <= 2
 
 
 def test_banks_share_a_model():

@@ -220,3 +220,26 @@ def test_one_entry_of_a_state():
         assert_same_bits(model(x, state)[0], expected)
     assert_same_bits(both(x, (None, (g, None)))[0], both(x, zeros)[0])
     assert_same_bits(model(x, [(None, (g, None))])[0], both(x, zeros)[0])
+
+
+class Forgetful(dict):
+    """What a network keeps, as it is where another thread clears it right after a look."""
+
+    def __contains__(self, key):
+        found = super().__contains__(key)
+        self.clear()
+        return found
+
+
+def test_a_job_that_another_thread_forgets(monkeypatch):
+    """Calls are right where the jobs that a network keeps are cleared between a look and the use of what it found."""
+    case = Case("", (("Bidirectional", ("concat", ("GRU", "after"), ("GRU", "before"))),), (9, 70))
+    model, (x, states) = case.layer(np.float32), case.data(np.float32, (), 300)
+    expected = run(model, x, states)
+    monkeypatch.setattr(fastrnn.threads, "chosen", 2)
+    monkeypatch.setattr(plan, "WORTH_HELP", 1)
+    for network in model._staged().all[0].networks:
+        monkeypatch.setitem(network.__dict__, "jobs", Forgetful())
+    for _ in range(3):
+        assert_same_results(run(model, x, states), expected)
+    assert network.jobs

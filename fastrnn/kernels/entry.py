@@ -1,8 +1,12 @@
 """The built-ins that Python calls. They hand the addresses of arrays' data to an operation, and release Python's lock meanwhile. A brief
-call of `at_once` keeps it.
+call of `at_once` or `advance` keeps it.
 
 `call(plan, *arrays)` takes arrays alone, which nothing checks. `at_once(known, space, x, state, out, team)` takes a record of the call that
 was prepared. Where x, the state and out are what that call takes, it makes the arrays of the results and runs; else it gives None.
+`advance(in_use, known, space, states, x, out)` does the same with states that it advances in place.
+
+`hold(in_use, function, *arguments)` calls a function of Python's. Of all calls that `hold` and `advance` make with one word `in_use`, only
+one runs at a time: another gets a RuntimeError. The word is given back here, in machine code, so that no Ctrl-C can come before that.
 
 Python passes a built-in three words (METH_FASTCALL): an int of Python's that holds the address of the record Python, the address of the
 arguments, and their count. An object is passed as its address. A plan's first word is an operation's address.
@@ -13,6 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .atomic import exchange, post
 from .jit import function, operation
 from .layout import KNOWN
 from .records import (
@@ -23,9 +28,12 @@ from .records import (
     clear_bytes,
     copy_bytes,
     fresh_arguments,
+    fresh_begin,
     fresh_lead,
+    fresh_token,
     invoke_one,
     known_at,
+    lock_at,
     put_word,
     python_at,
     word,
@@ -49,7 +57,14 @@ def _c_function(name, count, *, answers=True):
 
     result = types.int64 if answers else types.void
     signature = result(*[types.int64] * count)
-    return intrinsic((lambda typing: (signature, emit), lambda typing, a: (signature, emit), lambda typing, a, b: (signature, emit))[count])
+    # Numba reads how many arguments there are from the function's own signature
+    typed = {
+        0: lambda typing: (signature, emit),
+        1: lambda typing, a: (signature, emit),
+        2: lambda typing, a, b: (signature, emit),
+        4: lambda typing, a, b, c, d: (signature, emit),
+    }
+    return intrinsic(typed[count])
 
 
 record_of = _c_function("PyLong_AsVoidPtr", 1)
@@ -60,6 +75,8 @@ decref = _c_function("Py_DecRef", 1, answers=False)
 new_tuple = _c_function("PyTuple_New", 1)
 size_of_tuple = _c_function("PyTuple_Size", 1)
 item_of_tuple = _c_function("PyTuple_GetItem", 2)
+integer_of = _c_function("PyLong_AsLongLongAndOverflow", 2)
+call_python = _c_function("PyObject_Vectorcall", 4)
 
 
 @intrinsic
@@ -76,7 +93,7 @@ def put_item(typing, whole, index, item):
 
 @intrinsic
 def refuse(typing, error, text, count):
-    """Raise a TypeError that tells how many arguments there were."""
+    """Raise an error whose text may tell how many arguments there were."""
 
     def emit(context, builder, signature, args):
         kind = ir.FunctionType(WORD, [WORD] * 2, var_arg=True)
@@ -127,17 +144,22 @@ def run_unlocked(arguments):
     restore_thread(thread)
 
 
+@function
+def none(python):
+    incref(python.none)
+    return python.none
+
+
 @operation(types.int64, types.int64, types.int64)
 def call(own, objects, count):
     python = python_at(record_of(own))
     if not 1 <= count <= MOST_ARRAYS:
-        return refuse(python.error, python.text_call, count)
+        return refuse(python.type_error, python.text_call, count)
     handed = fresh_arguments()
     for i in range(count):
         put_word(address_of(handed), i, data_of(python, word(objects, i)))
     run_unlocked(handed)
-    incref(python.none)
-    return python.none
+    return none(python)
 
 
 @function
@@ -156,7 +178,7 @@ def is_array(python, one, dtype, sizes, dimensions):
 
 @function
 def is_input(python, known, x):
-    """Tell whether x can be read as it is. Tokens must be in the vocabulary."""
+    """Return whether x can be read as it is. Tokens must be in the vocabulary."""
     if not is_array(python, x, known.x_dtype, address_of(known) + SIZES, known.x_dimensions):
         return False
     if known.vocabulary:
@@ -186,25 +208,25 @@ def is_state(python, known, state, sizes, dimensions):
 
 
 @function
-def overlap(python, one, size, other, size_of_other):
-    """Tell whether some bytes of two arrays may be the same."""
-    start, other_start = data_of(python, one), data_of(python, other)
+def overlap(start, size, other_start, size_of_other):
+    """Return whether some bytes of two pieces of memory are the same."""
     return start < other_start + size_of_other and other_start < start + size
 
 
 @function
-def is_out(python, known, out, sizes, x, state):
-    """Tell whether `out` is None, or an array that can receive the output; x and the state are as known."""
+def is_out(python, known, out, sizes, data, state):
+    """Return whether `out` is None, or an array that can receive the output; the data of x, and the state, are as known."""
     if out == python.none:
         return True
     dimensions, state_sizes = known.dimensions, sizes + 8 * known.dimensions
     if not is_array(python, out, known.dtype, sizes, dimensions) or not array_at(out + python.type_at).flags & WRITABLE:
         return False
-    shared = overlap(python, out, known.out_bytes, x, known.x_bytes)
+    start = data_of(python, out)
+    shared = overlap(start, known.out_bytes, data, known.x_bytes)
     if state != python.none:
         for i in range(known.states):
             size = known.unit_bytes * word(state_sizes, (dimensions - 1) * (i + 1) - 1)
-            shared |= overlap(python, out, known.out_bytes, item_of(known, state, i), size)
+            shared |= overlap(start, known.out_bytes, data_of(python, item_of(known, state, i)), size)
     return not shared
 
 
@@ -213,6 +235,15 @@ def new_array(python, known, sizes, dimensions):
     """Make an array of new memory: its address, 0 where there is none."""
     incref(known.dtype)
     return make_array(python.new_array, python.array, known.dtype, dimensions, sizes, 0, 0)
+
+
+@function
+def output_array(python, known, out, sizes):
+    """Return the array that receives the output, a new one where none is given; 0 where there is no memory."""
+    if out == python.none:
+        return new_array(python, known, sizes, known.dimensions)
+    incref(out)
+    return out
 
 
 @function
@@ -268,20 +299,16 @@ def pair(first, second):
 def at_once(own, objects, count):
     python = python_at(record_of(own))
     if count != 6:
-        return refuse(python.error, python.text_at_once, count)
+        return refuse(python.type_error, python.text_at_once, count)
     known, x, state, out = known_at(data_of(python, word(objects, 0))), word(objects, 2), word(objects, 3), word(objects, 4)
     dimensions, out_sizes = known.dimensions, address_of(known) + SIZES + 8 * known.x_dimensions
     state_sizes = out_sizes + 8 * dimensions
     right = is_input(python, known, x) and is_state(python, known, state, state_sizes, dimensions - 1)
-    if not right or not is_out(python, known, out, out_sizes, x, state):
-        incref(python.none)
-        return python.none
-    if out == python.none:
-        out = new_array(python, known, out_sizes, dimensions)
-        if not out:
-            return 0
-    else:
-        incref(out)
+    if not right or not is_out(python, known, out, out_sizes, data_of(python, x), state):
+        return none(python)
+    out = output_array(python, known, out, out_sizes)
+    if not out:
+        return 0
     if known.states == 1:
         flat = new_array(python, known, state_sizes, dimensions - 1)
     else:
@@ -296,3 +323,68 @@ def at_once(own, objects, count):
         else:
             run_unlocked(handed)
     return pair(out, split_states(python, known, state_sizes, dimensions - 1, flat))
+
+
+@function
+def take(lock):
+    return exchange(lock, 0, 0, 1)
+
+
+@function
+def give_back(lock):
+    post(lock, 0, 0)
+
+
+@function
+def input_address(python, known, x, token):
+    """Return where the elements of x are, 0 where it isn't as known. A single token may be an integer of Python's."""
+    if known.vocabulary and known.x_dimensions == 0 and array_at(x + python.type_at).kind == python.int:
+        token.value = integer_of(x, address_of(token) + 8)
+        return address_of(token) if 0 <= token.value < known.vocabulary else 0
+    return data_of(python, x) if is_input(python, known, x) else 0
+
+
+@function
+def advance_states(python, known, space, states, x, out):
+    """Make a step in place: return its output, None where x or out isn't as known, 0 for an error."""
+    token, sizes = fresh_token(), address_of(known) + SIZES + 8 * known.x_dimensions
+    data = input_address(python, known, x, token)
+    if data == 0 or not is_out(python, known, out, sizes, data, python.none):
+        return none(python)
+    out = output_array(python, known, out, sizes)
+    if out:
+        handed = fresh_begin()
+        handed.plan, handed.space, handed.x = known.plan, data_of(python, space), data
+        handed.out, handed.states = data_of(python, out), data_of(python, states)
+        if known.brief:
+            run(handed)
+        else:
+            run_unlocked(handed)
+    return out
+
+
+@operation(types.int64, types.int64, types.int64)
+def advance(own, objects, count):
+    python = python_at(record_of(own))
+    if count != 6:
+        return refuse(python.type_error, python.text_advance, count)
+    lock = lock_at(data_of(python, word(objects, 0)))
+    if not take(lock):
+        return refuse(python.runtime_error, python.text_in_use, 0)
+    known = known_at(data_of(python, word(objects, 1)))
+    out = advance_states(python, known, word(objects, 2), word(objects, 3), word(objects, 4), word(objects, 5))
+    give_back(lock)
+    return out
+
+
+@operation(types.int64, types.int64, types.int64)
+def hold(own, objects, count):
+    python = python_at(record_of(own))
+    if count < 2:
+        return refuse(python.type_error, python.text_hold, count)
+    lock = lock_at(data_of(python, word(objects, 0)))
+    if not take(lock):
+        return refuse(python.runtime_error, python.text_in_use, 0)
+    result = call_python(word(objects, 1), objects + 16, count - 2, 0)
+    give_back(lock)
+    return result

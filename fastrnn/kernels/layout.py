@@ -83,9 +83,12 @@ CHUNK = Fields(
     "at steps left right phase phases "  # of a cell: from which step how many, which columns (of a feed, too), which phases
     "member members time",  # of a team: which one this thread is, how many there are, and barriers so far
 )
-# What the built-ins know of Python and NumPy: the bytes from an object to its type; the addresses of None, of types, of functions and of
-# errors' texts.
-PYTHON = Fields("Python", "type_at none tuple array new_array set_base error text_call text_at_once")
+# What the built-ins know of Python and NumPy: the bytes from an object to its type; the addresses of None, of types, of functions, of
+# errors and of their texts.
+PYTHON = Fields(
+    "Python",
+    "type_at none tuple int array new_array set_base type_error runtime_error text_call text_at_once text_advance text_hold text_in_use",
+)
 ARRAY = Fields("Array", "kind data dimensions sizes strides base dtype flags")  # NumPy's own record, from the type on
 # A call of `at_once`: its plan, what it takes, and whether it is brief. The sizes of x, of the output and of each array of the layers'
 # states follow, then the plan itself.
@@ -102,17 +105,19 @@ BEGIN = Fields("Begin", "plan space x out states")
 LEAD = Fields("Lead", "plan space x out states team")
 ONCE = Fields("Once", "plan space x out states first_matrix")
 PACK = Fields("Pack", "matrix weight panels")
-STEP_ROWS = Fields("StepRows", "plan space x out states again team")
-MOVE_ROWS = Fields("MoveRows", "plan states again")
+STEP_ROWS = Fields("StepRows", "plan space x out states again rows team")
+MOVE_ROWS = Fields("MoveRows", "plan states again rows")
+# A word of a stream or a bank: 1 while a call has it, else 0. And a token of a call, where Python gives it as an integer.
+LOCK = Fields("Lock", "taken")
+TOKEN = Fields("Token", "value overflow")
 # One product of rows with packed weights.
 FACTORS = Fields("Factors", "x x_stride count size half weights columns start start_stride out out_stride")
 # A matrix to pack: gates of `outputs` rows each, zero from there to `columns`; its panels begin at `start`.
 MATRIX = Fields("Matrix", "function size row_stride outputs columns gates start")
 # How the next token is chosen. The temperature holds the bits of a double.
 GENERATION = Fields("Generation", "temperature top_k stop uniforms per_sequence")
-# The states of a bank, each array of `capacity` rows; a word for each row that says whether it is handed out; the state that rows start
-# from; the rows that a call steps, and where among them a wrong one is, -1 for nowhere.
-BANK = Fields("Bank", "states capacity handed start rows wrong")
+# The states of a bank, each array of `capacity` rows; a word for each row; the state that rows start from.
+BANK = Fields("Bank", "states capacity handed start")
 # What the threads of a team share, each word on a cache line of its own. A job follows, and a line for each member.
 TEAM = Fields("Team", "gate next members apart number address pool workers space", spacing=LINE)
 TEAM_JOB = TEAM.words
@@ -124,8 +129,10 @@ TEAMS = 32  # that can have help at the same time
 POOL = Fields("Pool", "opened lookers busy sleepers wakes teams mutex condition", spacing=2 * LINE)
 WORKER = Fields("Worker", "pool head done memory size")
 
-# What a bank says of each row; a row is seen only while rows are checked.
-FREE, HANDED, SEEN = range(3)
+# What a bank says of each row, in the low bits of its word; a row is seen only while rows are checked. The other bits count the steps of
+# the row, and how often it was handed out and taken back.
+FREE, HANDED, SEEN, ROW_STATE = range(4)
+CHANGE = ROW_STATE + 1
 
 # The rows of the table that places sequences: the elements from x and from out to a sequence's first step, its number in the states,
 # and its length.
@@ -173,6 +180,8 @@ DENSE = Cell("", gates=1, parts=1, kept=0, phases=0)
 OPERATIONS: dict[str, tuple[str, bool]] = {
     "call": (f"{KERNELS}.entry", False),
     "at_once": (f"{KERNELS}.entry", False),
+    "advance": (f"{KERNELS}.entry", False),
+    "hold": (f"{KERNELS}.entry", False),
     "begin": (f"{KERNELS}.network", False),
     "run": (f"{KERNELS}.network", False),
     "once": (f"{KERNELS}.once", False),

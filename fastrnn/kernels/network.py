@@ -4,6 +4,7 @@ It is compiled once for all dtypes and cells. What only some pieces need (tokens
 the job has its address.
 """
 
+from .float_mode import enter_usual_mode, restore_mode
 from .jit import ROWS, function, inline, operation
 from .layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB_BYTES
 from .records import (
@@ -197,5 +198,7 @@ def take_plan(plan, space, x, out, states):
 
 @operation(BEGIN)
 def begin(call):
+    mode = enter_usual_mode()
     job, _ = take_plan(call.plan, call.space, call.x, call.out, call.states)
     invoke_one(job.run, job)
+    restore_mode(mode)

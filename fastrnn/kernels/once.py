@@ -1,5 +1,6 @@
 """Layers that are used once: packed and run in one kernel call."""
 
+from .float_mode import enter_usual_mode, restore_mode
 from .jit import function, operation
 from .layout import HEAD_BYTES
 from .network import JOB_SIZE, LAYER_BYTES, take_plan
@@ -17,6 +18,7 @@ def aligned(address):
 def once(call):
     # plan    a job; its layers' records, whose addresses count from the panels' first byte; the matrices' records
     # space   receives the layers, the panels, and the rows
+    mode = enter_usual_mode()
     job, _ = take_plan(call.plan, call.space, call.x, call.out, call.states)
     size = job.depth * LAYER_BYTES
     job.layers = call.space + HEAD_BYTES
@@ -33,3 +35,4 @@ def once(call):
         pack.matrix, pack.weight = call.plan + JOB_SIZE + size + i * MATRIX_BYTES, word(address_of(call), FIRST + i)
         invoke_one(matrix_at(pack.matrix).function, pack)
     invoke_one(job.run, job)
+    restore_mode(mode)

@@ -77,13 +77,15 @@ LAYER, JOB, CHUNK, FACTORS, MATRIX, GENERATION = map(
 BEGIN, LEAD, ONCE, PACK = map(Record, (layout.BEGIN, layout.LEAD, layout.ONCE, layout.PACK))
 BANK, STEP_ROWS, MOVE_ROWS = map(Record, (layout.BANK, layout.STEP_ROWS, layout.MOVE_ROWS))
 PYTHON, ARRAY, KNOWN, ARGUMENTS = map(Record, (layout.PYTHON, layout.ARRAY, layout.KNOWN, layout.ARGUMENTS))
-POOL, TEAM, WORKER = map(Record, (layout.POOL, layout.TEAM, layout.WORKER))
+POOL, TEAM, WORKER, LOCK, TOKEN = map(Record, (layout.POOL, layout.TEAM, layout.WORKER, layout.LOCK, layout.TOKEN))
 layer_at, job_at, chunk_at, matrix_at, generation_at, pool_at, team_at = map(
     _at_address, (LAYER, JOB, CHUNK, MATRIX, GENERATION, POOL, TEAM)
 )
-bank_at, python_at, array_at, known_at = map(_at_address, (BANK, PYTHON, ARRAY, KNOWN))
+bank_at, python_at, array_at, known_at, lock_at = map(_at_address, (BANK, PYTHON, ARRAY, KNOWN, LOCK))
 # On the stack of the function that asks: only one that is declared `inline` may return them.
-fresh_factors, fresh_pack, fresh_lead, fresh_arguments = map(_fresh, (FACTORS, PACK, LEAD, ARGUMENTS))
+fresh_factors, fresh_pack, fresh_begin, fresh_lead, fresh_arguments, fresh_token = map(
+    _fresh, (FACTORS, PACK, BEGIN, LEAD, ARGUMENTS, TOKEN)
+)
 
 
 @intrinsic

@@ -12,6 +12,7 @@ barrier the leader goes on alone.
 """
 
 from .atomic import add, look, peek, post
+from .float_mode import enter_usual_mode, restore_mode
 from .jit import FULL, ROWS, SHAPE, function, operation
 from .layout import DISCOURAGING, LATE, LINE, MEETINGS, PATIENTLY, POOL, PROMPTLY, TEAM, TEAM_JOB, TEAM_MEMBERS
 from .network import JOB_SIZE, take_plan
@@ -148,5 +149,7 @@ def run_with_help(job, chunk, address):
 
 @operation(LEAD)
 def lead(call):
+    mode = enter_usual_mode()
     job, chunk = take_plan(call.plan, call.space, call.x, call.out, call.states)
     run_with_help(job, chunk, call.team)
+    restore_mode(mode)

@@ -5,6 +5,7 @@ looks at all gates --- all shut for about 1 ms ---> sleeps ---> a leader has ope
 """
 
 from .atomic import add, exchange, look, peek
+from .float_mode import enter_usual_mode
 from .jit import function, operation
 from .layout import JOB_BYTES, MEETINGS, PATIENTLY, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
 from .network import JOB_SIZE
@@ -94,6 +95,7 @@ def sleep(pool, worker):
 
 @operation(WORKER)
 def work(worker):
+    enter_usual_mode()  # a thread has the mode of the one that started it
     pool, looks, seen = pool_at(worker.pool), 0, 0
     add(pool, LOOKERS, 1)
     while True:
