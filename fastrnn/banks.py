@@ -28,11 +28,11 @@ from .arguments import (
     refuse_row,
 )
 from .calls import start_states, views_of
-from .forward import Prepared, Task, prepare, run_network, run_prepared
+from .forward import NOTHING, Prepared, Task, prepare, run_network, step_record, take_team
 from .frozen import Frozen
 from .kernels.layout import BANK, CHANGE, FREE, HANDED, HEAD_BYTES, ROW_STATE, TOGETHER
 from .packing import INT64, Network, empty_aligned, read_only
-from .streaming import check_successor, fits
+from .streaming import check_successor
 
 if TYPE_CHECKING:
     from .layers import Model
@@ -55,10 +55,10 @@ class Ready(NamedTuple):
     """A kernel call that steps so many rows."""
 
     prepared: Prepared
-    space: Array
-    states: Array  # where they are stepped
+    alone: Callable[..., Any]  # takes x, the rows, out, a word for each row that says whether it is reset, and a team's words
+    helped: Callable[..., Any]  # the same with workers
     never: Array  # for no reset at all
-    vectors: tuple[int, ...] | None  # the shape of x, where it holds no tokens
+    shape: tuple[int, ...]  # of x
     output: tuple[int, ...]
 
 
@@ -69,11 +69,10 @@ def engine_of(model: Model) -> Engine:
     return Engine(model, network, together, space, {})
 
 
-def own_rows(rows: Any, count: int, more: int) -> Array:
-    """Return a copy of the rows with a word for where a wrong one stands, and more words: this call's own, whatever others do meanwhile."""
-    words = np.empty(count + 1 + more, np.int64)
-    words[:count] = rows
-    return words
+def as_given(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return a copy as machine code takes it: with the dtype's usual object, which unpickled arrays don't have."""
+    copy = convert(array, dtype)
+    return copy if copy.dtype is dtype else copy.view(dtype)
 
 
 class Bank(Frozen):
@@ -126,6 +125,7 @@ class Bank(Frozen):
     _first: tuple[Array, ...]  # views of them
     _flat: Array  # each array of the layers' states, `capacity` rows of it
     _words: Array  # of each row its word, and then one that counts how often a row was handed out or taken back
+    _changes: memoryview  # that one
     _free: list[int]  # a heap of rows below _next; after an interrupt, of rows that are handed out, too
     _next: int  # from here on no row has ever been handed out
     _known: tuple[int, Array]  # all rows that were handed out at a count of changes
@@ -135,14 +135,15 @@ class Bank(Frozen):
 
     def __init__(self, model: Model, capacity: int, state0: State = None) -> None:
         check_causal("a bank", model._causal, model)
-        native.addresses(["hold"], "")
+        native.addresses(["advance_rows", "hold"], "")
         capacity, engine = check_capacity(capacity), engine_of(model)
         network = engine.network
         start, first, _ = start_states(network, model._split("state0", state0), (), given="a row", shape=())
         self._set(_engine=engine, _capacity=capacity, _start=start, _first=first, _free=[], _next=0, _hold=native.kept.hold)
         # Pages of zeros that no row has touched take no memory.
         self._set(_flat=np.zeros(capacity * sum(network.states), network.dtype), _words=np.zeros(capacity + 1, np.int64))
-        self._set(_known=(0, np.empty(0, np.int64)), _in_use=np.zeros(1, np.int64), _changing=np.zeros(1, np.int64))
+        self._set(_changes=memoryview(self._words[-1:].data), _known=(0, np.empty(0, np.int64)))
+        self._set(_in_use=np.zeros(1, np.int64), _changing=np.zeros(1, np.int64))
 
     @property
     def model(self) -> Model:
@@ -236,7 +237,7 @@ class Bank(Frozen):
         """Hand a row out, or take it back. It is one act of machine code: before it, and after it, Ctrl-C leaves a sound bank."""
         words = self._words
         word = (int(words[row]) & ~ROW_STATE) + CHANGE + state
-        self._hold(self._in_use, words.__setitem__, [row, -1], [word, int(words[-1]) + 1])
+        self._hold(self._in_use, words.__setitem__, [row, -1], [word, self._changes[0] + 1])
 
     def drop(self, i: int) -> None:
         """Take a row back; it may be handed out again.
@@ -304,31 +305,41 @@ class Bank(Frozen):
         TypeError, ValueError
             For arguments of another dtype or shape, rows that aren't handed out or come twice, and tokens out of range.
         """
-        quick = type(at) is np.ndarray and at.dtype is INT64 and at.ndim == 1
-        rows: Any = self._all_rows() if at is None else at if quick else check_at(at)
+        rows: Any = self._all_rows() if at is None else at if type(at) is np.ndarray and at.ndim == 1 else check_at(at)
         count, engine = len(rows), self._engine
-        network = engine.network
         ready = engine.ready.get(count)
         if ready is None or ready.prepared.is_stale:
             ready = self._prepare(engine, count)
         if ready is None:
-            return self._step_many(engine, x, rows, reset, out)
-        if not (type(x) is np.ndarray and x.shape == ready.vectors and x.dtype == network.dtype and x.flags.carray):
-            x = convert(self._checked(network, x, count), network.x_dtype)
+            return self._step_many(engine, x, check_at(rows), reset, out)
         again = ready.never if reset is None else check_reset(reset, (count,)).astype(np.int64)
-        output = np.empty(ready.output, network.dtype) if out is None else self._check_out(network, out, ready.output, x, reset)
-        own = own_rows(rows, count, 0)
-        call = functools.partial(self._hold, self._in_use, native.kept.call)
-        run_prepared(ready.prepared, call, ready.space, x, output, ready.states, again, own)
-        if own[count] >= 0:
-            refuse_row(rows, int(own[count]))
-        return output
+        done = None
+        if out is None or reset is None:  # else these may share memory
+            done = self._advance(ready, x, rows, out, again)
+        if done is None:
+            data = self._checked(engine.network, x, count)
+            if out is not None:
+                self._check_out(engine.network, out, ready.output, data, reset)
+            read = as_given(data.reshape(ready.shape), engine.network.x_dtype)
+            done = self._advance(ready, read, as_given(check_at(rows), INT64), out, again)
+        if type(done) is int:
+            refuse_row(rows, done)
+        return done
+
+    def _advance(self, ready: Ready, x: ArrayLike, rows: Array, out: Array | None, again: Array) -> Any:
+        """Make the kernel call: return the output, where a wrong row stands, or None for arguments that need all checks."""
+        team = take_team(ready.prepared) if ready.prepared.threads else None
+        if team is None:
+            return ready.alone(x, rows, out, again, NOTHING)
+        done = ready.helped(x, rows, out, again, team.words)
+        team.give_back()
+        return done
 
     def _all_rows(self) -> Array:
         """Return the rows that are handed out. A signal's handler may change them at any time: the count tells."""
         changes, rows = self._known
-        if changes != self._words[-1]:
-            changes = int(self._words[-1])
+        if changes != self._changes[0]:
+            changes = self._changes[0]
             rows = np.flatnonzero(self._words[: self._next] & ROW_STATE != FREE)
             self._set(_known=(changes, rows))
         return rows
@@ -340,8 +351,6 @@ class Bank(Frozen):
         return data
 
     def _check_out(self, network: Network, out: Array, shape: tuple[int, ...], x: Array, reset: ArrayLike | None) -> Array:
-        if fits(out, shape, network.dtype, (x, reset)):
-            return out
         inputs = [("x", x)] if reset is None else [("x", x), ("reset", np.asarray(reset))]
         return check_out(out, shape, network.dtype, inputs)
 
@@ -352,13 +361,24 @@ class Bank(Frozen):
         prepared = prepare(network, shape, engine.together, "step_rows") if count <= MOST_AT_ONCE else None
         if prepared is None:
             return None
-        helped = None if prepared.helped is None else self._plan(prepared.helped)
+        states, rows = np.empty(count * sum(network.states), network.dtype), np.empty(count + 1, np.int64)
+        alone, helped = (
+            functools.partial(
+                native.kept.advance_rows,
+                self._in_use,
+                step_record(network, (count,), self._plan(prepared.alone if job is None else job)),
+                engine.space,
+                states,
+                rows,
+            )
+            for job in (prepared.alone, prepared.helped)
+        )
         ready = Ready(
-            prepared=prepared._replace(alone=self._plan(prepared.alone), helped=helped),
-            space=engine.space,
-            states=np.empty(count * sum(network.states), network.dtype),
+            prepared=prepared,
+            alone=alone,
+            helped=helped,
             never=np.zeros(count, np.int64),
-            vectors=None if network.tokens else (count, network.input_size),
+            shape=(count,) if network.tokens else (count, network.input_size),
             output=(count, network.output_size),
         )
         if len(engine.ready) >= MOST_COUNTS:
@@ -385,7 +405,8 @@ class Bank(Frozen):
         data, shape = self._checked(network, x, count), (count, network.output_size)
         again = np.zeros(count, np.int64) if reset is None else check_reset(reset, (count,)).astype(np.int64)
         output = np.empty(shape, network.dtype) if out is None else self._check_out(network, out, shape, data, reset)
-        own, states = own_rows(rows, count, count), np.empty(count * sum(network.states), network.dtype)
+        own, states = np.empty(2 * count + 1, np.int64), np.empty(count * sum(network.states), network.dtype)
+        own[:count] = rows
         take, put = (self._plan(network.job(function=native.address(name), count=count)) for name in ("take_rows", "put_rows"))
         self._hold(self._in_use, native.kept.call, take, states, again, own)
         if own[count] >= 0:

@@ -1,7 +1,7 @@
 """Carries a plan out: kernel calls of bounded work, alone or with the help of other threads."""
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,11 +134,15 @@ def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
     return record_of(network, plan, shape, (*steps, network.output_size), [(*steps[:-1], units) for units in network.states])
 
 
-def record_of(
-    network: Network, plan: Array, shape: tuple[int, ...], output: tuple[int, ...], states: Sequence[tuple[int, ...]] = ()
-) -> Array:
-    """Make the record of a prepared call, with the shapes of x, of the output and of each array of the state that is an argument."""
-    sequences, itemsize = math.prod(states[0][:-1]) if states else 0, network.dtype.itemsize
+def step_record(network: Network, leading: tuple[int, ...], plan: Array) -> Array:
+    """Make the record of a single step of sequences on leading axes."""
+    shape = leading if network.tokens else (*leading, network.input_size)
+    return record_of(network, plan, shape, (*leading, network.output_size), [(*leading, units) for units in network.states])
+
+
+def record_of(network: Network, plan: Array, shape: tuple[int, ...], output: tuple[int, ...], states: Sequence[tuple[int, ...]]) -> Array:
+    """Make the record of a prepared call, with the shapes of x, of the output and of each array of the state."""
+    sequences, itemsize = math.prod(states[0][:-1]) if states else math.prod(output[:-1]), network.dtype.itemsize
     sizes = [*shape, *output, *[size for one in states for size in one]]
     words = np.concatenate([np.zeros(KNOWN.words, np.int64), np.array(sizes, np.int64), plan])
     KNOWN.fill(
@@ -151,6 +155,7 @@ def record_of(
         dimensions=len(output),
         states=len(states),
         brief=math.prod(output[:-1]) * network.read <= BRIEF,
+        sequences=sequences,
         elements=sequences * sum(network.states),
         x_bytes=math.prod(shape) * network.x_dtype.itemsize,
         out_bytes=math.prod(output) * itemsize,
@@ -192,13 +197,13 @@ def take_team(prepared: Prepared) -> threads.Team | None:
     return threads.pool.take(prepared.help.workers)
 
 
-def run_prepared(prepared: Prepared, call: Callable[..., Any], space: Array, *arrays: Array) -> None:
-    """Make a prepared kernel call by `call`, with help where it is worth it and can be had."""
+def run_prepared(prepared: Prepared, space: Array, *arrays: Array) -> None:
+    """Make a prepared kernel call, with help where it is worth it and can be had."""
     team = take_team(prepared)
     if team is None or prepared.helped is None:
-        call(prepared.alone, space, *arrays, NOTHING)
+        native.kept.call(prepared.alone, space, *arrays, NOTHING)
     else:
-        call(prepared.helped, space, *arrays, team.words)
+        native.kept.call(prepared.helped, space, *arrays, team.words)
         team.give_back()
 
 

@@ -42,7 +42,8 @@ FASTCALL = 0x80  # METH_FASTCALL
 BUILTINS = {  # what each takes
     "call": f"from 1 to {ARGUMENTS.words} arrays",
     "at_once": "6 arguments",
-    "advance": "6 arguments",
+    "advance": "8 arguments",
+    "advance_rows": "10 arguments",
     "hold": "2 arguments or more",
 }
 # NumPy's table of functions of C, imported here because imports fail while Python shuts down, and the indices of PyArray_NewFromDescr and
@@ -68,6 +69,7 @@ class Kept:
         self.call: Any = None  # the built-ins
         self.at_once: Any = None
         self.advance: Any = None
+        self.advance_rows: Any = None
         self.hold: Any = None
 
     def forget_locks(self) -> None:
@@ -257,9 +259,13 @@ def python_record() -> Any:
     words = PYTHON.filled(
         type_at=data_offset() - ctypes.sizeof(ctypes.c_size_t),
         none=id(None),
+        true=id(True),
+        false=id(False),
         tuple=id(tuple),
         int=id(int),
         array=id(np.ndarray),
+        bool_dtype=id(np.dtype(bool)),
+        int64_dtype=id(np.dtype(np.int64)),
         new_array=functions[NEW_FROM_DESCRIPTION],
         set_base=functions[SET_BASE],
         type_error=id(TypeError),

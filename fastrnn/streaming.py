@@ -84,7 +84,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -108,7 +108,7 @@ from .arguments import (
     no_lengths,
 )
 from .calls import restart, start_states, views_of
-from .forward import Prepared, Task, prepare, readable, record_of, run_network, run_prepared
+from .forward import Prepared, Task, prepare, readable, run_network, run_prepared, step_record
 from .frozen import Frozen
 from .kernels.layout import HEAD_BYTES, TOGETHER
 from .packing import FEWEST_ROWS, Network, empty_aligned, read_only
@@ -146,12 +146,6 @@ def as_read(x: ArrayLike, network: Network, out: object) -> Array | None:
     return None if read is x else read
 
 
-def fits(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Iterable[ArrayLike | None]) -> bool:
-    """Return whether out needs no further check."""
-    right = type(out) is np.ndarray and out.shape == shape and out.dtype == dtype and out.flags.carray
-    return right and not any(isinstance(array, np.ndarray) and np.may_share_memory(out, array) for array in inputs)
-
-
 class Running(NamedTuple):
     """A stream whose batch shape is fixed."""
 
@@ -162,17 +156,8 @@ class Running(NamedTuple):
     rows: int  # of a layer in the workspace
     prepared: Prepared | None  # a step, where one kernel call will do
 
-    @property
-    def vector(self) -> tuple[int, ...] | None:
-        """Return the shape of a step's input, where it is numbers."""
-        return None if self.network.tokens else (*self.leading, self.network.input_size)
 
-    @property
-    def result(self) -> tuple[int, ...]:
-        return (*self.leading, self.network.output_size)
-
-
-def nothing(x_t: ArrayLike, out: Array | None) -> Array | None:
+def nothing(x_t: ArrayLike, out: Array | None, reset: ArrayLike | None) -> Array | None:
     """Take the place of a quick step where there is none."""
 
 
@@ -324,8 +309,9 @@ class Stream(Frozen):
         prepared = prepare(network, (*leading, 1, network.inputs), rows)
         running, quick = Running(network, leading, flat, space, rows, prepared), nothing
         if prepared is not None and prepared.plan is not None:
-            known = record_of(network, prepared.plan, leading if network.tokens else (*leading, network.input_size), running.result)
-            quick = functools.partial(native.kept.advance, self._in_use, known, space, flat)
+            known = step_record(network, leading, prepared.plan)
+            first = np.zeros_like(flat) if self._first is None else np.concatenate([array.ravel() for array in self._first])
+            quick = functools.partial(native.kept.advance, self._in_use, known, space, flat, first)
             vars(quick)["keeps"] = network  # whose addresses are in `known`: another thread may swap the model before the call
         self._set(_running=running, _quick=quick, **attributes)
 
@@ -352,12 +338,11 @@ class Stream(Frozen):
         RuntimeError
             Where another thread uses the stream.
         """
-        if reset is None:
-            if (done := self._quick(x_t, out)) is not None:
-                return done
-            read = as_read(x_t, self._network, out)
-            if read is not None and (done := self._quick(read, out)) is not None:
-                return done
+        if (done := self._quick(x_t, out, reset)) is not None:
+            return done
+        read = as_read(x_t, self._network, out)
+        if read is not None and (done := self._quick(read, out, reset)) is not None:
+            return done
         return self._hold(self._in_use, self._step, x_t, reset, out)
 
     def __call__(self, x: ArrayLike, *, lengths: None = None, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
@@ -390,11 +375,7 @@ class Stream(Frozen):
     # What follows runs while the stream's word is taken.
 
     def _step(self, x_t: ArrayLike, reset: ArrayLike | None, out: Array | None) -> Array:
-        running = self._running
-        if running is not None and type(x_t) is np.ndarray and x_t.shape == running.vector and x_t.dtype == running.network.dtype:
-            data = x_t[..., np.newaxis, :]
-        else:
-            data = check_step("x_t", x_t, self._network.input_size, tokens=self._network.tokens)
+        data = check_step("x_t", x_t, self._network.input_size, tokens=self._network.tokens)
         output, again = self._output("x_t", data, (*data.shape[:-2], self._network.output_size), reset, out)
         running = self._fresh()
         if running.prepared is None:
@@ -403,7 +384,7 @@ class Stream(Frozen):
         read, flat = readable(data, running.network.x_dtype), running.flat if again is None else self._restarted(running, again)
         if not read.flags.c_contiguous or read.dtype != running.network.x_dtype:
             read = np.ascontiguousarray(read, running.network.x_dtype)
-        run_prepared(running.prepared, native.kept.call, running.space, read, output, flat)
+        run_prepared(running.prepared, running.space, read, output, flat)
         if again is not None:
             running.flat[...] = flat
         return output

@@ -603,11 +603,14 @@ MOST = ARGUMENTS.words
     [
         *[("call", f"from 1 to {MOST} arrays", count) for count in (0, MOST + 1, 50)],
         *[("at_once", "6 arguments", count) for count in (0, 1, 5, 7)],
+        *[("advance", "8 arguments", count) for count in (0, 7, 9)],
+        *[("advance_rows", "10 arguments", count) for count in (0, 9, 11)],
+        *[("hold", "2 arguments or more", count) for count in (0, 1)],
     ],
 )
 def test_how_many_arguments_the_built_ins_take(name, right, count):
     """A wrong number of arguments is a TypeError, not a crash: the operation's address would be read from nowhere."""
-    native.addresses(["call", "at_once"], "float32")
+    native.addresses([*native.BUILTINS], "float32")
     with pytest.raises(TypeError, match=rf"^{name} takes {right}, got {count}$"):
         getattr(native.kept, name)(*[np.zeros(4)] * count)
 

@@ -1,12 +1,13 @@
 """The built-ins that Python calls. They hand the addresses of arrays' data to an operation, and release Python's lock meanwhile. A brief
-call of `at_once` or `advance` keeps it.
+call of all but `call` keeps it.
 
 `call(plan, *arrays)` takes arrays alone, which nothing checks. `at_once(known, space, x, state, out, team)` takes a record of the call that
 was prepared. Where x, the state and out are what that call takes, it makes the arrays of the results and runs; else it gives None.
-`advance(in_use, known, space, states, x, out)` does the same with states that it advances in place.
+`advance(in_use, known, space, states, first, x, out, reset)` makes a step in the same way, with states that it advances in place.
+`advance_rows(in_use, known, space, states, rows, x, at, out, again, team)` does it for rows of a bank.
 
-`hold(in_use, function, *arguments)` calls a function of Python's. Of all calls that `hold` and `advance` make with one word `in_use`, only
-one runs at a time: another gets a RuntimeError. The word is given back here, in machine code, so that no Ctrl-C can come before that.
+`hold(in_use, function, *arguments)` calls a function of Python's. Of all calls that `hold`, `advance` and `advance_rows` make with one word
+`in_use`, only one runs at a time: another gets a RuntimeError. The word is given back here, in machine code: no Ctrl-C comes before that.
 
 Python passes a built-in three words (METH_FASTCALL): an int of Python's that holds the address of the record Python, the address of the
 arguments, and their count. An object is passed as its address. A plan's first word is an operation's address.
@@ -25,11 +26,13 @@ from .records import (
     WORD,
     address_of,
     array_at,
+    byte,
     clear_bytes,
     copy_bytes,
     fresh_arguments,
     fresh_begin,
     fresh_lead,
+    fresh_step_rows,
     fresh_token,
     invoke_one,
     known_at,
@@ -76,6 +79,7 @@ new_tuple = _c_function("PyTuple_New", 1)
 size_of_tuple = _c_function("PyTuple_Size", 1)
 item_of_tuple = _c_function("PyTuple_GetItem", 2)
 integer_of = _c_function("PyLong_AsLongLongAndOverflow", 2)
+new_integer = _c_function("PyLong_FromLongLong", 1)
 call_python = _c_function("PyObject_Vectorcall", 4)
 
 
@@ -142,6 +146,15 @@ def run_unlocked(arguments):
     thread = save_thread()
     run(arguments)
     restore_thread(thread)
+
+
+@function
+def run_known(known, handed):
+    """Run with Python's lock where that is brief, else without."""
+    if known.brief:
+        run(handed)
+    else:
+        run_unlocked(handed)
 
 
 @function
@@ -318,10 +331,7 @@ def at_once(own, objects, count):
         handed = fresh_lead()
         handed.plan, handed.space, handed.x = known.plan, data_of(python, word(objects, 1)), data_of(python, x)
         handed.out, handed.states, handed.team = data_of(python, out), data_of(python, flat), data_of(python, word(objects, 5))
-        if known.brief:
-            run(handed)
-        else:
-            run_unlocked(handed)
+        run_known(known, handed)
     return pair(out, split_states(python, known, state_sizes, dimensions - 1, flat))
 
 
@@ -345,34 +355,97 @@ def input_address(python, known, x, token):
 
 
 @function
-def advance_states(python, known, space, states, x, out):
-    """Make a step in place: return its output, None where x or out isn't as known, 0 for an error."""
+def is_reset(python, known, reset, sizes):
+    """Return whether `reset` is None, a boolean for each sequence, or where there are no leading axes Python's True or False."""
+    if reset == python.none:
+        return True
+    if known.dimensions == 1 and (reset == python.true or reset == python.false):
+        return True
+    return is_array(python, reset, python.bool_dtype, sizes, known.dimensions - 1)
+
+
+@function
+def restart(python, known, reset, sizes, states, first):
+    """Start the sequences that are reset anew: copy their states from `first`."""
+    if reset == python.none or reset == python.false:
+        return
+    every, data, sequences = reset == python.true, data_of(python, reset), known.sequences
+    for i in range(known.states):
+        size = known.unit_bytes // max(sequences, 1) * word(sizes, known.dimensions * (i + 1) - 1)
+        for n in range(sequences):
+            if every or byte(data, n):
+                copy_bytes(first + n * size, states + n * size, size)
+        first += sequences * size
+        states += sequences * size
+
+
+@function
+def advance_states(python, known, objects):
+    """Make a step in place: return its output, None where an argument isn't as known, 0 for an error."""
+    space, states, first = data_of(python, word(objects, 2)), data_of(python, word(objects, 3)), data_of(python, word(objects, 4))
+    x, out, reset = word(objects, 5), word(objects, 6), word(objects, 7)
     token, sizes = fresh_token(), address_of(known) + SIZES + 8 * known.x_dimensions
     data = input_address(python, known, x, token)
-    if data == 0 or not is_out(python, known, out, sizes, data, python.none):
+    if data == 0 or not is_reset(python, known, reset, sizes) or not is_out(python, known, out, sizes, data, python.none):
+        return none(python)
+    if reset != python.none and out != python.none:  # the caller's array of booleans may share memory with out
         return none(python)
     out = output_array(python, known, out, sizes)
     if out:
+        restart(python, known, reset, sizes + 8 * known.dimensions, states, first)
         handed = fresh_begin()
-        handed.plan, handed.space, handed.x = known.plan, data_of(python, space), data
-        handed.out, handed.states = data_of(python, out), data_of(python, states)
-        if known.brief:
-            run(handed)
-        else:
-            run_unlocked(handed)
+        handed.plan, handed.space, handed.x, handed.out, handed.states = known.plan, space, data, data_of(python, out), states
+        run_known(known, handed)
     return out
 
 
 @operation(types.int64, types.int64, types.int64)
 def advance(own, objects, count):
     python = python_at(record_of(own))
-    if count != 6:
+    if count != 8:
         return refuse(python.type_error, python.text_advance, count)
     lock = lock_at(data_of(python, word(objects, 0)))
     if not take(lock):
         return refuse(python.runtime_error, python.text_in_use, 0)
-    known = known_at(data_of(python, word(objects, 1)))
-    out = advance_states(python, known, word(objects, 2), word(objects, 3), word(objects, 4), word(objects, 5))
+    out = advance_states(python, known_at(data_of(python, word(objects, 1))), objects)
+    give_back(lock)
+    return out
+
+
+@function
+def advance_own_rows(python, known, objects):
+    """Step rows of a bank: return the output, an integer that says where a wrong row stands, None where an argument isn't as known."""
+    space, states, rows = data_of(python, word(objects, 2)), data_of(python, word(objects, 3)), data_of(python, word(objects, 4))
+    x, at, out, again, team = word(objects, 5), word(objects, 6), word(objects, 7), word(objects, 8), word(objects, 9)
+    sizes, count = address_of(known) + SIZES + 8 * known.x_dimensions, known.sequences
+    if not is_input(python, known, x) or not is_array(python, at, python.int64_dtype, sizes, 1):
+        return none(python)
+    if not is_out(python, known, out, sizes, data_of(python, x), python.none):
+        return none(python)
+    out = output_array(python, known, out, sizes)
+    if not out:
+        return 0
+    copy_bytes(data_of(python, at), rows, 8 * count)  # another thread may change the caller's array
+    handed = fresh_step_rows()
+    handed.plan, handed.space, handed.x, handed.out = known.plan, space, data_of(python, x), data_of(python, out)
+    handed.states, handed.again, handed.rows, handed.team = states, data_of(python, again), rows, data_of(python, team)
+    run_known(known, handed)
+    wrong = word(rows, count)
+    if wrong < 0:
+        return out
+    decref(out)
+    return new_integer(wrong)
+
+
+@operation(types.int64, types.int64, types.int64)
+def advance_rows(own, objects, count):
+    python = python_at(record_of(own))
+    if count != 10:
+        return refuse(python.type_error, python.text_advance_rows, count)
+    lock = lock_at(data_of(python, word(objects, 0)))
+    if not take(lock):
+        return refuse(python.runtime_error, python.text_in_use, 0)
+    out = advance_own_rows(python, known_at(data_of(python, word(objects, 1))), objects)
     give_back(lock)
     return out
 

@@ -87,16 +87,18 @@ CHUNK = Fields(
 # errors and of their texts.
 PYTHON = Fields(
     "Python",
-    "type_at none tuple int array new_array set_base type_error runtime_error text_call text_at_once text_advance text_hold text_in_use",
+    "type_at none true false tuple int array bool_dtype int64_dtype new_array set_base type_error runtime_error "
+    "text_call text_at_once text_advance text_advance_rows text_hold text_in_use",
 )
 ARRAY = Fields("Array", "kind data dimensions sizes strides base dtype flags")  # NumPy's own record, from the type on
-# A call of `at_once`: its plan, what it takes, and whether it is brief. The sizes of x, of the output and of each array of the layers'
-# states follow, then the plan itself.
+# A call of `at_once`, `advance` or `advance_rows`: its plan, what it takes, and whether it is brief. The sizes of x, of the output and of
+# each array of the layers' states follow, then the plan itself.
 KNOWN = Fields(
     "Known",
     "plan dtype x_dtype "
     "vocabulary "  # of tokens; 0 where x holds numbers
-    "x_dimensions dimensions states brief elements x_bytes out_bytes "  # the output has `dimensions`, a state one less
+    # the output has `dimensions`, a state one less, but as many where a call is a single step
+    "x_dimensions dimensions states brief sequences elements x_bytes out_bytes "
     "unit_bytes",  # of the states of one unit
 )
 # What a built-in hands to an operation: the addresses of its arrays' first elements, of 12 at most.
@@ -181,6 +183,7 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "call": (f"{KERNELS}.entry", False),
     "at_once": (f"{KERNELS}.entry", False),
     "advance": (f"{KERNELS}.entry", False),
+    "advance_rows": (f"{KERNELS}.entry", False),
     "hold": (f"{KERNELS}.entry", False),
     "begin": (f"{KERNELS}.network", False),
     "run": (f"{KERNELS}.network", False),

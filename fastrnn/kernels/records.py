@@ -83,8 +83,8 @@ layer_at, job_at, chunk_at, matrix_at, generation_at, pool_at, team_at = map(
 )
 bank_at, python_at, array_at, known_at, lock_at = map(_at_address, (BANK, PYTHON, ARRAY, KNOWN, LOCK))
 # On the stack of the function that asks: only one that is declared `inline` may return them.
-fresh_factors, fresh_pack, fresh_begin, fresh_lead, fresh_arguments, fresh_token = map(
-    _fresh, (FACTORS, PACK, BEGIN, LEAD, ARGUMENTS, TOKEN)
+fresh_factors, fresh_pack, fresh_begin, fresh_lead, fresh_step_rows, fresh_arguments, fresh_token = map(
+    _fresh, (FACTORS, PACK, BEGIN, LEAD, STEP_ROWS, ARGUMENTS, TOKEN)
 )
 
 
@@ -113,6 +113,17 @@ def put_word(typing, address, index, value):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), emit
+
+
+@intrinsic
+def byte(typing, address, index):
+    """Read one of the bytes from an address on."""
+
+    def emit(context, builder, signature, args):
+        place = builder.gep(builder.inttoptr(args[0], ir.IntType(8).as_pointer()), [args[1]], inbounds=True)
+        return builder.zext(builder.load(place), WORD)
+
+    return types.int64(types.int64, types.int64), emit
 
 
 @intrinsic
