@@ -116,7 +116,7 @@ def team(count, way=None, worker=surely):
         for operation in ("lead", "run"):
             stack.enter_context(around(operation, getattr(watch, operation), arguments=1))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in {"WORK": plan.WORK, **NEVER_PROMPT, **(way or {})}.items():
+        for name, value in {"WORK": plan.WORK, "LEAST_SHARED": 1 << 60, **NEVER_PROMPT, **(way or {})}.items():
             patch.setattr(plan, name, value)
         if worker not in (as_they_come, at_once, surely):
             patch.setattr(threads, "pool", threads.Pool())
@@ -770,6 +770,15 @@ def test_no_more_help_than_is_worth_it(leading, steps, helpers, unset):
     fastrnn.set_num_threads(51)
     network = (PLAIN if leading else LARGE).layer(np.float32)._packed()
     assert plan.division(network, math.prod(leading), steps, fed_back=False) == (helpers, not leading)
+
+
+@every_dtype
+@pytest.mark.parametrize(("cell", "sizes"), [("LSTM", (1, 40)), ("LSTM", (1, 12)), ("LSTM", (8, 64)), ("GRU", (4, 64))])
+def test_a_small_layer_is_not_shared(dtype, cell, sizes):
+    """One sequence stays on one thread, however long it is, where nearly all of a step's work needs the state before it."""
+    form = {"LSTM": "plain", "GRU": "after"}[cell]
+    network = Case("", ((cell, form),), sizes).layer(dtype)._packed()
+    assert plan.division(network, 1, 10_000_000, fed_back=False, threads=2) == (0, True)
 
 
 def test_outputs_are_work():
