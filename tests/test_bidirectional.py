@@ -129,6 +129,25 @@ def test_groups_of_sequences(case, dtype, layout, monkeypatch):
             assert_same_results(run(model, x, states, **options), expected)
 
 
+@pytest.mark.parametrize("count", [1, 2, 16])
+def test_every_thread_gets_sequences(count, monkeypatch):
+    """However long the sequences are, each thread has FEWEST of them in work at least, on many threads, too."""
+    case, some, sequences_of = STACKS[0], [], stages.sequences_of
+    model, (x, _) = case.layer(np.float32), case.data(np.float32, (300,), 5)
+    expected = model(x)[0]
+
+    def record(x, group):
+        some.append(group.stop - group.start)
+        return sequences_of(x, group)
+
+    monkeypatch.setattr(stages, "sequences_of", record)
+    monkeypatch.setattr(stages, "BETWEEN", 1)
+    monkeypatch.setattr(fastrnn.threads, "chosen", count)
+    assert_same_bits(model(x)[0], expected)
+    assert sum(some) == 300
+    assert set(some[:-1]) == {stages.FEWEST * count}
+
+
 @every_single
 @every_dtype
 @pytest.mark.parametrize("kind", [None, np.float16])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import generate
+from fastrnn import generate, plan
 
 from .cases import DTYPES, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from .situations import CAUSAL, HEADS, TELLERS, exact, often, situations
@@ -81,6 +81,18 @@ def test_output_equals_the_reference(s):
 def test_argmax_of_any_output_equals_the_reference(s):
     """The highest output need not be a probability."""
     compare(s, s.start, s.steps, feedback="argmax")
+
+
+@pytest.mark.parametrize("work", [1, 30_000])
+@pytest.mark.parametrize("options", [{"feedback": "argmax"}, {"rng": 3}, {"rng": 3, "stop": 1}])
+@every_teller
+@every_dtype
+def test_pieces_of_a_generation(case, dtype, options, work, monkeypatch):
+    """Cut into kernel calls of one step or of some, a generation is the reference's, step by step."""
+    monkeypatch.setattr(plan, "WORK", work)
+    start = np.arange(5) % case.sizes[0]
+    expected = fastrnn.reference.generate(case.reference(dtype), start, 40, **options)[0]
+    assert_same_bits(generate(case.layer(dtype), start, 40, **options)[0], expected)
 
 
 @often
