@@ -28,11 +28,11 @@ def second():
 
 
 class Child:
-    """A process that runs one of the functions below, and is killed where it takes too long."""
+    """A process that runs a function of this package with a seed and integers, and is killed where it takes too long."""
 
     def __init__(self, function, rng, *arguments, **environment):
         # in a session of its own, so that what it forks is killed with it
-        script = f"import os, sys; os.setsid(); from tests.torture import children; children.{function.__name__}(*map(int, sys.argv[1:]))"
+        script = f"import os, sys; os.setsid(); from {function.__module__} import {function.__name__} as run; run(*map(int, sys.argv[1:]))"
         # the reference's products go through OpenBLAS, whose own threads hang in a process forked meanwhile
         environment = {"OPENBLAS_NUM_THREADS": 1, "PYTHONFAULTHANDLER": 1, **environment}
         self.process = start(script, rng.integers(1 << 30), *arguments, **environment)
@@ -74,6 +74,15 @@ class Child:
 
 def say(line):
     print(line, flush=True)
+
+
+def survives(function, rng, *arguments, **environment):
+    """Run a function that may end its process in a process of its own, to its end; an error names the last thing that it said."""
+    with Child(function, rng, *arguments, **environment) as child:
+        printed, errors = child.process.communicate()
+        code = child.process.returncode
+        assert code == 0, f"exit code {code} after {printed.splitlines()[-1:]}, errors {errors!r}"
+        return printed.splitlines()
 
 
 # ---- interrupts -----------------------------------------------------------------------------------------------------------------------

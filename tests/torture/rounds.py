@@ -12,7 +12,7 @@ import fastrnn
 
 from ..cases import assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from ..situations import CAUSAL, CAUSAL_READERS, TELLERS, exact
-from . import children, others
+from . import children, others, pages
 from .misuse import misuse
 from .work import Work, pick, plain_run, situation, steps_of, wide
 
@@ -197,6 +197,7 @@ KINDS = {
     "forks": (children.forks, 3),
     "exits": (children.exits, 3),
     "damage": (children.damage, 2),
+    "pages": (pages.pages, 4),
 }
 
 
