@@ -156,6 +156,17 @@ def test_a_model_that_gives_one_output():
     assert_same_bits(Features(model, output="all").transform(X), RNN.predict(X))
 
 
+@pytest.mark.parametrize("made", [reservoir(), Features(RNN), Features(READER)], ids=["Reservoir", "Features", "of tokens"])
+def test_tags_name_the_dtypes_that_stay(made):
+    """`preserves_dtype` names float32 and float64 where the result has the dtype of X, and else the network's, which it then has."""
+    own = isinstance(made, Reservoir)
+    kept = made.__sklearn_tags__().transformer_tags.preserves_dtype
+    assert sorted(kept) == (["float32", "float64"] if own else [RNN.dtype.name])
+    for dtype in kept:
+        x = X.astype(dtype) if getattr(made, "model", RNN) is RNN else np.zeros((2, 4), int)
+        assert clone(made).fit(x).transform(x).dtype == dtype
+
+
 @every_dtype
 def test_a_table_is_sequences_of_one_feature(dtype):
     """A table's columns are steps."""
