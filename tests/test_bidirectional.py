@@ -182,6 +182,14 @@ def test_threads(case, dtype, way, leading, steps, monkeypatch):
             assert_same_results(run(case.layer(dtype), x, states, **options), results)
 
 
+def test_one_thread_asks_for_no_help():
+    """Where one thread is all that a call may use, both directions stay on it, however long they take."""
+    case = Case("", (("Bidirectional", ("concat", ("GRU", "after"), ("LSTM", "plain"))),), (9, 70))
+    with team(1, SIDE_BY_SIDE) as watch:
+        case.layer(np.float32)(case.data(np.float32, (), 3000)[0])
+    assert not watch.taken
+
+
 @every_dtype
 @pytest.mark.parametrize("merge", MERGES)
 @pytest.mark.parametrize("kind", [None, np.float16])

@@ -77,6 +77,20 @@ def test_a_lacking_function(how):
 
 
 @linux
+def test_nothing_but_an_operation_is_seen_from_elsewhere():
+    """Of all that its code defines, other code sees an operation alone: a weak symbol would silently replace another's."""
+    wanted = [one for one in native.everything() if one[0] in ("pack", "tanh", "gru", "run", "call", "lead")]
+    for one in wanted:
+        native.address(*one)
+        found = [place / native.file_name(one, native.target()) for place, _ in native.places(native.target())]
+        content = next(path for path in found if path.exists()).read_bytes()
+        file = linking.ObjectFile.read(native.checked(content).partition(b"\n")[2])
+        kinds = file.code[file.sections["offset"][file.sections["type"] == linking.SYMBOLS][0] + 4 :: linking.SYMBOL.itemsize]
+        defined = [file.name(symbol) for symbol, kind in zip(file.symbols, kinds, strict=False) if kind >> 4 and symbol["section"]]
+        assert defined == [native.symbol(one, native.target())]
+
+
+@linux
 def test_memory_is_never_writable_and_executable():
     """Placed code can be run and not be written, its variables the other way round."""
     find = linking.place(object_code(**HOW["addresses"]), ["abs"])
