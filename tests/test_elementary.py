@@ -165,10 +165,12 @@ def test_sigmoid_reaches_zero_and_one(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_log(dtype):
-    """log is within 2 ulp from 1 to 1e6, where softmax's sums are."""
-    rng = np.random.default_rng(7)
-    near_one = 1 + np.arange(300) * float(np.finfo(dtype).eps)
-    x = np.concatenate([near_one, np.exp(rng.uniform(0, np.log(1e6), 6000)), 1 + np.exp(rng.uniform(-20, 0, 2000)), np.arange(1, 600)])
+    """log is within 2 ulp from 1 to 1e6, where softmax's sums are; also where the mantissa's range ends, at sqrt(2)."""
+    rng, eps = np.random.default_rng(7), float(np.finfo(dtype).eps)
+    near_one, near_root = 1 + np.arange(300) * eps, np.outer(2 ** np.arange(0.5, 20), 1 + np.arange(-3, 4) * eps).ravel()
+    x = np.concatenate(
+        [near_one, near_root, np.exp(rng.uniform(0, np.log(1e6), 6000)), 1 + np.exp(rng.uniform(-20, 0, 2000)), np.arange(1, 600)]
+    )
     error, at = worst(log_all, mp.log, x.astype(dtype))
     assert error <= 2, at
 
