@@ -174,11 +174,12 @@ def test_a_table_is_sequences_of_one_feature(dtype):
     assert_same_bits(reservoir().fit_transform(table), reservoir().fit_transform(table[..., np.newaxis]))
 
 
-def test_means_in_pieces(monkeypatch):
-    """Means have the same bits however many sequences are run at a time."""
+@pytest.mark.parametrize("kept", [2 * T * H * 8, 1])
+def test_means_in_pieces(kept, monkeypatch):
+    """Means have the same bits however many sequences are run at a time, one where more are too many."""
     features = Features(RNN, output="mean", washout=1)
     array, ragged = features.transform(X), features.transform(RAGGED)
-    monkeypatch.setattr(fastrnn.sklearn, "KEPT", 2 * T * H * 8)
+    monkeypatch.setattr(fastrnn.sklearn, "KEPT", kept)
     assert_same_bits(features.transform(X), array)
     assert_same_bits(features.transform(RAGGED), ragged)
 
