@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -20,7 +21,8 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from . import linking, native, processor
-from .kernels.layout import OPERATIONS
+from .kernels import layout
+from .kernels.layout import HERE, OPERATIONS, Platform
 from .native import Wanted, kept, log
 from .processor import CPU_FEATURES, CPU_NAME, Target
 from .threads import processors
@@ -64,6 +66,7 @@ SWITCH = "NUMBA_DISABLE_JIT"
 NO_JIT = f"fastrnn has no machine code for this machine, and {SWITCH} is set; unset it once for: python -m fastrnn compile"
 CHANGED = "fastrnn's files have changed since this process imported them: start it anew"
 OTHER_TARGET = "fastrnn must compile in this process, where Numba was imported for another processor than NUMBA_CPU_NAME says"
+INLINE_ASSEMBLY = "fastrnn compiles no inline assembly: LLVM ends the process where it has no parser for it"
 LACKING = "fastrnn's operation {!r} needs a function of the C library or of Python that this process does not have"
 LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # intrinsics that become calls
 
@@ -176,7 +179,7 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
     children: list[subprocess.Popen[str]] = []
     try:
         for share in shared_out(tasks, min(processors(), len(tasks))):
-            specification = json.dumps({"cpu": goal.cpu, "features": goal.features, "source": native.SOURCE, "tasks": share})
+            specification = json.dumps({"target": (goal.cpu, goal.features, goal.platform), "source": native.SOURCE, "tasks": share})
             command = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling", specification]
             with kept.loading:  # a process forked meanwhile would hold the pipe, whose end we wait for
                 child = subprocess.Popen(
@@ -232,7 +235,7 @@ def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
         before = {name: os.environ.get(name) for name in (CPU_NAME, CPU_FEATURES)}
         os.environ[CPU_NAME], os.environ[CPU_FEATURES] = goal.cpu, goal.features
         try:
-            return [compile_task(task, goal.cpu, goal.features) for task in tasks]
+            return [compile_task(task, goal) for task in tasks]
         finally:
             for name, value in before.items():
                 if value is None:
@@ -241,9 +244,9 @@ def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
                     os.environ[name] = value
 
 
-def compile_task(task: Task, cpu: str, features: str) -> bytes:
+def compile_task(task: Task, goal: Target) -> bytes:
     """Compile an operation, write its file if it has one, and give the file's content."""
-    code, names = object_code(task, cpu, features)
+    code, names = object_code(task, goal)
     content, file = native.file_content(code, names), pathlib.Path(task["file"])
     if task["file"]:
         unfinished = file.with_name(f"{file.name}.{os.getpid()}")
@@ -256,10 +259,10 @@ def compile_task(task: Task, cpu: str, features: str) -> bytes:
     return content
 
 
-def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
-    """Compile an operation: give its object code, and the symbols that it needs from elsewhere."""
-    symbol = task["symbol"]
-    module = llvm.parse_assembly(numba_text(task, features))
+def object_code(task: Task, goal: Target) -> tuple[bytes, list[str]]:
+    """Compile an operation: return its object code, and the symbols that it needs from elsewhere."""
+    symbol, machine = task["symbol"], target_machine(goal)
+    module = llvm.parse_assembly(text_for(machine, numba_text(task, goal)))
     for value in (*module.functions, *module.global_variables):
         # a weak symbol of one file would silently replace another file's
         if not value.is_declaration and not value.name.startswith(symbol):
@@ -267,10 +270,8 @@ def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
     module.verify()
     declared = {value.name for value in (*module.functions, *module.global_variables) if value.is_declaration}
     called = {function for start, function in LIBRARY.items() if any(name.startswith(start) for name in declared)}
-    linking.initialize()
-    target = llvm.Target.from_triple(llvm.get_process_triple())
-    reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it
-    machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc=reloc, jit=True)
+    if goal.platform.system == "darwin" and "memset" in called:
+        called.add("bzero")  # which sets zeros there
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_unrolling = False  # no gain, and half of the code
     passes = llvm.create_pass_builder(machine, options)
@@ -278,7 +279,29 @@ def object_code(task: Task, cpu: str, features: str) -> tuple[bytes, list[str]]:
     return machine.emit_object(module), sorted(called | {name for name in declared if not name.startswith("llvm.")})
 
 
-def numba_text(task: Task, features: str) -> str:
+def target_machine(goal: Target) -> Any:
+    """Return LLVM's compiler for a target."""
+    linking.initialize()
+    if goal.platform != HERE:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    triple = goal.platform.triple or llvm.get_process_triple()
+    if goal.platform.is_windows and not HERE.is_windows:
+        triple += "-elf"  # as llvmlite adds on Windows
+    target = llvm.Target.from_triple(triple)
+    reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it
+    return target.create_target_machine(cpu=goal.cpu, features=goal.features, opt=3, reloc=reloc, jit=True)
+
+
+def text_for(machine: Any, text: str) -> str:
+    """Return Numba's text, which is written for this process's platform, for a compiler's platform."""
+    if re.search(r'\bcall [^"@]*\basm ', text):
+        raise RuntimeError(INLINE_ASSEMBLY)
+    rest = re.sub("^target .*$", "", text, flags=re.MULTILINE)
+    return f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n{rest}'
+
+
+def numba_text(task: Task, goal: Target) -> str:
     """Have Numba compile an operation, and add a C function of the symbol's name, which leaves out what only Numba's callers pass.
 
     That returns a word, which has a meaning for built-ins alone.
@@ -287,7 +310,7 @@ def numba_text(task: Task, features: str) -> str:
 
     from .kernels import jit
 
-    if features != jit.FEATURES:
+    if (goal.platform, goal.features) != (jit.PLATFORM, jit.FEATURES):
         raise RuntimeError(OTHER_TARGET)
     dispatcher: Any = getattr(importlib.import_module(task["module"]), task["operation"])
     kinds = (*dispatcher.kinds, *([numba.types.CPointer(getattr(numba.types, task["dtype"]))] if dispatcher.typed else []))
@@ -311,12 +334,16 @@ def child(specification: str) -> None:
     wish = json.loads(specification)
     if wish["source"] != native.SOURCE:
         raise SystemExit(CHANGED)
-    os.environ[CPU_NAME], os.environ[CPU_FEATURES] = wish["cpu"], wish["features"]
+    cpu, features, (system, machine) = wish["target"]
+    goal = Target(cpu, features, platform=Platform(system, machine))
+    if goal.platform != HERE:  # which Numba doesn't know: its text is for any processor
+        layout.foreign, cpu, features = (goal.platform, features), "generic", ""
+    os.environ[CPU_NAME], os.environ[CPU_FEATURES] = cpu, features
     gc.disable()
     sys.modules["scipy"] = None  # type: ignore[assignment]  # Numba would import it, for BLAS
     leave_out_passes()
     llvm.set_option("fastrnn", "-disable-lsr")  # loop strength reduction: three quarters of the time of code generation, for no gain
-    contents = {task["symbol"]: compile_task(task, wish["cpu"], wish["features"]) for task in wish["tasks"]}
+    contents = {task["symbol"]: compile_task(task, goal) for task in wish["tasks"]}
     print(json.dumps({symbol: base64.b64encode(content).decode() for symbol, content in contents.items()}), flush=True)
     os._exit(0)  # Python would take a tenth of the time to free all that Numba keeps
 

@@ -1,7 +1,7 @@
 """Object code put into memory, where it can run.
 
-What is compiled for x86-64 on Linux comes in ELF. It lacks only addresses, which are written into it here: those of its own parts, and of
-functions that the process has. LLVM places all other code. It would double a process's memory, and takes longer to import than all else.
+What is compiled for x86-64 on Linux lacks only addresses, which are written into it here: those of its own parts, and of functions that the
+process has. LLVM places all other code. It would double a process's memory, and takes longer to import than all else.
 """
 
 import ctypes
@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from .kernels.layout import HERE, Platform
 
 Finder = Callable[[str], int]  # gives the address of a symbol that the code defines, 0 where it doesn't
 
@@ -38,9 +40,14 @@ ELSEWHERE = 0  # the section of a symbol that another file has
 ADDRESS = 1  # the type of relocation that is an address of 64 bits
 
 
+def needs_llvm(where: Platform) -> bool:
+    """Return whether LLVM must place code on this platform. The form of the code doesn't tell: llvmlite makes ELF on Windows, too."""
+    return where != ("linux", "x86_64")
+
+
 def place(code: bytes, needs: Sequence[str]) -> Finder | None:
     """Put object code into memory; None where the process lacks a symbol that it needs. LLVM has to be told which these are."""
-    file = ObjectFile.read(code)
+    file = None if needs_llvm(HERE) else ObjectFile.read(code)
     return place_by_llvm(code, needs) if file is None else file.place()
 
 

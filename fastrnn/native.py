@@ -27,7 +27,7 @@ import numpy as np
 
 from . import linking, processor
 from .arguments import IN_USE
-from .kernels.layout import ARGUMENTS, KERNELS, MACHINE, OPERATIONS, PYTHON, Shape, shape_of
+from .kernels.layout import ARGUMENTS, KERNELS, OPERATIONS, PYTHON, Shape
 from .processor import LEVELS, Target
 
 log = logging.getLogger("fastrnn")
@@ -315,7 +315,7 @@ def compilers_target() -> Target:
         return goal
     with kept.loading:
         known = processor.by_llvm()
-    if shape_of(known.features) != shape_of(goal.features):
+    if known.shape != goal.shape:
         raise RuntimeError(DISAGREE.format(known.cpu))
     return known
 
@@ -330,7 +330,7 @@ def target() -> Target:
 @functools.cache
 def shape() -> Shape:
     """Give the shape of the tiles in the code that is loaded."""
-    return shape_of(target().features)
+    return target().shape
 
 
 def digest_of(*paths: pathlib.Path) -> str:
@@ -363,9 +363,9 @@ def symbol(wanted: Wanted, goal: Target) -> str:
 
 
 def identity(wanted: Wanted, goal: Target) -> str:
-    """Digest what makes a file another file: source and target, and for what is compiled here the compiler."""
+    """Digest what makes a file another file: source, platform and target, and for what is compiled here the compiler."""
     made_by = goal.level or (llvmlite.__version__, goal.cpu, goal.features)
-    key = source(OPERATIONS[wanted[0]][0]), sys.platform, MACHINE, made_by, wanted
+    key = source(OPERATIONS[wanted[0]][0]), tuple(goal.platform), goal.platform.triple, made_by, wanted
     return hashlib.sha256(repr(key).encode()).hexdigest()[:20]
 
 

@@ -6,37 +6,48 @@ The system is not asked: what it lists changes with its version, and under valgr
 import ctypes
 import functools
 import os
-import sys
 from typing import NamedTuple
 
 from . import linking
-from .kernels.layout import ARM, MACHINE
+from .kernels.layout import HERE, Platform, Shape, shape_of
 
-SAYS_ITSELF = sys.platform == "linux" and MACHINE == "x86_64"  # where linking.py places code that asks the processor
+SAYS_ITSELF = not linking.needs_llvm(HERE)  # where linking.py places code that asks the processor
 # Environment variables that Numba reads
 CPU_NAME, CPU_FEATURES = "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"
 
 
 class Target(NamedTuple):
-    """A processor and its features: "+avx2,-avx512f". A level is a target that wheels bring machine code for."""
+    """A processor and its features, "+avx2,-avx512f", on a platform. A level is a target that wheels bring machine code for."""
 
     cpu: str
     features: str
     level: str = ""
     is_llvms: bool = True  # whether LLVM knows it by these words
+    platform: Platform = HERE
+
+    @property
+    def shape(self) -> Shape:
+        return shape_of(self.features, self.platform)
 
     def suits(self, other: "Target") -> bool:
-        """Tell whether another processor has every feature of this one."""
-        return set(self.features.split(",")) <= set(other.features.split(","))
+        """Return whether another processor of the same platform has every feature of this one."""
+        has = {*other.features.split(","), *([NEON] if other.platform.is_arm else [])}
+        return self.platform == other.platform and {*self.features.split(",")} <= has
 
 
 V3 = "+64bit,+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+cx16,+sahf,+popcnt,+sse3,+sse4.1,+sse4.2,+ssse3"
 V3 += ",+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+xsave"
 V4 = V3 + ",+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
-# As in the psABI of x86-64; the best first.
-LEVELS = [Target("generic", "+neon", "generic")]
-if MACHINE not in ARM:
-    LEVELS = [Target("x86-64-v4", V4, "x86-64-v4"), Target("x86-64-v3", V3, "x86-64-v3")]
+NEON = "+neon"  # a part of aarch64, which LLVM names only where the system's list does
+
+
+def levels(where: Platform) -> list[Target]:
+    """Return a platform's levels, the best first; those of x86-64 are as in its psABI."""
+    names = {"generic": NEON} if where.is_arm else {"x86-64-v4": V4, "x86-64-v3": V3}
+    return [Target(name, features, name, platform=where) for name, features in names.items()]
+
+
+LEVELS = levels(HERE)
 
 # The instruction CPUID, by Intel's manual, volume 2A: a leaf, its part and one of four registers make a word of bits.
 A, B, C, D = range(4)

@@ -60,7 +60,7 @@ import numpy as np
 
 from . import native
 from .arguments import Array, check_thread_count
-from .kernels.layout import HEAD_BYTES, MOST_WORKERS, POOL, TEAM, TEAM_BYTES, TEAMS, WINDOWS, WORKER
+from .kernels.layout import HEAD_BYTES, HERE, MOST_WORKERS, POOL, TEAM, TEAM_BYTES, TEAMS, WORKER
 
 VARIABLE = "FASTRNN_NUM_THREADS"
 OTHER_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # joblib, Dask and batch systems set them for what they run
@@ -89,7 +89,7 @@ class Pool:
         POOL.fill(self.words, teams=native.address_of(self.teams))
         for team in self.teams:
             TEAM.fill(team, pool=native.address_of(self.words), address=native.address_of(team))
-        if not WINDOWS:  # zeros are right there
+        if not HERE.is_windows:  # zeros are right there
             for name in ("mutex", "condition"):
                 place = ctypes.c_void_p(native.address_of(self.words) + 8 * POOL.offsets[name])
                 getattr(ctypes.CDLL(None), {"mutex": "pthread_mutex_init", "condition": "pthread_cond_init"}[name])(place, None)
@@ -164,7 +164,7 @@ def immortal(words: int) -> Array:
 
 def start_thread(function: int, argument: int) -> bool:
     """Have the system start a thread that calls a function at an address; it gets no signals, which are Python's main thread's."""
-    if WINDOWS:
+    if HERE.is_windows:
         kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined, unused-ignore]
         kernel.CreateThread.restype = ctypes.c_void_p
         handle = kernel.CreateThread(None, 0, ctypes.c_void_p(function), ctypes.c_void_p(argument), 0, None)

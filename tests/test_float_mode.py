@@ -3,19 +3,18 @@
 import contextlib
 import ctypes
 import functools
-import sys
 
 import numpy as np
 import pytest
 
 import fastrnn
 from fastrnn import linking
-from fastrnn.kernels.layout import MACHINE
+from fastrnn.kernels.layout import HERE
 
 from .cases import DTYPES, assert_same_bits
 from .process import python
 
-if sys.platform != "linux" or MACHINE != "x86_64":
+if HERE != ("linux", "x86_64"):
     pytest.skip("the mode is read and written by instructions of x86-64", allow_module_level=True)
 
 FLUSHING = 0x9FC0  # subnormal results and operands are zeros, as libraries built with -ffast-math have it

@@ -8,7 +8,7 @@ import llvmlite.binding as llvm
 import pytest
 
 from fastrnn import compiling, linking, native, processor
-from fastrnn.kernels.layout import shape_of
+from fastrnn.kernels.layout import HERE
 
 from .process import python
 
@@ -142,7 +142,7 @@ def test_the_processor_and_llvm_say_the_same():
     features = {name for bits in processor.BITS.values() for name in bits}
     assert {f"+{name}" for name in features} & {*by_llvm.features.split(",")} == {*asked.features.split(",")}
     assert [level.suits(asked) for level in processor.LEVELS] == [level.suits(by_llvm) for level in processor.LEVELS]
-    assert shape_of(asked.features) == shape_of(by_llvm.features)
+    assert asked.shape == by_llvm.shape
 
 
 @linux
@@ -172,12 +172,12 @@ def test_what_numba_is_told(monkeypatch):
     """What Numba is told of the processor holds here, too, whatever the processor says."""
     monkeypatch.setenv("NUMBA_CPU_NAME", "nehalem")
     monkeypatch.setenv("NUMBA_CPU_FEATURES", "+sse2")
-    assert processor.host() == ("nehalem", "+sse2", "", True)
+    assert processor.host() == ("nehalem", "+sse2", "", True, HERE)
     monkeypatch.delenv("NUMBA_CPU_NAME")
-    assert processor.host() == (llvm.get_host_cpu_name(), "+sse2", "", True)
+    assert processor.host() == (llvm.get_host_cpu_name(), "+sse2", "", True, HERE)
     monkeypatch.delenv("NUMBA_CPU_FEATURES")
     monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
-    assert processor.host() == ("generic", "", "", True)
+    assert processor.host() == ("generic", "", "", True, HERE)
 
 
 def test_llvm_must_agree(monkeypatch):

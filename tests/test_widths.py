@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastrnn import native, processor
-from fastrnn.kernels.layout import MACHINE
+from fastrnn.kernels.layout import HERE
 
 from .golden import BATCHES, FILE, compute
 from .process import copy_package, finish, own_cache, start
@@ -62,7 +62,7 @@ LEVELS = {
 }
 WIDEST = {128: "xmm", 256: "ymm", 512: "zmm"}
 KNOWN = {level.level for level in processor.LEVELS if level.suits(native.host())}
-if MACHINE == "x86_64":
+if HERE.machine == "x86_64":
     TARGETS = {**NARROWEST, **{level: target for level, target in LEVELS.items() if level in KNOWN}}
 else:
     TARGETS = {level: target for level, target in LEVELS.items() if level in KNOWN}
@@ -120,7 +120,7 @@ def test_registers(computed, name):
     assert len(registers) > 15
     for symbol, used in registers.items():
         assert set(used) <= target.registers, symbol
-        if MACHINE == "x86_64" and symbol.startswith(("fastrnn_product_", "fastrnn_tanh_")):
+        if HERE.machine == "x86_64" and symbol.startswith(("fastrnn_product_", "fastrnn_tanh_")):
             assert WIDEST[bits] in used, symbol
 
 

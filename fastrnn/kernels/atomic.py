@@ -5,8 +5,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .jit import TRIPLE
-from .layout import PATIENTLY, WINDOWS
+from .jit import PLATFORM
+from .layout import PATIENTLY
 
 BRIEFLY = 100  # looks at a word before pauses between them
 INT32 = ir.IntType(32)
@@ -53,17 +53,16 @@ def exchange(typing, team, word, expected, value):
     return types.boolean(team, types.intp, types.int64, types.int64), emit
 
 
-def _emit_pause(builder):
-    nothing = ir.FunctionType(ir.VoidType(), [])
-    if TRIPLE.startswith(("x86_64", "i686")):
-        builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
-    elif TRIPLE.startswith(("aarch64", "arm64")):
-        builder.asm(nothing, "isb", "", [], True)
-
-
-def _emit_system_call(builder, name, result, *arguments):
+def _emit_call(builder, name, result, *arguments):
     kind = ir.FunctionType(result, [argument.type for argument in arguments])
     builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def _emit_pause(builder):
+    if PLATFORM.machine == "x86_64":
+        _emit_call(builder, "llvm.x86.sse2.pause", ir.VoidType())
+    elif PLATFORM.is_arm:  # no inline assembly: LLVM ends the process where it has no parser for it
+        _emit_call(builder, "llvm.aarch64.isb", ir.VoidType(), INT32(15))  # 15: the whole system, the only kind there is
 
 
 @intrinsic
@@ -79,10 +78,10 @@ def look(typing, looks):
 
         with builder.if_else(more_than(PATIENTLY)) as (late, early):
             with late:
-                if WINDOWS:
-                    _emit_system_call(builder, "Sleep", ir.VoidType(), INT32(1))  # milliseconds
+                if PLATFORM.is_windows:
+                    _emit_call(builder, "Sleep", ir.VoidType(), INT32(1))  # milliseconds
                 else:
-                    _emit_system_call(builder, "usleep", INT32, INT32(1))  # microseconds, and the 50 that Linux adds
+                    _emit_call(builder, "usleep", INT32, INT32(1))  # microseconds, and the 50 that Linux adds
             with early, builder.if_then(more_than(BRIEFLY)):
                 _emit_pause(builder)
         return builder.add(args[0], context.get_constant(types.int64, 1))

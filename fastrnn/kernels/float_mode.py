@@ -11,10 +11,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .jit import TRIPLE, function
+from .jit import PLATFORM, function
 from .records import WORD
 
-X86, ARM = TRIPLE.startswith(("x86_64", "i686")), TRIPLE.startswith(("aarch64", "arm64"))
+X86, ARM = PLATFORM.machine == "x86_64", PLATFORM.is_arm
 INT32, NOTHING = ir.IntType(32), ir.VoidType()
 USUAL, FLAGS = (0x1F80, 0x3F) if X86 else (0, 0)  # MXCSR's bits 0 to 5 record what has happened; FPCR records nothing
 

@@ -1,11 +1,12 @@
-"""The compile options, and the target that kernels are compiled for: the one that Numba was started with."""
+"""The compile options, and the target that kernels are compiled for: the one that Numba was started with, or
+the one of another platform that this process was asked to compile for."""
 
 import inspect
 
 from numba import njit
 from numba.core.registry import cpu_target
 
-from .layout import shape_of
+from . import layout
 
 # All explicit: a function first compiled from a caller's @njit(fastmath=True) would inherit the caller's flags and then serve everyone.
 # No wrappers: they are a third of the time, and nothing here is called through Numba's dispatch.
@@ -22,8 +23,9 @@ OPTIONS = {
 function = njit(**OPTIONS)
 inline = njit(inline="always", **OPTIONS)
 
-TRIPLE, _, FEATURES = cpu_target.target_context.codegen().magic_tuple()
-SHAPE = shape_of(FEATURES)
+_, _, NUMBAS_FEATURES = cpu_target.target_context.codegen().magic_tuple()
+PLATFORM, FEATURES = layout.foreign or (layout.HERE, NUMBAS_FEATURES)
+SHAPE = layout.shape_of(FEATURES, PLATFORM)
 ROWS = SHAPE.rows
 FULL, HALF, ONE = SHAPE.panels
 

@@ -3,15 +3,56 @@
 Imports neither numba nor llvmlite, for a process that finds its machine code needs no compiler.
 """
 
-import os
 import platform
+import sys
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 KERNELS = __package__
-WINDOWS = os.name == "nt"
+
+
+class Platform(NamedTuple):
+    """An operating system, by its name in sys.platform, and a kind of processor."""
+
+    system: str
+    machine: str
+
+    @property
+    def triple(self) -> str:
+        """LLVM's name of the platform; "" where only LLVM can tell it."""
+        return TRIPLES.get(self, "")
+
+    @property
+    def is_windows(self) -> bool:
+        return self.system == "win32"
+
+    @property
+    def is_arm(self) -> bool:
+        return self.machine == "aarch64"
+
+
+# With the oldest version of macOS that each kind of processor has
+TRIPLES: dict[tuple[str, str], str] = {
+    ("linux", "x86_64"): "x86_64-unknown-linux-gnu",
+    ("linux", "aarch64"): "aarch64-unknown-linux-gnu",
+    ("darwin", "x86_64"): "x86_64-apple-macosx10.15",
+    ("darwin", "aarch64"): "arm64-apple-macosx11.0",
+    ("win32", "x86_64"): "x86_64-pc-windows-msvc",
+}
+
+
+def platform_of(system: str, machine: str) -> Platform:
+    """Return a platform by the names that Python has for it there."""
+    lower = machine.lower()
+    return Platform(system, {"amd64": "x86_64", "arm64": "aarch64"}.get(lower, lower))
+
+
+HERE = platform_of(sys.platform, platform.machine())
+# The platform and the features that kernels are compiled for, where another process asks for those of another platform. It is set before
+# the kernels are imported.
+foreign: tuple[Platform, str] | None = None
 LINE = 8  # words of a cache line: threads that write to one line wait for each other
 
 
@@ -225,9 +266,6 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "share": (f"{KERNELS}.team", False),
 }
 
-ARM = ("aarch64", "arm64")
-MACHINE = platform.machine().lower().replace("amd64", "x86_64")
-
 
 class Shape(NamedTuple):
     """Bits of a register, rows and vectors of the tile that suits a register file, and whether fma is an instruction."""
@@ -250,10 +288,10 @@ class Shape(NamedTuple):
         return padded(size, self.lanes(itemsize), self.vectors)
 
 
-def shape_of(features: str) -> Shape:
-    """Tell a target's shape from its features: "+avx2,-avx512f"."""
+def shape_of(features: str, where: Platform = HERE) -> Shape:
+    """Return the shape of tiles for a target with these features: "+avx2,-avx512f"."""
     names = features.split(",")
-    if MACHINE in ARM:
+    if where.is_arm:
         return Shape(128, 4, 4, True)
     if "+avx512f" in names:
         return Shape(512, 4, 4, True)

@@ -5,8 +5,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .jit import function
-from .layout import POOL, WINDOWS
+from .jit import PLATFORM, function
+from .layout import POOL
 from .records import WORD
 
 INT32 = ir.IntType(32)
@@ -23,10 +23,10 @@ def _of_pool(names, *words):
 
     def emit(context, builder, signature, args):
         places = [builder.gep(args[0], [ir.Constant(WORD, word)]) for word in words]
-        if WINDOWS and len(words) == 2:
+        if PLATFORM.is_windows and len(words) == 2:
             _emit(builder, names[1], INT32, *places, INT32(-1), INT32(0))  # for any time, with an exclusive lock
         else:
-            _emit(builder, names[WINDOWS], ir.VoidType() if WINDOWS else INT32, *places)
+            _emit(builder, names[PLATFORM.is_windows], ir.VoidType() if PLATFORM.is_windows else INT32, *places)
         return context.get_dummy_value()
 
     return intrinsic(lambda typing, pool: (types.void(pool), emit))
