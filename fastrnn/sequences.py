@@ -41,9 +41,11 @@ True
 True
 
 **Generation.** `generate` makes the model's output its next input: a token drawn from the probabilities, the likeliest token, or the
-output vector itself. The state goes in and comes out, so that a later call continues.
+output vector itself. It reads its start first. So after a prompt it starts with the prompt's last token, and with the state before
+that. The state comes out, and a later call continues with the last token that was written.
 
->>> written, state = fastrnn.generate(language, tokens[:, -1], 20, state, rng=0)            # (8, 20), after the last token
+>>> _, state = language(tokens[:, :-1])                                                     # all but the last token
+>>> written, state = fastrnn.generate(language, tokens[:, -1], 20, state, rng=0)            # (8, 20), after the prompt
 >>> more, state = fastrnn.generate(language, written[:, -1], 20, state, rng=1, top_k=5, temperature=0.7)
 >>> likeliest, _ = fastrnn.generate(language, 0, 20, feedback="argmax", stop=3)             # (20,), after token 0; 3 ends it
 >>> written.shape, more.shape, likeliest.shape
@@ -285,11 +287,11 @@ def generate(
     model : Sequential, or for feedback="output" a recurrent layer too
         Begins with an Embedding where tokens are fed back, and has none where the output is.
     start : array_like of int of shape (...), or with feedback="output" array_like of shape (..., input_size)
-        The first input of each sequence; not repeated in the result.
+        The first input of each sequence, such as a prompt's last token; not repeated in the result.
     steps : int
         How many tokens or vectors to generate.
     state : as the model takes it, optional
-        The state before the first step, such as an encoder's last.
+        The state before the start is read, such as an encoder's last, or a model's after all but the last token of a prompt.
     feedback : {"sample", "argmax", "output"}
         What goes back: a token drawn from the model's probabilities, the likeliest token (of equal ones the lowest), or the
         output itself.

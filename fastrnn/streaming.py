@@ -33,6 +33,8 @@ A batch streams too: the first step fixes the batch axes.
 take it too.
 
 >>> stream = model.stream(state0=(np.full((8, H), 0.5),))   # where the stream begins, and where a reset goes
+>>> stream.step(rng.random((8, I))).shape
+(8, 10)
 >>> over = np.arange(8) == 3                                # a boolean for each sequence
 >>> stream.step(rng.random((8, I)), reset=over).shape       # sequence 3 starts from state0, the others go on
 (8, 10)
