@@ -1,6 +1,7 @@
 """A recurrent network's forward pass on a CPU, fast and bit-stable: weights in, NumPy arrays out."""
 
 import importlib
+import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from .streaming import Stream
 from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
+    from . import dask as dask
+    from . import jit as jit
+    from . import sklearn as sklearn
     from .loading.files import load, save
     from .loading.keras import from_keras
     from .loading.onnx import from_onnx
@@ -62,9 +66,13 @@ LOADERS = {
     "save": "files",
 }
 
+MODULES = {"dask": "dask", "jit": "numba", "sklearn": "sklearn"}  # each needs a package that `import fastrnn` doesn't wait for
+
 
 def __getattr__(name: str) -> Any:
-    """Import a loader when it is asked for: all of them take a quarter of the package's time to import."""
+    """Import a loader, or a module for another library, when it is asked for: they take a large part of the package's time to import."""
+    if name in MODULES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in LOADERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     loader = getattr(importlib.import_module(f".loading.{LOADERS[name]}", __name__), name)
@@ -73,4 +81,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    found = [name for name, package in MODULES.items() if importlib.util.find_spec(package) is not None]
+    return sorted({*globals(), *__all__, *found})

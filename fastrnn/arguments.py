@@ -3,7 +3,7 @@
 import itertools
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, get_args
 
 import numpy as np
@@ -19,6 +19,7 @@ Seed: TypeAlias = "int | np.integer[Any] | Sequence[int] | np.random.SeedSequenc
 
 REAL_KINDS = "biuf"
 MOST_AXES = 64  # of a NumPy array
+GATHERED = 1 << 16  # tokens of short sequences that are copied to be checked together
 SHORT_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2")  # ml_dtypes', which become float32; float16 is NumPy's own
 # Arrays of libraries that NumPy would read at the wrong time, or in the wrong order.
 REFUSED = {
@@ -51,26 +52,30 @@ def is_nested_list(value: object) -> bool:
     return isinstance(value, (list, tuple, int, float))
 
 
-def as_array(name: str, value: ArrayLike, *, widen: bool = True) -> Array:
-    """Give an array of real numbers; floats shorter than NumPy's own become float32, if they may."""
-    array = value if type(value) is np.ndarray else other_as_array(name, value, widen=widen)
+def as_array(name: str, value: ArrayLike, *, widen: bool = True, pad: str = "") -> Array:
+    """Give an array of real numbers; floats shorter than NumPy's own become float32, if they may.
+
+    `pad` says what to do with sequences of several lengths, where they may be meant.
+    """
+    array = value if type(value) is np.ndarray else other_as_array(name, value, widen=widen, pad=pad)
     if array.dtype.kind not in REAL_KINDS:
         if array.dtype.name in SHORT_FLOATS:
             return array.astype(np.float32) if widen else array
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}{for_objects(name, value)}")
+        got = "None" if value is None else f"dtype {array.dtype}"
+        raise TypeError(f"{name} must hold real numbers, got {got}{for_objects(name, value)}{pad if holds_sequences(value) else ''}")
     return array
 
 
-def other_as_array(name: str, value: Any, *, widen: bool = True) -> Array:
+def other_as_array(name: str, value: Any, *, widen: bool = True, pad: str = "") -> Array:
     refuse_masked(name, value)
     refuse_others(name, value)
     try:
         return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError) as error:
         if library_of(value) == "torch":
             return tensor_as_array(name, value, error, widen=widen)
         if isinstance(value, (list, tuple)) and isinstance(error, ValueError):
-            raise ValueError(f"{name} must be an array or a rectangular nested list, got rows of different lengths") from error
+            raise ValueError(f"{name} must be an array or a rectangular nested list, got rows of different lengths{pad}") from error
         raise TypeError(f"{name} must be something that NumPy makes an array of, got {type(value).__name__}: {error}") from error
 
 
@@ -104,9 +109,26 @@ def tensor_as_array(name: str, tensor: Any, error: Exception, *, widen: bool) ->
 
 def for_objects(name: str, value: Any) -> str:
     """Say what to do with a table whose columns may lack values."""
-    if library_of(value) != "pandas" or any(dtype.kind not in REAL_KINDS for dtype in np.atleast_1d(value.dtypes)):
+    dtypes: Any = getattr(value, "dtypes", getattr(value, "dtype", None))  # an index and a column have one, a table one for each column
+    kinds = [getattr(dtype, "kind", "O") for dtype in np.atleast_1d(dtypes)]
+    several = len(kinds) > 1 and not hasattr(value, "columns")  # of an index of tuples
+    if library_of(value) != "pandas" or several or not all(kind in REAL_KINDS for kind in kinds):
         return ""
     return f"; pass {name}.to_numpy(numpy.float64, na_value=numpy.nan)"
+
+
+def holds_sequences(value: Any) -> bool:
+    """Tell whether a value is an array of arrays or lists, each an object."""
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.size > 0 and isinstance(value[0], (np.ndarray, list, tuple))
+
+
+def to_pad(name: str) -> str:
+    return f"; pad them: {name}, lengths = fastrnn.pad({name})"
+
+
+def detached(value: Any) -> Any:
+    """Give a weight of PyTorch's without its gradient, in the processor's memory."""
+    return value.detach().cpu() if hasattr(value, "detach") else value
 
 
 def refuse_masked(name: str, value: object) -> None:
@@ -154,7 +176,7 @@ def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
     """Convert weights, each given with its name and axes, to one dtype; the same letter must mean the same size."""
     arrays, dtype, decided_by = [], "", ""
     for name, value, axes in named:
-        array = as_array(name, value, widen=False)
+        array = as_array(name, detached(value), widen=False)
         arrays.append((name, array, axes))
         kind = array.dtype.char
         if is_nested_list(value) or kind == dtype:
@@ -166,6 +188,8 @@ def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
         dtype, decided_by = kind, name
     sizes: dict[str, tuple[int, str]] = {}
     for name, array, axes in arrays:
+        if array.ndim != len(axes) == 1:
+            raise ValueError(wrong_bias(name, array, axes[0], {meaning: size for meaning, (size, _) in sizes.items()}))
         if array.ndim != len(axes):
             raise ValueError(f"{name} must have {len(axes)} axes ({', '.join(axes)}), got shape {array.shape}")
         if axes[0] == axes[-1] and array.shape[0] != array.shape[-1]:
@@ -184,9 +208,22 @@ def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
     return [array if array.dtype == common and array.flags.c_contiguous else convert(array, common) for _, array, _ in arrays]
 
 
+def wrong_bias(name: str, array: Array, axis: str, sizes: dict[str, int]) -> str:
+    """Say what shape a bias must have, and how one that is a row or a column gets it."""
+    gates, _, meaning = axis.rpartition(" * ")
+    known = f" for {meaning}={sizes[meaning]}" if meaning in sizes else ""
+    remedy = f"; pass numpy.ravel({name})" if array.size == int(gates or 1) * sizes.get(meaning, -1) > 1 else ""
+    return f"{name} must have shape ({axis},){known}, got {array.shape}{remedy}"
+
+
+def check_no_bias(value: object) -> None:
+    if value is None:
+        raise TypeError("b must hold real numbers, got None; where there is no bias pass numpy.zeros_like(U[:, 0])")
+
+
 def check_leak(value: ArrayLike, units: int, dtype: np.dtype[Any]) -> float | Array:
     """Check a leak, and give it as layers keep it: a Python float, or a read-only array of one for each unit."""
-    leak = as_array("leak", value)
+    leak = as_array("leak", detached(value))
     if leak.dtype.kind == "b" or leak.shape not in ((), (units,)):
         raise ValueError(f"leak must be a number or have shape ({units},), got {leak.dtype} of shape {leak.shape}")
     leak = convert(leak, dtype)
@@ -294,32 +331,74 @@ def check_numbers(name: str, x: Array, input_size: int) -> Array:
 
 def place(wrong: Array) -> tuple[tuple[int, ...], str]:
     """Where the first wrong element is, and how a text says so."""
-    position = tuple(map(int, np.unravel_index(np.argmax(wrong), wrong.shape)))
+    return said(map(int, np.unravel_index(np.argmax(wrong), wrong.shape)))
+
+
+def said(numbers: Iterable[int]) -> tuple[tuple[int, ...], str]:
+    """A position, and how a text says it."""
+    position = tuple(numbers)
     return position, f" at position {position}" if position else ""
 
 
+class Span(NamedTuple):
+    """Tokens of one sequence, or of several short ones, one behind the other."""
+
+    tokens: Array
+    sequence: tuple[Any, ...]  # which one, an index of each leading axis, for all tokens or for each
+    steps: Any  # the step of each
+
+    def place(self, wrong: Array) -> tuple[tuple[int, ...], str]:
+        at, count = int(np.argmax(wrong)), len(wrong)
+        return said(int(numbers[at]) for numbers in (*[np.broadcast_to(axis, count) for axis in self.sequence], self.steps))
+
+
+def within(tokens: Array, lengths: Array) -> Iterator[Span]:
+    """Give the first tokens of each sequence, as many as its length says. The others are not read: they may be a terabyte of a file."""
+    leading, ends, first = tokens.shape[:-1], lengths.cumsum(), 0
+    sequence: Any
+    while first < len(lengths):
+        own, done = lengths[first:], ends[first] - lengths[first]
+        count = int(ends[first:].searchsorted(done + GATHERED, side="right"))
+        if count <= 1:
+            sequence, end = np.unravel_index(first, leading), int(own[0])
+            yield Span(tokens[(*sequence, slice(end))], sequence, range(end))
+        else:
+            starts = ends[first : first + count] - own[:count] - done
+            which = np.arange(first, first + count).repeat(own[:count])
+            sequence, steps = np.unravel_index(which, leading), np.arange(len(which)) - starts.repeat(own[:count])
+            yield Span(tokens[(*sequence, steps)], sequence, steps)
+        first += max(count, 1)
+
+
+def check_range(name: str, tokens: Array, size: int, lengths: Array | None) -> None:
+    """Check that tokens (..., T) are in the vocabulary, as far as lengths say."""
+    for span in [Span(tokens, (), ())] if lengths is None else within(tokens, lengths):
+        lowest, highest = extent(span.tokens) if span.tokens.size else (0, 0)
+        if not 0 <= lowest <= highest < size:
+            wrong = (span.tokens < 0) | (span.tokens >= size)
+            position, at = place(wrong) if lengths is None else span.place(wrong)
+            raise ValueError(f"{name} must hold integers from 0 to {size - 1} for a vocabulary of {size}, got {tokens[position]}{at}")
+
+
 def check_tokens(name: str, tokens: Array, size: int, *, axes: int = 1, added: int = 1, lengths: ArrayLike | None = None) -> Array:
-    """Check integers (..., T), as far as lengths say, and return them as (..., T, 1); the call adds so many axes."""
+    """Check integers (..., T), as far as lengths say, and return them as (..., T, 1); the call adds so many axes.
+
+    Lengths are checked, too, since tokens beyond them are not.
+    """
     if tokens.dtype.kind not in "iu" and tokens.size:
         raise TypeError(f"{name} must be integers, the tokens of an Embedding, got dtype {tokens.dtype}")
     if tokens.ndim < axes:
         raise ValueError(f"{name} must have shape (..., T) where it holds tokens, got {tokens.shape}")
     check_axes(name, tokens, added)
-    lowest, highest = extent(tokens) if tokens.size else (0, 0)
-    if not 0 <= lowest <= highest < size:
-        wrong = (tokens < 0) | (tokens >= size)
-        ends = None if lengths is None else as_array("lengths", lengths)
-        if ends is not None and ends.shape == tokens.shape[:-1]:
-            wrong &= np.arange(tokens.shape[-1]) < ends[..., np.newaxis]
-        if np.logical_or.reduce(wrong, axis=None):
-            position, at = place(wrong)
-            raise ValueError(f"{name} must hold integers from 0 to {size - 1} for a vocabulary of {size}, got {tokens[position]}{at}")
+    check_range(name, tokens, size, None if lengths is None else check_lengths(lengths, tokens.shape[:-1], tokens.shape[-1]))
     return tokens[..., np.newaxis]
 
 
-def check_data(name: str, value: ArrayLike, input_size: int, *, tokens: bool, lengths: ArrayLike | None = None) -> Array:
-    """Check a model's input: numbers, or tokens, which are returned as (..., T, 1)."""
-    x = as_array(name, value)
+def check_data(
+    name: str, value: ArrayLike, input_size: int, *, tokens: bool, lengths: ArrayLike | None = None, padded: bool = True
+) -> Array:
+    """Check a model's input: numbers, or tokens, which are returned as (..., T, 1); it may be padded, but for a stream's."""
+    x = as_array(name, value, pad=to_pad(name) if padded else "")
     return check_tokens(name, x, input_size, lengths=lengths) if tokens else check_numbers(name, x, input_size)
 
 
@@ -506,10 +585,14 @@ def check_directions(forward: Any, backward: Any, merge: str, kind: type, nested
         raise ValueError(f"forward and backward must have the same output_size for merge={merge!r}, got {sizes}")
 
 
+def check_iterable(sequences: Any) -> Iterable[Any]:
+    if not isinstance(sequences, Iterable):
+        raise TypeError(f"sequences must be a list of sequences, got {type(sequences).__name__}")
+    return sequences
+
+
 def check_padding(arrays: Sequence[Array]) -> tuple[int, ...]:
     """Check sequences that are to be padded, and return the shape of one of their steps."""
-    if not arrays:
-        raise ValueError("sequences must be at least one, got none")
     own: tuple[int, ...] | None = None
     for i, array in enumerate(arrays):
         if array.shape == (0,):

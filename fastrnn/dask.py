@@ -31,16 +31,20 @@ from collections.abc import Iterator
 from operator import getitem
 from typing import Any
 
-import dask.array as da
 import numpy as np
-from dask.base import normalize_token, tokenize
-from dask.callbacks import Callback
-from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import ArrayLike
 
 from .arguments import Array, State, as_array, check_lengths, check_model, check_numbers, check_state
 from .layers import Model, Recurrent, Sequential
 from .progress import bars
+
+try:
+    import dask.array as da
+    from dask.base import normalize_token, tokenize
+    from dask.callbacks import Callback
+    from dask.highlevelgraph import HighLevelGraph
+except ImportError as error:
+    raise ImportError("fastrnn.dask needs dask; pip install 'fastrnn[dask]'") from error
 
 Chunks = tuple[tuple[int, ...], ...]
 WATCHED = "fastrnn-watched-model-"  # begins the key of a model whose chunks a bar counts

@@ -412,9 +412,12 @@ class Source:
         return {"x": 0, "x_sequence": length, "x_step": inputs}, np.arange(piece.sequences) * length
 
     def steps(self, piece: Piece, first: Any) -> slice | Array:
-        """Give the steps of x that a piece is to read, in the order in which it reads them."""
+        """Give the steps of x that a piece is to read, in the order in which it reads them: of each sequence none past its end."""
         if not self.task.backwards:
-            return slice(first, first + piece.span + self.further)
+            span = piece.span + self.further
+            if piece.left is None or np.minimum.reduce(piece.left) >= piece.span:
+                return slice(first, first + span)
+            return first + np.minimum(np.arange(span), piece.left[:, np.newaxis] + (self.further - 1))
         if piece.left is None:
             return slice(first, first - piece.span if first >= piece.span else None, -1)
         steps: Array = np.maximum(first[:, np.newaxis] - np.arange(piece.span), 0)

@@ -44,7 +44,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Activation, Array, NamedWeight, as_array, check_activation, check_numbers, check_out, check_state, check_weights
+from .arguments import (
+    Activation,
+    Array,
+    NamedWeight,
+    as_array,
+    check_activation,
+    check_no_bias,
+    check_numbers,
+    check_out,
+    check_state,
+    check_weights,
+)
 from .forward import Task, assign, is_native, plan_once, readable, run_network, run_once
 from .packing import Part, network_of, pack_network
 
@@ -123,6 +134,7 @@ def rnn_forward(
             run_once(known.plan, arrays[0], output, states, weights_of(arrays))
             return output
     nonlinearity = check_activation("nonlinearity", nonlinearity)
+    check_no_bias(b)
     named: list[NamedWeight] = [("U", U, ("H", "I")), ("W", W, ("H", "H")), ("V", V, ("O", "H")), ("b", b, ("H",))]
     if c is not None:
         named.append(("c", c, ("O",)))

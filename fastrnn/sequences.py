@@ -97,6 +97,7 @@ from .arguments import (
     as_array,
     check_causal,
     check_choice,
+    check_iterable,
     check_lengths,
     check_model,
     check_padding,
@@ -111,6 +112,7 @@ from .arguments import (
     check_vocabulary,
     nothing_to_choose,
     other_as_array,
+    to_pad,
 )
 from .calls import start_states
 from .forward import Task, assign, run_network
@@ -136,13 +138,15 @@ def pad(sequences: Sequence[ArrayLike]) -> tuple[Array, Array]:
     Returns
     -------
     x : ndarray of shape (N, T, I) or (N, T)
-        T is the longest sequence's; zero past a sequence's end.
+        T is the longest sequence's; zero past a sequence's end. Of no sequence at all (0, 0), as of tokens.
     lengths : ndarray of int of shape (N,)
 
     Raises
     ------
+    TypeError
+        For what is no list, and sequences of other things than real numbers.
     ValueError
-        For no sequence at all, or sequences of different sizes.
+        For sequences whose steps have different sizes.
 
     Examples
     --------
@@ -152,12 +156,12 @@ def pad(sequences: Sequence[ArrayLike]) -> tuple[Array, Array]:
            [2, 0, 0],
            [5, 5, 5]]), array([2, 1, 3]))
     """
-    arrays = [as_array(f"sequences[{i}]", sequence) for i, sequence in enumerate(sequences)]
+    arrays = [as_array(f"sequences[{i}]", sequence) for i, sequence in enumerate(check_iterable(sequences))]
     own = check_padding(arrays)
     lengths = np.array([len(array) for array in arrays], np.int64)
     kinds = [array.dtype for array in arrays if array.shape != (0,)]  # an empty list has a dtype by chance
     dtype = np.result_type(*kinds) if own else np.int64
-    x = np.zeros((len(arrays), max(map(len, arrays)), *own), dtype)
+    x = np.zeros((len(arrays), max(map(len, arrays), default=0), *own), dtype)
     for row, array in zip(x, arrays, strict=True):
         row[: len(array)] = array.reshape(len(array), *own)
     return x, lengths
@@ -246,7 +250,7 @@ def log_likelihood(
     check_reads_tokens("log_likelihood", network.tokens, model, network.input_size)
     check_probabilities("log_likelihood", network.activation in ROW_ACTIVATIONS, model)
     check_vocabulary("log_likelihood", network.input_size, network.output_size)
-    data = check_tokens("tokens", as_array("tokens", tokens), network.input_size, lengths=lengths)
+    data = check_tokens("tokens", as_array("tokens", tokens, pad=to_pad("tokens")), network.input_size, lengths=lengths)
     leading, steps = data.shape[:-2], data.shape[-2]
     flat, _, _ = start_states(network, model._named(state), leading, given="tokens", shape=data.shape[:-1])
     valid = None if lengths is None else np.maximum(check_lengths(lengths, leading, steps) - 1, 0)

@@ -1,4 +1,4 @@
-"""Transformers for scikit-learn: sequences in, features of each sequence out. It needs the extra `sklearn`, and is imported by name.
+"""Transformers for scikit-learn: sequences in, features of each sequence out. It needs the extra `sklearn`, and is imported when used.
 
 A reservoir's weights are random and stay as they are; only what comes after it is fitted. Here are sines of two frequencies:
 
@@ -24,9 +24,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .arguments import (
     Array,
@@ -41,6 +38,13 @@ from .arguments import (
 )
 from .layers import RNN, Embedding, Recurrent, Sequential
 from .sequences import pad
+
+try:
+    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+    from sklearn.utils import check_array, check_random_state
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError("fastrnn.sklearn needs scikit-learn; pip install 'fastrnn[sklearn]'") from error
 
 Output = Literal["last", "mean", "all"]
 

@@ -392,7 +392,7 @@ class Stream(Frozen):
         return output
 
     def _run(self, x: ArrayLike, reset: ArrayLike | None, out: Array | None) -> Array:
-        data = check_data("x", x, self._network.input_size, tokens=self._network.tokens)
+        data = check_data("x", x, self._network.input_size, tokens=self._network.tokens, padded=False)
         output, again = self._output("x", data, (*data.shape[:-1], self._network.output_size), reset, out)
         assert self._running is not None
         self._advance(self._running, data, again, output)

@@ -268,7 +268,7 @@ ERRORS = {
     "ragged x": (
         lambda: RNN_2_3([[1.0, 2.0], [3.0]]),
         ValueError,
-        "x must be an array or a rectangular nested list, got rows of different lengths",
+        "x must be an array or a rectangular nested list, got rows of different lengths; pad them: x, lengths = fastrnn.pad(x)",
     ),
     "token beyond the vocabulary": (
         lambda: READER([[0, 1, 0], [1, 1, 2]]),
@@ -488,9 +488,9 @@ ERRORS = {
         TypeError,
         "bias must be float32 or float64, got bool; convert it with .astype(numpy.float32)",
     ),
-    "no weight": (lambda: Dense(None), TypeError, "weight must hold real numbers, got dtype object"),
-    "no weight_ih": (lambda: RNN(None, ones(3, 3)), TypeError, "weight_ih must hold real numbers, got dtype object"),
-    "no weight_hh": (lambda: LSTM(ones(12, 2), None), TypeError, "weight_hh must hold real numbers, got dtype object"),
+    "no weight": (lambda: Dense(None), TypeError, "weight must hold real numbers, got None"),
+    "no weight_ih": (lambda: RNN(None, ones(3, 3)), TypeError, "weight_ih must hold real numbers, got None"),
+    "no weight_hh": (lambda: LSTM(ones(12, 2), None), TypeError, "weight_hh must hold real numbers, got None"),
     "complex weight": (lambda: Dense(ones(3, 2) * 1j), TypeError, "weight must hold real numbers, got dtype complex128"),
     "complex weights in lists": (lambda: Dense([[1j]]), TypeError, "weight must hold real numbers, got dtype complex128"),
     "ragged weight": (
@@ -523,7 +523,16 @@ ERRORS = {
         ValueError,
         "weight_ih must have 2 axes (hidden_size, input_size), got shape (3,)",
     ),
-    "bias of rank 2": (lambda: Dense(ones(3, 2), ones(3, 1)), ValueError, "bias must have 1 axes (output_size), got shape (3, 1)"),
+    "no bias of the notebook's": (
+        lambda: rnn_forward(X, ones(3, 2), ones(3, 3), ones(4, 3), None),
+        TypeError,
+        "b must hold real numbers, got None; where there is no bias pass numpy.zeros_like(U[:, 0])",
+    ),
+    "bias of rank 2": (
+        lambda: Dense(ones(3, 2), ones(3, 1)),
+        ValueError,
+        "bias must have shape (output_size,) for output_size=3, got (3, 1); pass numpy.ravel(bias)",
+    ),
     "weight_hh not square": (
         lambda: RNN(ones(3, 2), ones(3, 4)),
         ValueError,
@@ -1026,7 +1035,7 @@ ERRORS = {
         ValueError,
         "out must have shape (3, 7, 4), got (3, 7, 3)",
     ),
-    "no sequence to pad": (lambda: pad([]), ValueError, "sequences must be at least one, got none"),
+    "nothing to pad": (lambda: pad(None), TypeError, "sequences must be a list of sequences, got NoneType"),
     "sequences of different sizes": (
         lambda: pad([ones(2, 3), ones(2, 4)]),
         ValueError,

@@ -362,7 +362,7 @@ HOSTILE = {
     ),
     "a wrong shape": (
         described({"layer": "Dense", "weight": WEIGHT, "bias": WEIGHT}, {"weight": np.ones((2, 3)), "bias": np.ones((2, 3))}),
-        "model must be what Dense takes: bias must have 1 axes (output_size), got shape (2, 3)",
+        "model must be what Dense takes: bias must have shape (output_size,) for output_size=2, got (2, 3)",
     ),
     "integers": (
         described({"layer": "Dense", "weight": {"sha256": files.digest_of(np.ones((2, 3), int))}}, {"weight": np.ones((2, 3), int)}),

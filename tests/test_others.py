@@ -54,6 +54,33 @@ def test_tables_of_pandas():
         MODEL(TABLE.assign(rain="none"))
 
 
+OF_PANDAS = {
+    "days": (pandas.date_range("2026-01-01", periods=3).as_unit("ns"), "datetime64[ns]"),
+    "days in a time zone": (pandas.date_range("2026-01-01", periods=3, tz="UTC"), "object"),
+    "periods": (pandas.period_range("2026-01", periods=3, freq="M"), "object"),
+    "times between": (pandas.timedelta_range("1D", periods=3).as_unit("ns"), "timedelta64[ns]"),
+    "a categorical": (pandas.Categorical(["a", "b"]), "object"),
+    "intervals": (pandas.arrays.IntervalArray.from_breaks([0, 1, 2]), "object"),
+    "an index of intervals": (pandas.IntervalIndex.from_breaks([0, 1, 2]), "object"),
+    "an index of tuples": (pandas.MultiIndex.from_arrays([[1, 2], [3, 4]]), "object"),
+    "texts": (pandas.array(["a", "b"]), "object"),
+    "sparse texts": (pandas.arrays.SparseArray(["a", "b"]), "object"),
+    "a missing value": (pandas.NA, "object"),
+    "a day": (pandas.Timestamp("2026-01-01"), "object"),
+    "a window": (pandas.Series([1.0, 2.0]).rolling(1), "object"),
+    "booleans, one missing": (pandas.array([True, None]), "object; pass x.to_numpy(numpy.float64, na_value=numpy.nan)"),
+}
+
+
+@pytest.mark.parametrize("kind", OF_PANDAS)
+def test_what_else_pandas_has(kind):
+    """Anything of pandas' that holds no real numbers is refused by the argument's name; where a conversion helps, with it."""
+    value, got = OF_PANDAS[kind]
+    with pytest.raises(TypeError) as raised:
+        MODEL.predict(value)
+    assert str(raised.value) == f"x must hold real numbers, got dtype {got}"
+
+
 DATA_ARRAY = xarray.DataArray(X, dims=("place", "time", "feature"))
 AN_XARRAY = (
     "{0} must not be an xarray DataArray, whose dimensions may be in any order; call xarray.apply_ufunc(model.predict, ...), or pass "
@@ -89,14 +116,18 @@ def test_refused(kind):
 
 
 class Unreadable:
+    def __init__(self, error):
+        self.error = error
+
     def __array__(self, dtype=None, copy=None):
-        raise RuntimeError("it lies elsewhere")
+        raise self.error("it lies elsewhere")
 
 
-def test_what_numpy_cannot_read():
+@pytest.mark.parametrize("error", [RuntimeError, AttributeError, IndexError, OverflowError, NotImplementedError])
+def test_what_numpy_cannot_read(error):
     """An array that can't be had is refused by the name of the argument, with its own reason."""
     with pytest.raises(TypeError, match=r"^x must be something that NumPy makes an array of, got Unreadable: it lies elsewhere$"):
-        MODEL(Unreadable())
+        MODEL(Unreadable(error))
 
 
 @pytest.mark.parametrize("chunks", [{}, {"place": 2}], ids=["plain", "parallelized"])

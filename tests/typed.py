@@ -26,7 +26,10 @@ def right() -> None:
     shape: tuple[int, ...] = stream.step(1).shape
     row: int = model.streams(10).add()
     fastrnn.save(model, "model.safetensors")
+    lazy, _ = fastrnn.dask.forward(model, x)
+    features = fastrnn.sklearn.Features(model, output="mean")
     print(output, h_n, steps, h, c, probabilities, again, tokens, shape, row, fastrnn.from_state_dict({"weight_ih": W}).summary())
+    print(lazy, features, fastrnn.jit.Net(model).model)
 
 
 def wrong() -> None:
@@ -48,5 +51,7 @@ def wrong() -> None:
     gru(x, None, [9])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     outputs(gru.weight_ih)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     gru.hidden_size = "3"  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+    fastrnn.dask.forward(model)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    fastrnn.sklearn.Reservoir(9, leek=0.5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     count: int = gru(x)[0]  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     print(count)

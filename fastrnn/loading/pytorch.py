@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..arguments import Activation, Array
+from ..arguments import Activation, Array, detached
 from ..bidirectional import Bidirectional
 from ..gated import GRU, LSTM
 from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
@@ -85,10 +85,8 @@ def from_state_dict(
 
 def as_array(value: Any) -> Array:
     """Give an array; a tensor may require gradients, lie on another device, or be of a type that NumPy lacks."""
-    if not hasattr(value, "detach"):
-        return np.asarray(value)
-    tensor = value.detach().cpu()
-    return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)
+    tensor = detached(value)
+    return np.asarray(tensor.float() if str(getattr(tensor, "dtype", "")) == "torch.bfloat16" else tensor)
 
 
 def grouped(mapping: Mapping[str, Any], prefix: str) -> dict[tuple[int, bool], dict[str, str]]:
