@@ -107,10 +107,11 @@ from .arguments import (
     check_reset,
     check_step,
     check_swap,
+    convert,
     no_lengths,
 )
 from .calls import restart, start_states, views_of
-from .forward import Prepared, Task, prepare, readable, run_network, run_prepared, step_record
+from .forward import Prepared, Task, is_native, prepare, readable, run_network, run_prepared, step_record
 from .frozen import Frozen
 from .kernels.layout import HEAD_BYTES, TOGETHER
 from .packing import FEWEST_ROWS, Network, empty_aligned, read_only
@@ -384,8 +385,8 @@ class Stream(Frozen):
             self._advance(running, data, again, output[..., np.newaxis, :])
             return output
         read, flat = readable(data, running.network.x_dtype), running.flat if again is None else self._restarted(running, again)
-        if not read.flags.c_contiguous or read.dtype != running.network.x_dtype:
-            read = np.ascontiguousarray(read, running.network.x_dtype)
+        if not is_native(read, running.network.x_dtype):
+            read = convert(read, running.network.x_dtype)
         run_prepared(running.prepared, running.space, read, output, flat)
         if again is not None:
             running.flat[...] = flat
