@@ -163,7 +163,7 @@ def installed_size(distribution: str, package: pathlib.Path = TREE) -> int:
     """Bytes of a distribution and of everything it requires."""
     if distribution != OURS:
         return sizes_of([distribution, "numpy"])
-    files = [path for path in (package / OURS).rglob("*") if "__pycache__" not in path.parts and path.is_file()]
+    files = [path for path in (package / OURS).rglob("*") if not {"__pycache__", "compiled_code"} & {*path.parts} and path.is_file()]
     return sum(path.stat().st_size for path in files) + sizes_of(required_by(OURS))
 
 

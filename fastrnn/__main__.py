@@ -16,6 +16,7 @@ import numpy as np
 from . import RNN, Dense, Embedding, Sequential, __version__, generate, log_likelihood, native, reference, rnn_forward
 from . import compile as fastrnn_compile
 from .arguments import Array
+from .threads import get_num_threads
 
 EXPECTED_BITS = 2.135948712  # the NumPy loop in float64: data/README.txt
 BITS_TOLERANCE = 1e-6
@@ -25,6 +26,15 @@ PROMPT = "\n\nCall me Ishmael. I "
 LONGEST = 600  # characters
 ORIGINS = {"wheel": "from the wheel", "cache": "from the cache", "compiled now": "compiled now"}
 BAR = 40  # characters
+# The operations that the examples run, compiled together: one by one they would take twice the time. What threads share work with, and
+# what writing a paragraph takes besides, are apart
+OPERATIONS = {
+    "": ["at_once", "begin", "call", "once", "run"],
+    "float32": ["elman", "embed", "log_softmax", "pack", "product", "project", "score", "softmax", "tanh"],
+    "float64": ["elman", "pack", "product", "project", "softmax", "tanh"],
+}
+TO_SHARE = ["divide", "lead", "meet", "share", "work"]
+TO_WRITE = {"": ["leave"], "float32": ["sample"]}
 TEMPERATURE = 0.6  # from 0.7 on every third word is none, below 0.5 no sentence ends
 
 
@@ -170,15 +180,26 @@ def show_origins() -> None:
     print("Machine code: " + ", ".join(f"{count} operations {ORIGINS[origin]}" for origin, count in counts.items()) + "\n")
 
 
-def compile_all() -> None:
-    """Make all machine code that is missing, with a progress bar on a terminal."""
-    shown = sys.stdout.isatty()
+def show_progress(done: int, count: int) -> None:
+    bar = "#" * (BAR * done // count)
+    print(f"\r  [{bar:<{BAR}}] {done} of {count}", end="\n" if done == count else "", flush=True)
 
-    def show_progress(done: int, count: int) -> None:
-        bar = "#" * (BAR * done // count)
-        print(f"\r  [{bar:<{BAR}}] {done} of {count}", end="\n" if done == count else "", flush=True)
 
-    fastrnn_compile(show_progress if shown else None)
+def run_compile(progress: native.Progress | None) -> int:
+    """Make all machine code that is missing; return 1 where later processes would not find it."""
+    try:
+        fastrnn_compile(progress)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    show_origins()
+    return 0
+
+
+def operations(seed: int | None) -> list[native.Wanted]:
+    """List the operations that the examples run, and their dtypes."""
+    tables = [OPERATIONS, *([{"": TO_SHARE}] if get_num_threads() > 1 else []), *([] if seed is None else [TO_WRITE])]
+    return [(name, dtype) for table in tables for dtype, names in table.items() for name in names]
 
 
 def run_examples(seed: int | None) -> int:
@@ -206,9 +227,12 @@ def main() -> int:
     logging.basicConfig(format="  %(message)s", stream=sys.stdout)
     native.log.setLevel(logging.INFO)
     print(f"fastrnn {__version__}, numpy {np.__version__}", flush=True)
-    compile_all()
+    progress = show_progress if sys.stdout.isatty() else None
+    if arguments.command == "compile":
+        return run_compile(progress)
+    native.provide(operations(arguments.seed), progress)
     show_origins()
-    return 0 if arguments.command == "compile" else run_examples(arguments.seed)
+    return run_examples(arguments.seed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Has operations compiled: in child processes, side by side where processors are free, or in this one where no child can be had.
 
-The only module that imports Numba. A child is told what to compile on its command line. It writes each file to the cache as soon as it is
-made, and in the end all of them to its standard output, so that a call goes on where nothing can be stored.
+The only module that imports Numba. A child reads from its standard input what to compile: one line, for a command line would be too long
+for Windows. It writes each file to the cache as soon as it is made, and in the end all of them to its standard output, so that a call goes
+on where nothing can be stored.
 """
 
 import base64
@@ -15,15 +16,15 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
-from . import linking, native, processor
+from . import linking, native, processor, storage
 from .kernels import layout
 from .kernels.layout import HERE, OPERATIONS, Platform
-from .native import Wanted, kept, log
+from .native import Progress, Wanted, kept, log
 from .processor import CPU_FEATURES, CPU_NAME, Target
 from .threads import processors
 
@@ -39,8 +40,16 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+Answer = dict[str, tuple[str, str]]  # what a child has made: by symbols, the content in base 64 and the error
 Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbol, and the file to write, "" for none
-Progress = Callable[[int, int], None]
+
+
+class Made(NamedTuple):
+    """What a task gives: a file's content, and why the file could not be written, "" where it was or none was asked for."""
+
+    content: bytes
+    error: str = ""
+
 
 # CPU seconds of operations, so that the children of one call end together; 0.1 s where none is said
 SECONDS = {
@@ -68,21 +77,54 @@ CHANGED = "fastrnn's files have changed since this process imported them: start 
 OTHER_TARGET = "fastrnn must compile in this process, where Numba was imported for another processor than NUMBA_CPU_NAME says"
 INLINE_ASSEMBLY = "fastrnn compiles no inline assembly: LLVM ends the process where it has no parser for it"
 LACKING = "fastrnn's operation {!r} needs a function of the C library or of Python that this process does not have"
+UNREADABLE = "what was written there can't be read"
+ONCE = "compiling %d operations for this machine: some seconds, once"
+EVERY_TIME = "compiling %d operations for this process: some seconds"
+NOT_KEPT = "every process compiles its machine code anew, for none of these directories keeps it: %s. %s"
+CANT_KEEP = "machine code can't be kept for later processes in any of these directories: {}. {}"
+REMEDY = f"Set {native.VARIABLE} to a directory that this process can write to and other users can't, or install a wheel that brings its "
+REMEDY += 'machine code: see "In a container" in the README'
+NO_USERS_CACHE = {"the user's cache": "the user has no home directory"}
+NOT_USED = "%s is not used for machine code: %s"
 LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # intrinsics that become calls
 
 
-def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None) -> None:
-    """Compile operations and load them; where another process compiles, wait for it and load what it has made."""
+def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None, *, in_files: bool = False) -> None:
+    """Compile operations and load them; where another process compiles, wait for it and load what it has made.
+
+    Where files can't be written a warning says why, with in_files=True an error.
+    """
     if os.environ.get(SWITCH, "0") not in ("", "0"):
         raise RuntimeError(NO_JIT)
-    goal, directory = native.target(), writable(native.caches())
+    goal, (directory, refused) = native.target(), choose_directory()
+    if in_files and directory is None:
+        raise RuntimeError(CANT_KEEP.format(listed(refused), REMEDY))
     with only_one(directory):
-        still = native.apart(native.not_found, missing)
+        still = native.apart(native.without_file if in_files else native.not_found, missing)
         if still:
-            tell(len(still))
-            for wanted, content in zip(still, compiled(goal, still, directory, progress), strict=True):
+            tell(len(still), ONCE if directory else EVERY_TIME)
+            made = compiled(goal, still, directory, progress)
+            for wanted, (content, _) in zip(still, made, strict=True):
                 if not native.apart(native.load_content, wanted, content, "compiled now"):
                     raise RuntimeError(LACKING.format(wanted[0]))
+            errors = errors_of(made)
+            if in_files and not errors and native.apart(native.without_file, still):
+                errors = UNREADABLE
+            if errors:
+                refused[str(directory)] = errors
+            if errors and in_files:
+                raise RuntimeError(CANT_KEEP.format(listed(refused), REMEDY))
+            if errors or directory is None:
+                warn_once("", NOT_KEPT, listed(refused), REMEDY)
+
+
+def errors_of(made: Sequence[Made]) -> str:
+    """Return the reasons why files could not be written, "" where all were."""
+    return ", ".join(sorted({error for _, error in made if error}))
+
+
+def listed(refused: Mapping[str, str]) -> str:
+    return "; ".join(f"{directory}: {reason}" for directory, reason in refused.items())
 
 
 def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
@@ -93,7 +135,9 @@ def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
             raise ValueError(f"FASTRNN_MACHINE_CODE must name levels of {', '.join(known)}, got {name!r}")
         own = directory / name
         own.mkdir(parents=True)
-        compiled(known[name], native.everything(), own)
+        errors = errors_of(compiled(known[name], native.everything(), own))
+        if errors:
+            raise OSError(f"machine code can't be written to {own}: {errors}")
 
 
 @contextlib.contextmanager
@@ -106,7 +150,7 @@ def only_one(directory: pathlib.Path | None) -> Iterator[None]:
         # a file system without locks is no reason to fail: files that are written twice are the same
         with contextlib.suppress(OSError):
             with kept.loading:  # a process forked meanwhile would keep the file open
-                kept.lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+                kept.lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # who can read a file can lock it
             wait_for(kept.lock)
         yield
     finally:
@@ -131,26 +175,35 @@ def wait_for(file: int) -> None:
             time.sleep(POLL)
 
 
-def tell(count: int) -> None:
+def tell(count: int, what: str) -> None:
     if not kept.told:
         kept.told = True
-        log.info("compiling %d operations for this machine: some seconds, once", count)
+        log.info(what, count)
 
 
-def writable(directories: Iterable[pathlib.Path]) -> pathlib.Path | None:
-    """Give the first directory that this process can write to, and nobody else."""
-    for directory in directories:
-        with contextlib.suppress(OSError):
-            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if not native.is_own(directory):
-                log.warning("%s is not used for machine code: others can write to it", directory)
-            elif os.access(directory, os.W_OK):
-                return directory
-    return None
+def warn_once(what: str, text: str, *given: object) -> None:
+    """Log a warning, once in a process for each `what`."""
+    if what not in kept.warned:
+        kept.warned.add(what)
+        log.warning(text, *given)
 
 
-def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | None, progress: Progress | None = None) -> list[bytes]:
-    """Compile operations for a target, write them to the directory, and give the files' contents."""
+def choose_directory() -> tuple[pathlib.Path | None, dict[str, str]]:
+    """Return the first directory that this process can write to and no other user, and why those before it are none."""
+    refused: dict[str, str] = {}
+    for directory in native.caches():
+        reason = storage.prepare(directory)
+        if not reason:
+            if refused and os.environ.get(native.VARIABLE):
+                chosen = next(iter(refused))  # by the user
+                warn_once(chosen, NOT_USED, chosen, refused[chosen])
+            return directory, refused
+        refused[str(directory)] = reason
+    return None, refused if native.users_cache() else refused | NO_USERS_CACHE
+
+
+def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | None, progress: Progress | None = None) -> list[Made]:
+    """Compile operations for a target, write them to the directory, and give what was made."""
     tasks = [
         {
             "operation": one[0],
@@ -162,8 +215,8 @@ def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | N
         for one in wanted
     ]
     target = goal if goal.is_llvms else native.apart(native.compilers_target)
-    contents = by_children(target, tasks, progress) if has_interpreter() else None
-    return native.apart(in_this_process, target, tasks) if contents is None else contents
+    made = by_children(target, tasks, progress) if has_interpreter() else None
+    return native.apart(in_this_process, target, tasks) if made is None else made
 
 
 def has_interpreter() -> bool:
@@ -172,20 +225,19 @@ def has_interpreter() -> bool:
     return name.startswith("python") and not getattr(sys, "frozen", False)
 
 
-def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) -> list[bytes] | None:
+def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) -> list[Made] | None:
     """Compile in child processes; None where they can't be started."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     environment["PYTHONPATH"] = os.pathsep.join([*(path or str(pathlib.Path.cwd()) for path in sys.path), str(native.PACKAGE.parent)])
     children: list[subprocess.Popen[str]] = []
+    command, pipe = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling"], subprocess.PIPE
     try:
         for share in shared_out(tasks, min(processors(), len(tasks))):
-            specification = json.dumps({"target": (goal.cpu, goal.features, goal.platform), "source": native.SOURCE, "tasks": share})
-            command = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling", specification]
-            with kept.loading:  # a process forked meanwhile would hold the pipe, whose end we wait for
-                child = subprocess.Popen(
-                    command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-                )
+            wish = {"target": (goal.cpu, goal.features, goal.platform), "source": native.SOURCE, "tasks": share}
+            with kept.loading:  # a process forked meanwhile would hold the pipes, whose end we wait for
+                child = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
                 children.append(child)
+            ask(child, wish)
         answers = [finish(child, tasks, progress) for child in children]
         if progress:
             progress(len(tasks), len(tasks))
@@ -196,13 +248,23 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
             child.kill()
             with child:  # waits, and closes the pipes
                 pass
-    contents: dict[str, str] = {}
-    for answer in answers:
-        contents |= answer
-    return [base64.b64decode(contents[task["symbol"]]) for task in tasks]
+    made = {symbol: Made(base64.b64decode(content), error) for answer in answers for symbol, (content, error) in answer.items()}
+    return [made[task["symbol"]] for task in tasks]
 
 
-def finish(child: "subprocess.Popen[str]", tasks: Sequence[Task], progress: Progress | None) -> dict[str, str]:
+def ask(child: "subprocess.Popen[str]", wish: dict[str, Any]) -> None:
+    """Tell a child what to compile.
+
+    It waits for a line, not for the end of its input: a process forked meanwhile has that pipe open, too. It reads before it writes
+    anything, so neither waits for the other. A child that is gone is found out when its answer is read.
+    """
+    pipe, child.stdin = child.stdin, None
+    assert pipe is not None
+    with contextlib.suppress(OSError), pipe:
+        pipe.write(json.dumps(wish) + "\n")
+
+
+def finish(child: "subprocess.Popen[str]", tasks: Sequence[Task], progress: Progress | None) -> Answer:
     """Wait for a child, and give what it has compiled."""
     while True:
         try:
@@ -210,10 +272,10 @@ def finish(child: "subprocess.Popen[str]", tasks: Sequence[Task], progress: Prog
             break
         except subprocess.TimeoutExpired:
             if progress:
-                progress(sum(pathlib.Path(task["file"]).exists() for task in tasks), len(tasks))
+                progress(sum(task["file"] != "" and pathlib.Path(task["file"]).exists() for task in tasks), len(tasks))
     if child.returncode:
         raise RuntimeError(f"fastrnn can't compile its machine code; the compiler said:\n{errors.strip()}")
-    answer: dict[str, str] = json.loads(printed.splitlines()[-1])
+    answer: Answer = json.loads(printed.splitlines()[-1])
     return answer
 
 
@@ -228,7 +290,7 @@ def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
     return shares
 
 
-def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
+def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[Made]:
     with kept.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
         if native.kernels_source() != native.SOURCE:
             raise RuntimeError(CHANGED)
@@ -244,19 +306,15 @@ def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[bytes]:
                     os.environ[name] = value
 
 
-def compile_task(task: Task, goal: Target) -> bytes:
+def compile_task(task: Task, goal: Target) -> Made:
     """Compile an operation, write its file if it has one, and give the file's content."""
-    code, names = object_code(task, goal)
-    content, file = native.file_content(code, names), pathlib.Path(task["file"])
+    content = native.file_content(*object_code(task, goal))
     if task["file"]:
-        unfinished = file.with_name(f"{file.name}.{os.getpid()}")
         try:
-            unfinished.write_bytes(content)
-            unfinished.replace(file)
-        except OSError:  # a full disk, or one that has become read-only
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
-    return content
+            storage.write(pathlib.Path(task["file"]), content)
+        except OSError as error:  # a full disk, or one that has become read-only
+            return Made(content, error.strerror or str(error))
+    return Made(content)
 
 
 def object_code(task: Task, goal: Target) -> tuple[bytes, list[str]]:
@@ -343,8 +401,8 @@ def child(specification: str) -> None:
     sys.modules["scipy"] = None  # type: ignore[assignment]  # Numba would import it, for BLAS
     leave_out_passes()
     llvm.set_option("fastrnn", "-disable-lsr")  # loop strength reduction: three quarters of the time of code generation, for no gain
-    contents = {task["symbol"]: compile_task(task, goal) for task in wish["tasks"]}
-    print(json.dumps({symbol: base64.b64encode(content).decode() for symbol, content in contents.items()}), flush=True)
+    made = {task["symbol"]: compile_task(task, goal) for task in wish["tasks"]}
+    print(json.dumps({symbol: (base64.b64encode(content).decode(), error) for symbol, (content, error) in made.items()}), flush=True)
     os._exit(0)  # Python would take a tenth of the time to free all that Numba keeps
 
 
@@ -366,4 +424,4 @@ def leave_out_passes() -> None:
 
 
 if __name__ == "__main__":
-    child(sys.argv[1])
+    child(sys.stdin.readline())

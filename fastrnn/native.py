@@ -2,8 +2,8 @@
 
 A file holds one operation for one target. It is looked for in the package (a wheel may bring machine code), in FASTRNN_CACHE_DIR, beside
 the package, and in the user's cache directory; what is compiled goes to the first of the last three that can be written. A file is loaded
-only where nothing can go wrong: its checksum is right, this processor has every feature, and all symbols that it needs are there.
-Damaged files are compiled anew.
+only where nothing can go wrong: no other user could have written it, its checksum is right, this processor has every feature, and all
+symbols that it needs are there. Other files are compiled anew.
 
 Compiling happens in child processes, so that no program that uses fastrnn imports Numba, except where no child can be had.
 """
@@ -25,7 +25,7 @@ from typing import Any
 import llvmlite
 import numpy as np
 
-from . import linking, processor
+from . import linking, processor, storage
 from .arguments import IN_USE
 from .kernels.layout import ARGUMENTS, KERNELS, OPERATIONS, PYTHON, Shape
 from .processor import LEVELS, Target
@@ -34,6 +34,7 @@ log = logging.getLogger("fastrnn")
 
 PACKAGE = pathlib.Path(__file__).parent
 WHEEL = PACKAGE / "machine_code"
+BESIDE = PACKAGE / "compiled_code"  # not in __pycache__, which those who build images delete
 VARIABLE = "FASTRNN_CACHE_DIR"
 DTYPES = ("float32", "float64")
 NAMES = dict(zip("fd", DTYPES, strict=True))  # by the characters that NumPy has for them
@@ -54,6 +55,7 @@ DISAGREE = f"LLVM and the processor say differently what it has; set {processor.
 TOO_LATE = "fastrnn can't make machine code while Python shuts down; make it before: python -m fastrnn compile"
 
 Wanted = tuple[str, str]  # an operation and its dtype, "" where it has none
+Progress = Callable[[int, int], None]  # takes how many operations are done, and how many there are to compile
 
 
 class Kept:
@@ -65,6 +67,7 @@ class Kept:
         self.forget_locks()
         self.addresses: dict[Wanted, int] = {}
         self.told = False  # whether this process has logged that it compiles
+        self.warned: set[str] = set()  # and what it has warned of
         self.origins: dict[Wanted, str] = {}
         self.call: Any = None  # the built-ins
         self.at_once: Any = None
@@ -87,17 +90,17 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def provide(wanted: Iterable[Wanted], progress: Callable[[int, int], None] | None = None) -> None:
-    """Load operations, and compile together what isn't found of them."""
-    absent = [one for one in wanted if one not in kept.addresses]
+def provide(wanted: Iterable[Wanted], progress: Progress | None = None, *, in_files: bool = False) -> None:
+    """Load operations, and compile together what isn't found of them; with in_files=True also what is loaded but in no file."""
+    absent = [one for one in wanted if in_files or one not in kept.addresses]
     if absent and sys.is_finalizing():
         load_at_the_end(absent)
         return
-    missing = absent and apart(not_found, absent)
+    missing = absent and apart(without_file if in_files else not_found, absent)
     if missing:
         compiling = apart(import_compiling)
         with kept.compiling:
-            compiling.compile_missing([one for one in missing if one not in kept.addresses], progress)
+            compiling.compile_missing([one for one in missing if in_files or one not in kept.addresses], progress, in_files=in_files)
 
 
 def load_at_the_end(wanted: Iterable[Wanted]) -> None:
@@ -173,7 +176,7 @@ def everything() -> list[Wanted]:
     return [(operation, dtype) for operation, (_, typed) in OPERATIONS.items() for dtype in (DTYPES if typed else ("",))]
 
 
-def compile(progress: Callable[[int, int], None] | None = None) -> None:
+def compile(progress: Progress | None = None) -> None:
     """Make all machine code that is missing for this machine, and keep it for later processes.
 
     For container images, and for clusters before their workers start: afterwards no process compiles. `python -m fastrnn compile` does
@@ -187,32 +190,42 @@ def compile(progress: Callable[[int, int], None] | None = None) -> None:
     Raises
     ------
     RuntimeError
-        Where NUMBA_DISABLE_JIT is set and something must be compiled.
+        Where something must be compiled and NUMBA_DISABLE_JIT is set, or no file can be written that later processes would load.
 
     Examples
     --------
     >>> import fastrnn
     >>> fastrnn.compile()
     """
-    provide(everything(), progress)
+    provide(everything(), progress, in_files=True)
+
+
+def without_file(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Load operations, and list those that there is no good file of, whether they were loaded before or not."""
+    return [one for one in wanted if not load(one)]
 
 
 def not_found(wanted: Sequence[Wanted]) -> list[Wanted]:
     """Load operations, and list those that there is no good file of."""
-    return [one for one in wanted if one not in kept.addresses and not load(one)]
+    return without_file([one for one in wanted if one not in kept.addresses])
 
 
 def load(wanted: Wanted) -> bool:
     """Load an operation from the first good file, and tell whether there was one."""
     goal = target()
     for directory, origin in places(goal):
+        path = directory / file_name(wanted, goal)
         try:
-            content = (directory / file_name(wanted, goal)).read_bytes()
+            # a wheel's files belong to whoever installed it, and so does the package's source, which this process runs anyway
+            content = storage.read(path, by_anybody=origin == "wheel")
         except OSError:
+            continue
+        except storage.Refused as reason:
+            log.warning("%s is not used: %s", path, reason)
             continue
         if load_content(wanted, content, origin):
             return True
-        log.warning("%s is not used: it is damaged, or needs what this process does not have", directory / file_name(wanted, goal))
+        log.warning("%s is not used: it is damaged, or needs what this process does not have", path)
     return False
 
 
@@ -393,27 +406,31 @@ def places(goal: Target) -> Iterator[tuple[pathlib.Path, str]]:
             yield directory, "cache"
 
 
+def is_own(directory: pathlib.Path) -> bool:
+    """Tell whether a directory is there and no other user can put anything into it."""
+    try:
+        return not storage.directory_risk(directory)
+    except OSError:
+        return False
+
+
 def caches() -> Iterator[pathlib.Path]:
     """Give the directories for what is compiled here, in the order of preference."""
     if os.environ.get(VARIABLE):
         yield pathlib.Path(os.environ[VARIABLE])
-    yield PACKAGE / "__pycache__" / "machine_code"
-    yield users_cache()
+    yield BESIDE
+    users = users_cache()
+    if users is not None:
+        yield users
 
 
 @functools.cache
-def users_cache() -> pathlib.Path:
+def users_cache() -> pathlib.Path | None:
+    """Return the directory in the user's cache, None where the user has none: in containers the user may be unknown, and HOME unset."""
     with kept.loading:  # in a process forked meanwhile the module would count as being imported, for ever
         import platformdirs  # takes a fifth of the time in which fastrnn is imported
-    return platformdirs.user_cache_path("fastrnn") / "machine_code"
-
-
-def is_own(directory: pathlib.Path) -> bool:
-    """Tell whether a directory is there and nobody else can write to it."""
     try:
-        status = directory.stat()
-    except OSError:
-        return False
-    if os.name == "nt":
-        return True
-    return not status.st_mode & 0o022 and status.st_uid in (0, os.geteuid())
+        path = platformdirs.user_cache_path("fastrnn")
+    except (OSError, RuntimeError, ValueError):  # each is raised on some system, by some version
+        return None
+    return path / "machine_code" if path.is_absolute() else None  # older versions give "~/.cache" then

@@ -44,7 +44,7 @@ def python(script, *arguments, **options):
 
 def copy_package(target):
     """Copy the package without any compiled file; `target` is the directory to put on the module path."""
-    shutil.copytree(PACKAGE, target / "fastrnn", ignore=shutil.ignore_patterns("__pycache__", "machine_code"))
+    shutil.copytree(PACKAGE, target / "fastrnn", ignore=shutil.ignore_patterns("__pycache__", "machine_code", "compiled_code"))
     return target
 
 

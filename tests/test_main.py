@@ -1,12 +1,15 @@
 """python -m fastrnn."""
 
+import json
 import os
 import subprocess
 import sys
 
+import pytest
+
 from fastrnn import native
 
-from .process import PACKAGE, copy_package
+from .process import PACKAGE, copy_package, own_cache, python
 
 
 def run_main(path, directory, **environment):
@@ -33,3 +36,33 @@ def test_main_sees_a_difference(tmp_path):
     finished = run_main(tmp_path, tmp_path, FASTRNN_CACHE_DIR=str(made))
     assert finished.returncode == 1, finished.stderr
     assert finished.stdout.endswith("The results DIFFER.\n")
+
+
+EXAMPLES = """
+import json, pathlib, sys
+from fastrnn import __main__ as examples, native
+
+asked, addresses = set(), native.addresses
+
+def ask(operations, dtype):
+    operations = [*operations]
+    asked.update((name, dtype if native.OPERATIONS[name][1] else "") for name in operations)
+    return addresses(operations, dtype)
+
+native.addresses = ask
+examples.measure = lambda fast, loop, rounds: (1.0, 1.0)
+directory, *sys.argv = sys.argv[1:]
+assert examples.main() == 0
+print(json.dumps([sorted(asked), sorted(path.name for path in pathlib.Path(directory).glob("*.bin"))]))
+"""
+
+
+@pytest.mark.parametrize(("threads", "options"), [(2, []), (1, ["--seed", "7"])])
+def test_only_what_runs_is_compiled(tmp_path, threads, options):
+    """On a machine without machine code the example compiles the operations that it runs, together, and no other."""
+    path, directory = copy_package(tmp_path / "copy"), tmp_path / "code"
+    printed = python(EXAMPLES, directory, "fastrnn", *options, **own_cache(directory, path), FASTRNN_NUM_THREADS=threads)
+    asked, files = json.loads(printed.splitlines()[-1])
+    assert files == sorted(native.file_name(tuple(wanted), native.target()) for wanted in asked)
+    assert f"\nMachine code: {len(asked)} operations compiled now\n" in printed
+    assert printed.count("  compiling ") == 1

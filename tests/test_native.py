@@ -48,6 +48,12 @@ def later(seconds, function):
 CALL = "print(result())"
 NAMES = ["begin", "call", "pack-float32", "product-float32", "project-float32", "relu-float32", "run"]
 SAYS = re.compile(r"^INFO fastrnn: compiling (\d+) operations for this machine: some seconds, once$", re.MULTILINE)
+NOT_KEPT = """\
+INFO fastrnn: compiling 7 operations for this process: some seconds
+WARNING fastrnn: every process compiles its machine code anew, for none of these directories keeps it: /dev/null/code: Not a directory; \
+{}: it is not a directory; /dev/null/cache/fastrnn/machine_code: Not a directory. Set FASTRNN_CACHE_DIR to a directory that this process \
+can write to and other users can't, or install a wheel that brings its machine code: see "In a container" in the README
+"""
 NO_JIT = "RuntimeError: fastrnn has no machine code for this machine, and NUMBA_DISABLE_JIT is set; "
 NO_JIT += "unset it once for: python -m fastrnn compile"
 CHANGED = "fastrnn's files have changed since this process imported them: start it anew"
@@ -349,12 +355,13 @@ def test_an_edit_after_import_does_not_matter_where_code_is_found(edited, cache)
 
 @posix
 def test_no_writable_place(package, tmp_path):
-    """Where no directory can be written, machine code is made for the process alone."""
-    path = shutil.copytree(package, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"))
-    (path / "fastrnn" / "__pycache__").touch()
+    """Where no directory can be written, machine code is made for the process alone, and one warning says why and what to do."""
+    path = shutil.copytree(package, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__", "compiled_code"))
+    beside = path / "fastrnn" / "compiled_code"
+    beside.touch()
     nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "PYTHONDONTWRITEBYTECODE": 1}
     before = sorted(path.rglob("*"))
-    assert call("/dev/null/machine_code", path, **nowhere) == [len(NAMES)]
+    assert finish_with_errors(begin("/dev/null/code", path, TWICE, **nowhere)) == ("True\n", NOT_KEPT.format(beside))
     assert sorted(path.rglob("*")) == before
 
 
@@ -365,11 +372,15 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
 
 
 @posix
-@pytest.mark.parametrize(("limit", "full"), [(0, {"relu-float32", "pack-float32"}), (4000, {"pack-float32"})])
-def test_full_disk(cache, package, limit, full):
+@pytest.mark.parametrize("full", [{"relu-float32", "pack-float32"}, {"pack-float32"}], ids=["no room", "room for the smaller"])
+def test_full_disk(cache, package, full):
     """Where files can't be written, or some not whole, results are right and nothing broken is left; so also once there is room."""
+    limit = 0 if len(full) == 2 else file(cache, "pack").stat().st_size - 1
     remove(cache, "relu", "pack")
-    assert call(cache, package, CALL, limit, first=LIMITED, PYTHONDONTWRITEBYTECODE=1) == [2]
+    process = begin(cache, package, CALL, limit, first=LIMITED, PYTHONDONTWRITEBYTECODE=1)
+    _, errors = finish_with_errors(process)
+    assert SAYS.findall(errors) == ["2"]
+    assert f"WARNING fastrnn: every process compiles its machine code anew, for none of these directories keeps it: {cache}: " in errors
     assert names(cache) == sorted({*NAMES} - full)
     assert call(cache, package) == [len(full)]
     assert names(cache) == NAMES
@@ -387,7 +398,7 @@ def test_a_directory_of_others_is_not_read(cache, package, mode):
 def test_a_directory_of_others_is_not_written(almost, package, warm, tmp_path):
     """A directory that others can write to receives nothing, and a warning says so; what is missing goes to the next one."""
     path = shutil.copytree(package, tmp_path / "copy")
-    beside = shutil.copytree(warm, path / "fastrnn" / "__pycache__" / "machine_code")
+    beside = shutil.copytree(warm, path / "fastrnn" / "compiled_code")
     remove(beside, "begin")
     before = names(almost)
     almost.chmod(0o777)

@@ -80,7 +80,7 @@ print(all(callable(getattr(fastrnn, name)) for name in fastrnn.LOADERS), hasattr
 
 
 DRIVERS = ("banks", "compiling", "directions", "forward", "linking", "native", "packing", "plan", "processor", "stages")
-DRIVERS += ("streaming", "threads")
+DRIVERS += ("storage", "streaming", "threads")
 ENGINE = [*KERNELS, *(PACKAGE / f"{name}.py" for name in DRIVERS)]
 
 
