@@ -1,55 +1,19 @@
 """The promised bits come out whatever floating-point mode the caller's thread is in, and the mode is as it was afterwards."""
 
-import contextlib
-import ctypes
-import functools
-
 import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import linking
-from fastrnn.kernels.layout import HERE
 
 from .cases import DTYPES, assert_same_bits
 from .process import python
 
-if HERE != ("linux", "x86_64"):
-    pytest.skip("the mode is read and written by instructions of x86-64", allow_module_level=True)
+try:
+    from .float_modes import MODES, in_mode
+except ImportError as reason:
+    pytest.skip(str(reason), allow_module_level=True)
 
-FLUSHING = 0x9FC0  # subnormal results and operands are zeros, as libraries built with -ffast-math have it
-ROUNDING_DOWN = 0x3F80
-MODES = {"flushing": FLUSHING, "rounding down": ROUNDING_DOWN}
-CONTROL = 0xFFC0  # the other bits record what has happened
 every_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-
-
-@functools.cache
-def instruction(code):
-    """A function that executes an instruction on a word in memory."""
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(linking.place_code(bytes.fromhex(code)))
-
-
-def read():
-    word = ctypes.c_uint32()
-    instruction("0fae1fc3")(ctypes.addressof(word))  # stmxcsr [rdi]; ret
-    return word.value & CONTROL
-
-
-def write(mode):
-    instruction("0fae17c3")(ctypes.addressof(ctypes.c_uint32(mode)))  # ldmxcsr [rdi]; ret
-
-
-@contextlib.contextmanager
-def in_mode(mode):
-    before = read()
-    write(mode)
-    try:
-        yield
-        after = read()
-    finally:
-        write(before)
-    assert after == mode & CONTROL
 
 
 def decaying(dtype, hidden=20):
@@ -116,7 +80,8 @@ WORKERS = """
 import numpy as np
 import fastrnn
 from fastrnn import plan
-from tests.test_float_mode import FLUSHING, decaying, in_mode
+from tests.float_modes import FLUSHING, in_mode
+from tests.test_float_mode import decaying
 fastrnn.set_num_threads(1)
 for dtype in (np.float32, np.float64):
     for hidden in (20, 300):

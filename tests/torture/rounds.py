@@ -12,7 +12,7 @@ import fastrnn
 
 from ..cases import assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from ..situations import CAUSAL, CAUSAL_READERS, TELLERS, exact
-from . import children, others, pages
+from . import children, others, pages, shared
 from .misuse import misuse
 from .work import Work, pick, plain_run, situation, steps_of, wide
 
@@ -198,6 +198,9 @@ KINDS = {
     "exits": (children.exits, 3),
     "damage": (children.damage, 2),
     "pages": (pages.pages, 4),
+    "sharing": (shared.sharing, 4),
+    "handlers": (shared.handlers, 3),
+    "flushing": (shared.flushing, 6),
 }
 
 
