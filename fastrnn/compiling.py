@@ -96,7 +96,7 @@ def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None,
     """
     if os.environ.get(SWITCH, "0") not in ("", "0"):
         raise RuntimeError(NO_JIT)
-    goal, (directory, refused) = native.target(), choose_directory()
+    goal, (directory, refused) = native.target(), native.apart(choose_directory)
     if in_files and directory is None:
         raise RuntimeError(CANT_KEEP.format(listed(refused), REMEDY))
     with only_one(directory):
@@ -149,15 +149,23 @@ def only_one(directory: pathlib.Path | None) -> Iterator[None]:
     try:
         # a file system without locks is no reason to fail: files that are written twice are the same
         with contextlib.suppress(OSError):
-            with kept.loading:  # a process forked meanwhile would keep the file open
-                kept.lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # who can read a file can lock it
-            wait_for(kept.lock)
+            wait_for(native.apart(open_lock, directory, to_its_end=True))
         yield
     finally:
-        with kept.loading:
-            lock, kept.lock = kept.lock, None
-            if lock is not None:
-                os.close(lock)
+        native.apart(close_lock, to_its_end=True)
+
+
+def open_lock(directory: pathlib.Path) -> int:
+    with kept.loading:  # a process forked meanwhile would keep the file open
+        kept.lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # who can read a file can lock it
+        return kept.lock
+
+
+def close_lock() -> None:
+    with kept.loading:
+        lock, kept.lock = kept.lock, None
+        if lock is not None:
+            os.close(lock)
 
 
 def wait_for(file: int) -> None:
@@ -230,14 +238,11 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     environment["PYTHONPATH"] = os.pathsep.join([*(path or str(pathlib.Path.cwd()) for path in sys.path), str(native.PACKAGE.parent)])
     children: list[subprocess.Popen[str]] = []
-    command, pipe = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling"], subprocess.PIPE
     try:
         for share in shared_out(tasks, min(processors(), len(tasks))):
             wish = {"target": (goal.cpu, goal.features, goal.platform), "source": native.SOURCE, "tasks": share}
-            with kept.loading:  # a process forked meanwhile would hold the pipes, whose end we wait for
-                child = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-                children.append(child)
-            ask(child, wish)
+            native.apart(start_child, environment, children, to_its_end=True)
+            ask(children[-1], wish)
         answers = [finish(child, tasks, progress) for child in children]
         if progress:
             progress(len(tasks), len(tasks))
@@ -250,6 +255,13 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
                 pass
     made = {symbol: Made(base64.b64decode(content), error) for answer in answers for symbol, (content, error) in answer.items()}
     return [made[task["symbol"]] for task in tasks]
+
+
+def start_child(environment: dict[str, str], children: "list[subprocess.Popen[str]]") -> None:
+    """Start a child and add it to a list."""
+    command, pipe = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling"], subprocess.PIPE
+    with kept.loading:  # a process forked meanwhile would hold the pipes, whose end we wait for
+        children.append(subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
 
 
 def ask(child: "subprocess.Popen[str]", wish: dict[str, Any]) -> None:

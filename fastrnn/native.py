@@ -128,10 +128,11 @@ def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
     return {operation: kept.addresses[one] for operation, one in wanted.items()}
 
 
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+def apart(function: Callable[..., Any], *arguments: Any, to_its_end: bool = False) -> Any:
     """Call a function in a thread of its own: there neither Ctrl-C nor a signal's handler that calls fastrnn finds it half done.
 
-    Interrupted, llvmlite frees what it has freed, and so do Thread and Future with locks: this waits for a plain one.
+    So all that holds the lock `loading` goes on while a handler waits for that lock. Interrupted, llvmlite frees what it has freed, and so
+    do Thread and Future with locks: this waits for a plain one; with to_its_end=True an interrupt is passed on when the function has ended.
     """
     answers, errors, over = [], [], threading.Lock()
 
@@ -150,7 +151,12 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
             _thread.start_new_thread(run, ())
     except RuntimeError:  # in an exit handler, or the system gives no more threads
         run()
-    over.acquire()
+    try:
+        over.acquire()
+    except BaseException:
+        if to_its_end and not (answers or errors):  # the interrupt may come when this thread has the lock
+            over.acquire()
+        raise
     if errors:
         raise errors[0]
     return answers[0]

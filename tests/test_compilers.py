@@ -10,6 +10,8 @@ import pytest
 from fastrnn import compiling, native
 from fastrnn.processor import Target
 
+from .process import copy_package, own_cache, start
+
 WANTED = ("relu", "float32")
 
 
@@ -71,6 +73,76 @@ def test_progress_where_no_file_is_written():
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     compiling.finish(child, [{"file": ""}], lambda done, count: seen.append((done, count)))
     assert set(seen) == {(0, 1)}
+
+
+HANDLED = """
+import os, signal, subprocess, sys
+from fastrnn import compiling, native
+
+right = []
+
+def handle(*_):
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    right.append(native.address("begin") > 0)
+
+signal.signal(signal.SIGUSR1, handle)
+owner, name = eval(sys.argv[1])
+original = getattr(owner, name)
+
+def signalled(*given, **options):
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return original(*given, **options)
+
+setattr(owner, name, signalled)
+print(native.address("begin") > 0, right)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+@pytest.mark.parametrize("where", ["subprocess, 'Popen'", "compiling.os, 'open'", "compiling.os, 'close'"])
+def test_a_handler_that_compiles(tmp_path, where):
+    """A handler that compiles while the interrupted call starts a compiler, or opens or closes the lock, ends, and so does the call."""
+    path = copy_package(tmp_path / "copy")
+    child = start(HANDLED, where, **own_cache(tmp_path / "code", path))
+    try:
+        assert child.communicate(timeout=60) == ("True [True]\n", "")
+    finally:
+        child.kill()
+        child.communicate()
+
+
+INTERRUPTED = """
+import os, random, signal, threading, time
+from fastrnn import native
+
+begun, done, too_early = [], [], 0
+for moment in range(300):
+    def work():
+        begun.append(moment)
+        time.sleep(0.001)
+        done.append(moment)
+    sender = threading.Timer(random.random() * 0.002, lambda: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        sender.start()
+        native.apart(work, to_its_end=True)
+        while True:  # the signal comes later
+            time.sleep(1)
+    except KeyboardInterrupt:
+        too_early += begun[-1:] != done[-1:]
+    sender.join()
+print(moment, too_early < 30)  # between the start of the thread and the wait for it nothing helps
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+def test_an_interrupt_waits_for_what_must_end():
+    """Ctrl-C at any moment, also when the function has just ended, is passed on when it has, and nothing is waited for any longer."""
+    child = start(INTERRUPTED)
+    try:
+        assert child.communicate(timeout=60) == ("299 True\n", "")
+    finally:
+        child.kill()
+        child.communicate()
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------------------------
