@@ -572,14 +572,15 @@ def test_arguments(tmp_path):
         fastrnn.from_keras(tmp_path / "none.keras", dtype="float16")
 
 
-def test_shapes(tmp_path):
-    """Weights must have the shapes that the description gives."""
+@pytest.mark.parametrize(("change", "shape"), [(np.transpose, "(27, 9)"), (lambda weight: weight[:, 0], "(9,)")])
+def test_shapes(change, shape, tmp_path):
+    """Weights must have the shapes that the description gives, and as many axes."""
     layers, weights = keras_2_gru()
-    weights["gru"][1] = weights["gru"][1].T
+    weights["gru"][1] = change(weights["gru"][1])
     write_keras_2(tmp_path / "old.h5", layers, weights)
     with pytest.raises(ValueError) as error:  # noqa: PT011
         fastrnn.from_keras(tmp_path / "old.h5")
-    said = "(7, 27) and (9, 27) and (27,), got (7, 27) and (27, 9) and (27,)"
+    said = f"(7, 27) and (9, 27) and (27,), got (7, 27) and {shape} and (27,)"
     assert str(error.value) == f"layer 'gru' (GRU) must have weights of shapes {said}"
 
 

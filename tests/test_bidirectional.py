@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import plan, stages
+from fastrnn import directions, plan, stages
 
 from .cases import CASES, DTYPES, MIXED, READERS, Case, assert_same_bits, assert_same_results, flat, nested, run
 from .situations import often, situations
 from .test_bits import LAYOUTS
-from .test_threads import team, until_help_came
+from .test_threads import all_are_free, never, team, until_help_came
 
 pytestmark = pytest.mark.usefixtures("piece_by_piece")
 BOTH = [case for case in CASES if not case.causal]
@@ -205,6 +205,18 @@ def test_two_threads_come(merge, dtype, kind):
         model = case.layer(dtype)
         for _ in until_help_came(watch):
             assert_same_results(run(model, x, states), expected)
+
+
+def test_the_team_is_given_back(monkeypatch):
+    """A call of both directions side by side gives its team back, whether it ends well or not."""
+    model, x = Case("", (("Bidirectional", MIXED),), (9, 70)).layer(np.float32), np.ones((3000, 9), np.float32)
+    with team(2, SIDE_BY_SIDE, never) as watch:
+        model(x)
+        assert (len(watch.taken), all_are_free()) == (1, True)
+        monkeypatch.setattr(directions.Alone, "jobs", lambda self: (1 / 0 for _ in self.task.x))
+        with pytest.raises(ZeroDivisionError):
+            model(x)
+        assert all_are_free()
 
 
 @pytest.mark.parametrize("merge", MERGES)
