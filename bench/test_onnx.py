@@ -489,6 +489,14 @@ REFUSED = {
         lambda: one_layer("RNN", weights("RNN", W=numbers(1, 1, 5, I))),
         "node 'cell' (RNN) must have W, R and B of 7, 7 and 14 rows, got [(5, 5), (7, 7), (14,)]",
     ),
+    "bounds that are computed": (
+        lambda: after(helper.make_node("Shape", ["flat"], ["s"], name="s"), node("Slice", ["flat", "s", "s"])),
+        "node 'next' (Slice) must have constant bounds",
+    ),
+    "two axes more": (
+        lambda: after(helper.make_node("Constant", [], ["i"], value_ints=[0, 1]), node("Unsqueeze", ["flat", "i"])),
+        "node 'next' (Unsqueeze) must add one axis",
+    ),
     "another operator": (lambda: after(node("Sin", ["flat"])), "node 'next' (Sin) must be an operator that fastrnn has a layer for"),
     "a sum": (lambda: after(node("Add", ["flat", "flat"])), "node 'next' (Add) must add a constant to a product with a weight"),
     "a constant": (lambda: after(node("Add", ["flat", "K"])), "node 'next' (Add) must add a constant to a product with a weight"),
