@@ -11,8 +11,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from bench.cases import DTYPES
-from fastrnn.kernels.jit import SHAPE
-from fastrnn.kernels.tile import ahead, elementwise, fma, lanes_of, load, store, zeros_like
+from fastrnn.kernels.options import SHAPE
+from fastrnn.kernels.simd.tile import ahead, elementwise, fma, lanes_of, load, store, zeros_like
 from fastrnn.packing import empty_aligned
 
 CACHES = pathlib.Path("/sys/devices/system/cpu/cpu0/cache")

@@ -378,9 +378,9 @@ def numba_text(task: Task, goal: Target) -> str:
     """
     import numba
 
-    from .kernels import jit
+    from .kernels import options
 
-    if (goal.platform, goal.features) != (jit.PLATFORM, jit.FEATURES):
+    if (goal.platform, goal.features) != (options.PLATFORM, options.FEATURES):
         raise RuntimeError(OTHER_TARGET)
     dispatcher: Any = getattr(importlib.import_module(task["module"]), task["operation"])
     kinds = (*dispatcher.kinds, *([numba.types.CPointer(getattr(numba.types, task["dtype"]))] if dispatcher.typed else []))

@@ -355,14 +355,14 @@ def shape() -> Shape:
 def digest_of(*paths: pathlib.Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.name.encode())
+        digest.update((path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def kernels_source() -> str:
     """Digest everything that the package's machine code follows from."""
-    return digest_of(*sorted((PACKAGE / "kernels").glob("*.py")), PACKAGE / "compiling.py")
+    return digest_of(*sorted((PACKAGE / "kernels").rglob("*.py")), PACKAGE / "compiling.py")
 
 
 SOURCE = kernels_source()  # now, beside the import of what it describes: the files may be other ones at the first call

@@ -1,6 +1,6 @@
 """Operations of the tests' own: functions that no layer computes by themselves."""
 
-from fastrnn.kernels.elementary import activation, exp, log
+from fastrnn.kernels.simd.elementary import activation, exp, log
 
 exp_all = activation(exp)
 log_all = activation(log)

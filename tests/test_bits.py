@@ -338,7 +338,7 @@ import numpy as np
 from numba import njit, types
 
 from fastrnn import native
-from fastrnn.kernels import elementary
+from fastrnn.kernels.simd import elementary
 
 @njit((types.int64, types.int64, types.int64, types.CPointer(types.float64)), fastmath=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def call(values, count, parameters, like):

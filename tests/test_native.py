@@ -305,7 +305,7 @@ def name():
     importlib.reload(native)
     return native.file_name(("relu", "float32"), native.target())
 
-seen, files = {name()}, [*(native.PACKAGE / "kernels").glob("*.py"), native.PACKAGE / "compiling.py"]
+seen, files = {name()}, [*(native.PACKAGE / "kernels").rglob("*.py"), native.PACKAGE / "compiling.py"]
 for path in files:
     path.write_text(path.read_text() + "# edited\\n")
     seen.add(name())
@@ -327,7 +327,7 @@ def edited(package, tmp_path):
 
 
 EDITED = """
-path = pathlib.Path(fastrnn.__file__).with_name("kernels") / "elementary.py"
+path = pathlib.Path(fastrnn.__file__).with_name("kernels") / "simd" / "elementary.py"
 path.write_text(path.read_text().replace('choose(x, "<", 0.0, 0.0, x)', 'choose(x, "<", 0.0, 1.0, x)'))
 {}
 try:
@@ -555,7 +555,7 @@ def test_no_interpreter(almost, package, executable):
 
 def test_the_working_directory_on_the_module_path(edited, tmp_path):
     """The compiler is the importing process's own package, also where that is found in the working directory."""
-    elementary = edited / "fastrnn" / "kernels" / "elementary.py"
+    elementary = edited / "fastrnn" / "kernels" / "simd" / "elementary.py"
     elementary.write_text(elementary.read_text() + "# edited\n")
     first = "import sys; sys.path = ['', *sys.path[3:]]"  # in place of the working directory's name and PYTHONPATH
     assert call(tmp_path / "own", edited, FEW, first=first) == [2]

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import forward, functional, plan, threads
-from fastrnn.kernels import team as kernels
 from fastrnn.kernels.layout import CHUNK, JOB, MEETINGS, POOL, TEAM, TEAMS
+from fastrnn.kernels.threads import team as kernels
 
 from .cases import DTYPES, Case, assert_same_bits, pack, run, uniform
 from .interception import around, chunk_of, field

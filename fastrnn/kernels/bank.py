@@ -1,11 +1,11 @@
 """Steps of some rows of a bank: their states are gathered, advanced side by side, and scattered back."""
 
 from .float_mode import enter_usual_mode, restore_mode
-from .jit import function, operation
 from .layout import CHANGE, HANDED, ROW_STATE, SEEN
 from .network import JOB_SIZE, LAYER_BYTES, take_plan
+from .options import function, operation
 from .records import MOVE_ROWS, STEP_ROWS, bank_at, copy_bytes, invoke_one, job_at, layer_at, put_word, word
-from .team import run_with_help
+from .threads.team import run_with_help
 
 
 @function

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from .elementary import exp
-from .jit import function, inline, operation
 from .layout import NOTHING
 from .network import in_out, in_x, move_states
+from .options import function, inline, operation
 from .records import CHUNK, JOB, LAYER, as_double, copy_bytes, generation_at, put_word, word
-from .tile import ahead, at, copy, element, lanes_of, load, put, store
+from .simd.elementary import exp
+from .simd.tile import ahead, at, copy, element, lanes_of, load, put, store
 
 
 @function

@@ -1,8 +1,8 @@
 """Jobs that have nothing to do with one another, such as the two directions of a layer: each is one thread's alone."""
 
-from .jit import operation
 from .layout import HEAD_BYTES, JOB_BYTES
 from .network import JOB_SIZE, next_block
+from .options import operation
 from .records import JOB, address_of, chunk_at, copy_bytes, invoke_one, job_at
 
 

@@ -18,9 +18,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .atomic import exchange, post
-from .jit import function, operation
 from .layout import KNOWN
+from .options import function, operation
 from .records import (
     ARGUMENTS,
     WORD,
@@ -41,6 +40,7 @@ from .records import (
     python_at,
     word,
 )
+from .threads.atomic import exchange, post
 
 MOST_ARRAYS = ARGUMENTS.fields.words
 INT = ir.IntType(32)

@@ -1,9 +1,9 @@
 """What feeds a layer: the projection of its input, or for tokens the choice of its weights' columns, or of a table's rows."""
 
-from .jit import FULL, HALF, ONE, inline, operation
 from .network import in_x
+from .options import FULL, HALF, ONE, inline, operation
 from .records import CHUNK, JOB, LAYER, copy_bytes, fresh_factors, invoke_one, word
-from .tile import ahead, at, lanes_of, load, store
+from .simd.tile import ahead, at, lanes_of, load, store
 
 
 @operation(LAYER, JOB, CHUNK)

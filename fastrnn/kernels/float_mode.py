@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .jit import PLATFORM, function
+from .options import PLATFORM, function
 from .records import WORD
 
 X86, ARM = PLATFORM.machine == "x86_64", PLATFORM.is_arm

@@ -1,9 +1,9 @@
 """What merges one direction's output with the other's, which is in out already: their sum, mean or product."""
 
-from .jit import inline, operation
 from .network import in_out
+from .options import inline, operation
 from .records import CHUNK, JOB, LAYER
-from .tile import ahead, at, element, put
+from .simd.tile import ahead, at, element, put
 
 
 def merging(merge):

@@ -5,8 +5,8 @@ the job has its address.
 """
 
 from .float_mode import enter_usual_mode, restore_mode
-from .jit import ROWS, function, inline, operation
 from .layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB_BYTES
+from .options import ROWS, function, inline, operation
 from .records import (
     BEGIN,
     JOB,

@@ -1,9 +1,9 @@
 """Layers that are used once: packed and run in one kernel call."""
 
 from .float_mode import enter_usual_mode, restore_mode
-from .jit import function, operation
 from .layout import HEAD_BYTES
 from .network import JOB_SIZE, LAYER_BYTES, take_plan
+from .options import function, operation
 from .records import MATRIX, ONCE, address_of, copy_bytes, fresh_pack, invoke_one, layer_at, matrix_at, word
 
 FIRST, MATRIX_BYTES = ONCE.fields.offsets["first_matrix"], 8 * MATRIX.fields.words

@@ -1,9 +1,9 @@
 """Packing of weights, and the product of rows with packed weights."""
 
-from .jit import FULL, HALF, ONE, ROWS, inline, operation
 from .layout import DEPTH
+from .options import FULL, HALF, ONE, ROWS, inline, operation
 from .records import FACTORS, PACK, matrix_at
-from .tile import ahead, at, element, lanes_of, load, load_square, put, store, tile_product, transpose
+from .simd.tile import ahead, at, element, lanes_of, load, load_square, put, store, tile_product, transpose
 
 
 @inline

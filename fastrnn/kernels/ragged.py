@@ -1,8 +1,8 @@
 """Sequences of different lengths, the longest of a block first: which of them go on, and their rows side by side."""
 
-from .jit import function, operation
 from .layout import LENGTH
 from .network import in_x
+from .options import function, operation
 from .records import CHUNK, JOB, LAYER, copy_bytes, invoke, word
 
 

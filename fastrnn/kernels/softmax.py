@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .elementary import exp, log
-from .jit import inline, operation
 from .layout import BLOCK
+from .options import inline, operation
 from .records import CHUNK, JOB, LAYER
-from .tile import ahead, at, cut_off, lanes_of, largest, load, load_elements, maximum, splat_like, store, total, zeros_like
+from .simd.elementary import exp, log
+from .simd.tile import ahead, at, cut_off, lanes_of, largest, load, load_elements, maximum, splat_like, store, total, zeros_like
 
 
 @inline

@@ -5,11 +5,11 @@ after:  n = tanh(W_n x + b_n + r (U_n h + b_hn))      before:  n = tanh(W_n x + 
 h = (1 - z) n + z h, which keeps h exactly where z is 1
 """
 
-from .elementary import sigmoid_vector, tanh_vector
-from .jit import function, operation
-from .records import CHUNK, JOB, LAYER
+from ..options import function, operation
+from ..records import CHUNK, JOB, LAYER
+from ..simd.elementary import sigmoid_vector, tanh_vector
+from ..simd.tile import ahead, elementwise, fma, lanes_of, store
 from .recurrent import activate, add_gates, factors_of, gate_at, multiply, part_at, row_at, vector
-from .tile import ahead, elementwise, fma, lanes_of, store
 
 RESET, UPDATE, CANDIDATE = range(3)  # the parts of a row; the new state takes the place of the reset gate
 ROOM = UPDATE  # a part of the rows before: step t no longer needs the update gate of step t - 1

@@ -7,11 +7,11 @@ o    = sigmoid(W_o x + U_o h + b_o + p_o c)
 h    = o tanh(c), or R (o tanh(c))
 """
 
-from .elementary import sigmoid_vector, tanh_vector
-from .jit import function, operation
-from .records import CHUNK, JOB, LAYER
+from ..options import function, operation
+from ..records import CHUNK, JOB, LAYER
+from ..simd.elementary import sigmoid_vector, tanh_vector
+from ..simd.tile import ahead, at, elementwise, fma, lanes_of, store
 from .recurrent import activate, add_gates, factors_of, multiply, part_at, row_at, vector
-from .tile import ahead, at, elementwise, fma, lanes_of, store
 
 INPUT, FORGET, CELL, OUTPUT = range(4)  # the parts of a row
 STATE, UNITS = 1, 2  # parts that a step leaves: c in the place of the forget gate, and o tanh(c) where it is projected

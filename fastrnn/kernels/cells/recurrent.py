@@ -3,9 +3,9 @@
 A step works on the columns left to right of every part, and on all sequences of the chunk; other threads may have the other columns.
 """
 
-from .jit import FULL, HALF, ONE, ROWS, function, inline
-from .records import fresh_factors, invoke_activation, invoke_one
-from .tile import add_product, add_products, ahead, at, lanes_of, load, store, zeros_like
+from ..options import FULL, HALF, ONE, ROWS, function, inline
+from ..records import fresh_factors, invoke_activation, invoke_one
+from ..simd.tile import add_product, add_products, ahead, at, lanes_of, load, store, zeros_like
 
 
 @inline

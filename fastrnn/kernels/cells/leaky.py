@@ -7,10 +7,10 @@
 A unit with a = 1 is a plain one, to the last bit.
 """
 
-from .jit import function, operation
-from .records import CHUNK, JOB, LAYER
+from ..options import function, operation
+from ..records import CHUNK, JOB, LAYER
+from ..simd.tile import ahead, at, choose, elementwise, fma, lanes_of, load, store
 from .recurrent import activate, add_gates, factors_of, part_at, row_at, vector
-from .tile import ahead, at, choose, elementwise, fma, lanes_of, load, store
 
 OUTPUT, VALUE = range(2)  # the parts of a row: the output, and v
 

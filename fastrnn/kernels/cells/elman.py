@@ -1,9 +1,9 @@
 """The steps of an Elman layer: s_t = f(W s_{t-1} + p_t), p_t being U x_t + b."""
 
-from .jit import ROWS, inline, operation
-from .records import CHUNK, JOB, LAYER, invoke_activation, invoke_one
+from ..options import ROWS, inline, operation
+from ..records import CHUNK, JOB, LAYER, invoke_activation, invoke_one
+from ..simd.tile import ahead, at
 from .recurrent import activate_here, factors_of, gate_at, part_at, row_product
-from .tile import ahead, at
 
 
 @inline

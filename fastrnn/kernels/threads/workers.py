@@ -4,12 +4,12 @@ looks at all gates --- one is open ---> inside: works on the piece ---> leaves -
 looks at all gates --- all shut for about 1 ms ---> sleeps ---> a leader has opened a gate and wakes all ---> looks
 """
 
+from ..float_mode import enter_usual_mode
+from ..layout import JOB_BYTES, MEETINGS, PATIENTLY, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
+from ..network import JOB_SIZE
+from ..options import function, operation
+from ..records import WORKER, chunk_at, copy_bytes, invoke_one, job_at, pool_at, put_word, team_at, word
 from .atomic import add, exchange, look, peek
-from .float_mode import enter_usual_mode
-from .jit import function, operation
-from .layout import JOB_BYTES, MEETINGS, PATIENTLY, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
-from .network import JOB_SIZE
-from .records import WORKER, chunk_at, copy_bytes, invoke_one, job_at, pool_at, put_word, team_at, word
 from .system import allocate, lock, release, unlock, wait
 from .team import GATE, MEMBERS, NUMBER, OPEN
 from .team import WORKER as ONE

@@ -5,9 +5,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .jit import PLATFORM, function
-from .layout import POOL
-from .records import WORD
+from ..layout import POOL
+from ..options import PLATFORM, function
+from ..records import WORD
 
 INT32 = ir.IntType(32)
 MUTEX, CONDITION = POOL.offsets["mutex"], POOL.offsets["condition"]

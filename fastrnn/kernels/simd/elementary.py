@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from numba import types
 
-from .jit import operation
-from .records import as_double, word
+from ..options import operation
+from ..records import as_double, word
 from .tile import Vector, ahead, at, choose, elementwise, fma, lanes_of, load, scale_unless, store
 
 LOG2_E = 1.4426950408889634

@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from .jit import SHAPE
+from ..options import SHAPE
 
 INT32 = ir.IntType(32)
 

@@ -11,12 +11,12 @@ one another at a barrier. Where the leader waits long at a barrier, another prog
 barrier the leader goes on alone.
 """
 
+from ..float_mode import enter_usual_mode, restore_mode
+from ..layout import DISCOURAGING, LATE, LINE, MEETINGS, PATIENTLY, POOL, PROMPTLY, TEAM, TEAM_JOB, TEAM_MEMBERS
+from ..network import JOB_SIZE, take_plan
+from ..options import FULL, ROWS, SHAPE, function, operation
+from ..records import CHUNK, JOB, LAYER, LEAD, address_of, copy_bytes, invoke, invoke_one, pool_at, team_at
 from .atomic import add, look, peek, post
-from .float_mode import enter_usual_mode, restore_mode
-from .jit import FULL, ROWS, SHAPE, function, operation
-from .layout import DISCOURAGING, LATE, LINE, MEETINGS, PATIENTLY, POOL, PROMPTLY, TEAM, TEAM_JOB, TEAM_MEMBERS
-from .network import JOB_SIZE, take_plan
-from .records import CHUNK, JOB, LAYER, LEAD, address_of, copy_bytes, invoke, invoke_one, pool_at, team_at
 from .system import wake_all
 
 GATE, NEXT, MEMBERS, APART = (TEAM.offsets[name] for name in ("gate", "next", "members", "apart"))

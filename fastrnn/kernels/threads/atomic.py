@@ -5,8 +5,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .jit import PLATFORM
-from .layout import PATIENTLY
+from ..layout import PATIENTLY
+from ..options import PLATFORM
 
 BRIEFLY = 100  # looks at a word before pauses between them
 INT32 = ir.IntType(32)

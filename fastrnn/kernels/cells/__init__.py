@@ -1,0 +1,1 @@
+"""The timestep loops: a file for each kind of cell."""

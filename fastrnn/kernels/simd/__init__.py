@@ -1,0 +1,1 @@
+"""Vectors in registers: tiles of a product, and functions of each element."""
