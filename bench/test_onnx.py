@@ -443,7 +443,8 @@ REFUSED = {
     ),
     "what nothing makes": (
         lambda: two_layers(h="", last="nothing"),
-        "path_or_model must be a valid model; onnx.checker.check_model(model, full_check=True) says more",
+        "path_or_model must be a valid ONNX model, got ModelProto, which is damaged or not understood: KeyError: 'nothing'; "
+        "onnx.checker.check_model(model, full_check=True) says more",
     ),
     "a constant that is squeezed": (
         lambda: after(node("Squeeze", ["K", "flat"])),

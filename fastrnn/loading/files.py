@@ -28,6 +28,7 @@ from ..arguments import Array
 from ..bidirectional import Bidirectional
 from ..gated import GRU, LSTM
 from ..layers import RNN, Dense, Embedding, Model, Sequential
+from .boundary import RAW, is_ours
 from .gates import as_numbers, check_dtype
 
 VERSION = 1  # of the description; a file of a later one is refused
@@ -148,8 +149,9 @@ def load(path: str | os.PathLike[str], *, dtype: DTypeLike | None = None) -> Any
             if reader.unread:
                 raise ValueError(f"its description must name every array, got {min(reader.unread)!r} besides")
             return model
-    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"path must be a whole file that fastrnn.save wrote, got {os.fspath(path)!r}: {error}") from error
+    except (SafetensorError, *RAW) as error:
+        kind = "" if isinstance(error, SafetensorError | ValueError | RecursionError) or is_ours(error) else f"{type(error).__name__}: "
+        raise ValueError(f"path must be a whole file that fastrnn.save wrote, got {os.fspath(path)!r}: {kind}{error}") from error
 
 
 def description_of(text: str | None) -> Any:

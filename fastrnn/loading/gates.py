@@ -24,8 +24,12 @@ def as_numbers(name: str, weight: Any, dtype: DTypeLike | None) -> Array:
 
 
 def check_dtype(dtype: DTypeLike | None) -> None:
-    if dtype is not None and np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(f"dtype must be float32, float64 or None, got {np.dtype(dtype)}")
+    try:
+        given = None if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"dtype must be float32, float64 or None, got {dtype!r}") from error
+    if given is not None and given not in (np.float32, np.float64):
+        raise TypeError(f"dtype must be float32, float64 or None, got {given}")
 
 
 def reordered(weight: Array, given: str, wanted: str) -> Array:

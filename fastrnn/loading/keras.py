@@ -3,6 +3,7 @@
 A file holds a description of the layers, as JSON, and their weights, as HDF5.
 """
 
+import errno
 import io
 import json
 import math
@@ -23,6 +24,7 @@ from ..arguments import Array, DenseActivation
 from ..bidirectional import Bidirectional, Merge
 from ..gated import GRU, LSTM
 from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
+from .boundary import understood
 from .gates import GRU_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
 
 # What a damaged file makes zipfile, json and h5py raise.
@@ -175,12 +177,13 @@ def from_keras(path_or_model: str | PathLike[str] | Any, *, dtype: DTypeLike | N
     """
     check_dtype(dtype)
     if hasattr(path_or_model, "get_config"):
-        return build(of_model(path_or_model), dtype)
+        with understood("path_or_model", path_or_model, "a Keras model"):
+            return build(of_model(path_or_model), dtype)
     if not isinstance(path_or_model, (str, PathLike)):
         raise TypeError(f"path_or_model must be a path or a Keras model, got {type(path_or_model).__name__}")
     path = Path(path_or_model)
     h5py = imported_h5py()
-    with path.open("rb") as file, undamaged(path):
+    with path.open("rb") as file, understood("path_or_model", path, "a .keras or .h5 file"), undamaged(path):
         archived = file.read(2) == b"PK"
         if not archived:
             with h5py.File(file, "r") as content:
@@ -204,6 +207,8 @@ def undamaged(path: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
+            raise  # the disk, not the file
         raise ValueError(f"{path} must be a whole .keras or .h5 file, got one that can't be read: {error}") from error
 
 

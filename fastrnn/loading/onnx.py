@@ -15,6 +15,7 @@ from ..arguments import Array
 from ..bidirectional import Bidirectional
 from ..gated import GRU, LSTM
 from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
+from .boundary import understood
 from .gates import GRU_GATES, LSTM_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
 from .loops import Below, Index, Step, layer_of_step
 from .nodes import ACTIVATIONS, activation_of, numbers_of, refuse
@@ -167,17 +168,18 @@ def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequenti
             file = stack.enter_context(open(path_or_model, "rb"))  # noqa: PTH123
             try:
                 model, tensors = read(onnx, file)
+            except (OSError, ImportError, MemoryError):
+                raise
             except Exception as error:  # protobuf's errors have no common class
                 raise ValueError(f"{os.fspath(path_or_model)} must be a whole ONNX file, got one that can't be read: {error}") from error
         elif isinstance(path_or_model, onnx.ModelProto):
             model, tensors = path_or_model, Tensors(onnx, path_or_model.graph.initializer)
         else:
             raise TypeError(f"path_or_model must be a path or an onnx.ModelProto, got {type(path_or_model).__name__}")
-        try:
+        remedy = "; onnx.checker.check_model(model, full_check=True) says more"
+        with understood("path_or_model", path_or_model, "a valid ONNX model", remedy):
             data = Graph(onnx, onnx.inliner.inline_local_functions(model) if model.functions else model, tensors, dtype).output()
-        except (KeyError, IndexError, AttributeError, ZeroDivisionError) as error:
-            raise ValueError("path_or_model must be a valid model; onnx.checker.check_model(model, full_check=True) says more") from error
-    return Sequential(*data.layers, return_sequences=not data.last)
+            return Sequential(*data.layers, return_sequences=not data.last)
 
 
 class Graph:

@@ -11,6 +11,7 @@ from ..arguments import Activation, Array, detached
 from ..bidirectional import Bidirectional
 from ..gated import GRU, LSTM
 from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
+from .boundary import understood
 from .gates import activate, as_numbers, check_dtype, gru_biases
 
 NAME = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(?:_l(\d{1,6})(_reverse)?)?")
@@ -61,9 +62,9 @@ def from_state_dict(
     Raises
     ------
     TypeError
-        For weights that aren't floats.
+        For what is no mapping of names, and weights that aren't floats.
     ValueError
-        For names under the prefix that aren't understood, missing ones, and shapes that fit no layer.
+        For values that are no arrays, names under the prefix that aren't understood, missing ones, and shapes that fit no layer.
 
     Examples
     --------
@@ -73,14 +74,26 @@ def from_state_dict(
     4
     """
     check_dtype(dtype)
+    check_named(mapping, prefix)
     cells = {}
-    for (layer, reverse), names in grouped(mapping, prefix).items():
-        weights = {kind: as_numbers(name, as_array(mapping[name]), dtype) for kind, name in names.items()}
-        cells[layer, reverse] = cell_of(weights, names, nonlinearity)
-    model = Sequential(*stacked(cells, prefix))
+    with understood("mapping", mapping, "a recurrent layer's weights by their names"):
+        for (layer, reverse), names in grouped(mapping, prefix).items():
+            weights = {kind: as_numbers(name, as_array(mapping[name]), dtype) for kind, name in names.items()}
+            cells[layer, reverse] = cell_of(weights, names, nonlinearity)
+        model = Sequential(*stacked(cells, prefix))
     if nonlinearity != "tanh" and not any(isinstance(cell, RNN) for cell in cells.values()):
         raise ValueError(f"nonlinearity must be left out for {type(cells[0, False]).__name__} weights, got {nonlinearity!r}")
     return model
+
+
+def check_named(mapping: object, prefix: object) -> None:
+    if not hasattr(mapping, "keys") or not hasattr(mapping, "__getitem__"):
+        raise TypeError(f"mapping must be a mapping of names to arrays, got {type(mapping).__name__}")
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be a str, got {type(prefix).__name__}")
+    for name in mapping:  # type: ignore[attr-defined]
+        if not isinstance(name, str):
+            raise TypeError(f"mapping must have names that are str, got {name!r}")
 
 
 def as_array(value: Any) -> Array:
@@ -202,6 +215,11 @@ def from_torch(module: Any, *, dtype: DTypeLike | None = None) -> Sequential:
     check_dtype(dtype)
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+    with understood("module", module, "a module of PyTorch's"):
+        return Sequential(*layers_of(module, dtype))
+
+
+def layers_of(module: Any, dtype: DTypeLike | None) -> list[Any]:
     layers: list[Any] = []
     for path, one in leaves(module, "module"):
         if "forward" in vars(one):
@@ -214,7 +232,7 @@ def from_torch(module: Any, *, dtype: DTypeLike | None = None) -> Sequential:
         add(path, one, layers, dtype)
     if not layers:
         raise ValueError("module must hold a layer with weights, got none")
-    return Sequential(*layers)
+    return layers
 
 
 def leaves(module: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -42,6 +42,8 @@ class Tensors:
         tensor, place = self.found[name]
         try:
             return self.read(tensor, place)
+        except (ImportError, MemoryError):
+            raise
         except Exception as error:  # the checker's errors, among others
             raise ValueError(f"path_or_model must have all its weights, got for {name!r}: {error}") from error
 

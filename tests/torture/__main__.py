@@ -14,7 +14,8 @@ import traceback
 
 import numpy as np
 
-COUNTED = ("calls", "steps", "malformed", "interrupts", "forks", "exits", "damaged files")
+COUNTED = ("calls", "steps", "malformed", "interrupts", "forks", "exits", "damaged files", "mutants")
+CAUSE = "cause: "  # begins a count of what errors were made of
 PATIENCE = 300  # seconds that a round may take
 MOST_FAILURES = 10  # of which more would say no more
 
@@ -99,7 +100,10 @@ class Watched:
         rows |= {"rounds": ", ".join(f"{count} {kind}" for kind, count in sorted(self.rounds.items())), "failures": f"{self.failures}"}
         rows |= {"memory at the start, MB": f"{settled[0]:.0f}", "memory at the end, MB": f"{settled[-1]:.0f}"}
         width = max(map(len, rows))
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+        causes = [f"{count:>7,}  {name.removeprefix(CAUSE)}" for name, count in self.counts.most_common() if name.startswith(CAUSE)]
+        if causes:
+            causes.insert(0, "\nWhat refusals of mutants were made of, beside our own errors: is one of them a fault of ours?")
+        return "\n".join([f"{name:<{width}}  {value}" for name, value in rows.items()] + causes)
 
 
 def main():

@@ -12,7 +12,7 @@ import fastrnn
 
 from ..cases import assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from ..situations import CAUSAL, CAUSAL_READERS, TELLERS, exact
-from . import children, others, pages, shared
+from . import children, loaders, others, pages, shared
 from .misuse import misuse
 from .work import Work, pick, plain_run, situation, steps_of, wide
 
@@ -201,6 +201,7 @@ KINDS = {
     "sharing": (shared.sharing, 4),
     "handlers": (shared.handlers, 3),
     "flushing": (shared.flushing, 6),
+    "mutated loader files": (loaders.mutated, 4),
 }
 
 
