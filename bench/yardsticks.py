@@ -11,9 +11,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from bench.cases import DTYPES
+from fastrnn.engine.packing import empty_aligned
 from fastrnn.kernels.options import SHAPE
 from fastrnn.kernels.simd.tile import ahead, elementwise, fma, lanes_of, load, store, zeros_like
-from fastrnn.packing import empty_aligned
 
 CACHES = pathlib.Path("/sys/devices/system/cpu/cpu0/cache")
 ASSUMED = {"L1": 32 << 10, "L2": 512 << 10, "L3": 8 << 20}  # bytes, where the system doesn't tell

@@ -16,7 +16,7 @@ import numpy as np
 from . import RNN, Dense, Embedding, Sequential, __version__, generate, log_likelihood, native, reference, rnn_forward
 from . import compile as fastrnn_compile
 from .arguments import Array
-from .threads import get_num_threads
+from .engine.threads import get_num_threads
 
 EXPECTED_BITS = 2.135948712  # the NumPy loop in float64: data/README.txt
 BITS_TOLERANCE = 1e-6

@@ -27,11 +27,11 @@ from .arguments import (
     refuse_changed_row,
     refuse_row,
 )
-from .calls import start_states, views_of
-from .forward import NOTHING, Prepared, Task, prepare, run_network, step_record, take_team
+from .engine.calls import start_states, views_of
+from .engine.execute import NOTHING, Prepared, Task, prepare, run_network, step_record, take_team
+from .engine.packing import INT64, Network, empty_aligned, read_only
 from .frozen import Frozen
 from .kernels.layout import BANK, CHANGE, FREE, HANDED, HEAD_BYTES, ROW_STATE, TOGETHER
-from .packing import INT64, Network, empty_aligned, read_only
 from .streaming import check_successor
 
 if TYPE_CHECKING:

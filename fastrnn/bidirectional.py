@@ -39,9 +39,9 @@ from typing import Any, Literal, get_args
 from numpy.typing import ArrayLike
 
 from .arguments import Array, State, check_choice, check_data, check_directions, check_entries
+from .engine.progress import shown
+from .engine.stages import Stage, Stages, call_stages
 from .layers import Embedding, Recurrent, network_of_layers
-from .progress import shown
-from .stages import Stage, Stages, call_stages
 
 Merge = Literal["concat", "sum", "mean", "product"]
 

@@ -15,10 +15,10 @@ from numba.extending import intrinsic, register_jitable
 
 from . import native
 from .arguments import check_activation
+from .engine.packing import Part, network_of, rows_that_fit
 from .jit import address_of, copy, invoke, is_apart, is_right, keep, reader_of, rows_for, size_job
 from .kernels.layout import BLOCK as SOFTMAX_BLOCK
 from .kernels.layout import HEAD_BYTES, JOB, LAYER, MATRIX, TOGETHER, first_half, padded
-from .packing import Part, network_of, rows_that_fit
 
 # What a recipe's words are: elements of a register, registers of a panel, then a job, its two layers and its matrices.
 LANES, VECTORS, PLAN = range(3)

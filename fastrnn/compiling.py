@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 
 from . import linking, native, processor, storage
+from .engine.threads import processors
 from .kernels import layout
 from .kernels.layout import HERE, OPERATIONS, Platform
 from .native import Progress, Wanted, kept, log
 from .processor import CPU_FEATURES, CPU_NAME, Target
-from .threads import processors
 
 if sys.platform == "win32":
     import msvcrt

@@ -35,8 +35,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import Array, State, as_array, check_lengths, check_model, check_numbers, check_state
+from .engine.progress import bars
 from .layers import Model, Recurrent, Sequential
-from .progress import bars
 
 try:
     import dask.array as da

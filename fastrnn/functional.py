@@ -56,8 +56,8 @@ from .arguments import (
     check_state,
     check_weights,
 )
-from .forward import Task, assign, is_native, plan_once, readable, run_network, run_once
-from .packing import Part, network_of, pack_network
+from .engine.execute import Task, assign, is_native, plan_once, readable, run_network, run_once
+from .engine.packing import Part, network_of, pack_network
 
 MOST_RECENT = 16
 

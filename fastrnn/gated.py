@@ -40,9 +40,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arguments import Activation, Array, State, check_activation, check_entries, check_projection, no_bias_hn
-from .calls import call_at_once, last_at_once
+from .engine.calls import call_at_once, last_at_once
+from .engine.packing import Part
 from .layers import Hidden, Recurrent, Weighted
-from .packing import Part
 
 
 class Gated(Weighted, Recurrent):

@@ -26,11 +26,11 @@ from .arguments import (
     check_weights,
 )
 from .banks import Bank
-from .calls import call, call_at_once, flat_state, last_at_once
+from .engine.calls import call, call_at_once, flat_state, last_at_once
+from .engine.packing import Network, Part, pack_network, read_only
+from .engine.progress import shown
+from .engine.stages import Stage, Stages, call_stages
 from .frozen import Frozen
-from .packing import Network, Part, pack_network, read_only
-from .progress import shown
-from .stages import Stage, Stages, call_stages
 from .streaming import Stream
 from .summaries import summary_of
 

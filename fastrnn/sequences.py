@@ -114,10 +114,10 @@ from .arguments import (
     other_as_array,
     to_pad,
 )
-from .calls import start_states
-from .forward import Task, assign, run_network
+from .engine.calls import start_states
+from .engine.execute import Task, assign, run_network
+from .engine.progress import shown
 from .kernels.layout import GENERATION, NOTHING
-from .progress import shown
 
 if TYPE_CHECKING:
     from .layers import Model

@@ -110,11 +110,11 @@ from .arguments import (
     convert,
     no_lengths,
 )
-from .calls import restart, start_states, views_of
-from .forward import Prepared, Task, is_native, prepare, readable, run_network, run_prepared, step_record
+from .engine.calls import restart, start_states, views_of
+from .engine.execute import Prepared, Task, is_native, prepare, readable, run_network, run_prepared, step_record
+from .engine.packing import FEWEST_ROWS, Network, empty_aligned, read_only
 from .frozen import Frozen
 from .kernels.layout import HEAD_BYTES, TOGETHER
-from .packing import FEWEST_ROWS, Network, empty_aligned, read_only
 
 if TYPE_CHECKING:
     from .layers import Model

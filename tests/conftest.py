@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 import tqdm.auto
 
-from fastrnn import forward
+from fastrnn.engine import execute
 
 from .bars import Recorded
 
@@ -25,9 +25,9 @@ def no_collector():
 @pytest.fixture(scope="module")
 def piece_by_piece():
     """No array is so small that it is converted whole."""
-    few, forward.FEW = forward.FEW, 0
+    few, execute.FEW = execute.FEW, 0
     yield
-    forward.FEW = few
+    execute.FEW = few
 
 
 @pytest.fixture

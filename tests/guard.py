@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from fastrnn import packing
+from fastrnn.engine import packing
 
 POSSIBLE = os.name == "posix"
 FORBIDDEN = 0  # PROT_NONE: neither read nor written

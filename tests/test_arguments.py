@@ -74,8 +74,8 @@ def changed_in_the_midst():
 
 def threads_from(value):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fastrnn.threads, "chosen", None)
-        patch.setattr(fastrnn.threads, "found", None)
+        patch.setattr(fastrnn.engine.threads, "chosen", None)
+        patch.setattr(fastrnn.engine.threads, "found", None)
         patch.setenv("FASTRNN_NUM_THREADS", value)
         fastrnn.get_num_threads()
 

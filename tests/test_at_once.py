@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import calls, forward, native, threads
-from fastrnn.calls import call_at_once, last_at_once
+from fastrnn import native
+from fastrnn.engine import calls, execute, threads
+from fastrnn.engine.calls import call_at_once, last_at_once
 from fastrnn.kernels.layout import PYTHON
 
 from .cases import DTYPES, READERS, nested
@@ -401,14 +402,14 @@ def test_an_error_in_a_call_with_help(monkeypatch):
     """Such a call gives its team and its workspace back; one whose x is copied takes a team once, when it runs."""
     monkeypatch.setattr(threads, "chosen", 2)
     taken, take = [], threads.Pool.take
-    monkeypatch.setattr(forward, "take_team", lambda prepared: taken.append(take(threads.pool, 1)) or taken[-1])
+    monkeypatch.setattr(execute, "take_team", lambda prepared: taken.append(take(threads.pool, 1)) or taken[-1])
     model, x = fastrnn.RNN(np.eye(64, dtype="f4"), np.eye(64, dtype="f4") / 2), np.ones((8, 20, 64), np.float32)
     model(x)
     assert model._packed().plans[x.shape].prepared is not None
-    free, spaces = len(threads.pool.free), len(forward.idle)
+    free, spaces = len(threads.pool.free), len(execute.idle)
     with no_memory(), pytest.raises(MemoryError):
         model(x)
-    assert (len(threads.pool.free), len(forward.idle)) == (free, spaces)
+    assert (len(threads.pool.free), len(execute.idle)) == (free, spaces)
     taken.clear()
     assert model(x.astype(np.float64))[0].tobytes() == model(x)[0].tobytes()
     assert len(taken) == 2

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 import fastrnn
-from fastrnn import banks, native, plan, threads
+from fastrnn import banks, native
+from fastrnn.engine import plan, threads
 
 from .cases import DTYPES, MODEL, Case, assert_same_bits, flat, nested
 from .situations import ALL, CAUSAL, CAUSAL_READERS

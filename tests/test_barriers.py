@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from fastrnn import threads
+from fastrnn.engine import threads
 from fastrnn.kernels.layout import CHUNK, JOB
 
 from .cases import Case

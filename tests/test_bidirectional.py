@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import directions, plan, stages
+from fastrnn.engine import directions, plan, stages
 
 from .cases import CASES, DTYPES, MIXED, READERS, Case, assert_same_bits, assert_same_results, flat, nested, run
 from .situations import often, situations
@@ -122,7 +122,7 @@ def test_groups_of_sequences(case, dtype, layout, monkeypatch):
     if layout:
         x = np.asfortranarray(x) if case.tokens else LAYOUTS[layout](x)
     monkeypatch.setattr(stages, "BETWEEN", 1)
-    monkeypatch.setattr(fastrnn.threads, "chosen", 1)
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", 1)
     for fewest in (1, 4):
         monkeypatch.setattr(stages, "FEWEST", fewest)
         for options, expected in zip(every, whole, strict=True):
@@ -142,7 +142,7 @@ def test_every_thread_gets_sequences(count, monkeypatch):
 
     monkeypatch.setattr(stages, "sequences_of", record)
     monkeypatch.setattr(stages, "BETWEEN", 1)
-    monkeypatch.setattr(fastrnn.threads, "chosen", count)
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", count)
     assert_same_bits(model(x)[0], expected)
     assert sum(some) == 300
     assert set(some[:-1]) == {stages.FEWEST * count}
@@ -175,7 +175,7 @@ def test_threads(case, dtype, way, leading, steps, monkeypatch):
     model, (x, states) = case.layer(dtype), case.data(dtype, leading, steps)
     lengths = np.random.default_rng(0).integers(0, steps + 1, leading)
     every = [{}, {"lengths": lengths}, {"return_sequences": False}, {"lengths": np.zeros(leading, int)}]
-    monkeypatch.setattr(fastrnn.threads, "chosen", 1)
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", 1)
     expected = [run(model, x, states, **options) for options in every]
     with team(2, way):
         for options, results in zip(every, expected, strict=True):
@@ -199,7 +199,7 @@ def test_two_threads_come(merge, dtype, kind):
     model, (x, states) = case.layer(dtype), case.data(dtype, (), 3000)
     x = x.astype(kind or dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fastrnn.threads, "chosen", 1)
+        patch.setattr(fastrnn.engine.threads, "chosen", 1)
         expected = run(model, x, states)
     with team(2, SIDE_BY_SIDE) as watch:
         model = case.layer(dtype)
@@ -224,10 +224,10 @@ def test_no_team_is_free(merge, monkeypatch):
     """Where as many calls have help as can have, the calling thread does both directions."""
     case = Case("", (("Bidirectional", (merge, ("GRU", "after"), ("GRU", "before"))),), (9, 70))
     model, (x, states) = case.layer(np.float32), case.data(np.float32, (), 300)
-    monkeypatch.setattr(fastrnn.threads, "chosen", 1)
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", 1)
     expected = run(model, x, states)
-    monkeypatch.setattr(fastrnn.threads, "chosen", 2)
-    monkeypatch.setattr(fastrnn.threads.pool, "free", [])
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", 2)
+    monkeypatch.setattr(fastrnn.engine.threads.pool, "free", [])
     for name, value in SIDE_BY_SIDE.items():
         monkeypatch.setattr(plan, name, value)
     assert_same_results(run(model, x, states), expected)
@@ -275,7 +275,7 @@ def test_a_job_that_another_thread_forgets(monkeypatch):
     case = Case("", (("Bidirectional", ("concat", ("GRU", "after"), ("GRU", "before"))),), (9, 70))
     model, (x, states) = case.layer(np.float32), case.data(np.float32, (), 300)
     expected = run(model, x, states)
-    monkeypatch.setattr(fastrnn.threads, "chosen", 2)
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", 2)
     monkeypatch.setattr(plan, "WORTH_HELP", 1)
     for network in model._staged().all[0].networks:
         monkeypatch.setitem(network.__dict__, "jobs", Forgetful())

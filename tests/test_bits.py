@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import forward
+from fastrnn.engine import execute
 
 from .cases import CASES, DTYPES, MODEL, Case, arrays_of, assert_same_bits, assert_same_results, run, uniform
 from .process import copy_package, python
@@ -139,10 +139,10 @@ def test_large_batches(dtype):
 @every_dtype
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("leading", [(3,), (2, 3)])
-@pytest.mark.parametrize("few", [0, forward.FEW], ids=["large", "small"])
+@pytest.mark.parametrize("few", [0, execute.FEW], ids=["large", "small"])
 def test_layouts(case, dtype, layout, leading, few, monkeypatch):
     """x and the states in any layout have the bits of contiguous ones, where they are converted piece by piece and where whole."""
-    monkeypatch.setattr(forward, "FEW", few)
+    monkeypatch.setattr(execute, "FEW", few)
     change = LAYOUTS[layout]
     model, (x, states) = case.layer(dtype), case.data(dtype, leading, 6)
     assert np.array_equal(change(x), x)

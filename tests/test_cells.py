@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import plan
+from fastrnn.engine import plan
 
 from .cases import CELLS, DTYPES, Case, assert_same_results, run
 
@@ -19,12 +19,12 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 def test_threads_share_columns(case, dtype, leading, monkeypatch):
     """Threads that share every step, and wait for one another between its phases, give the bits of one."""
     model, (x, states) = case.layer(dtype), case.data(dtype, leading, 150)
-    monkeypatch.setattr(fastrnn.threads, "chosen", 1)
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", 1)
     alone = run(model, x, states)
     for name, value in {"WORTH_HELP": 1, "WARM_UP": 1_000_000, "FEW_SEQUENCES": 1 << 60, "LARGE": -1}.items():
         monkeypatch.setattr(plan, name, value)
     for count in (2, 3):
-        monkeypatch.setattr(fastrnn.threads, "chosen", count)
+        monkeypatch.setattr(fastrnn.engine.threads, "chosen", count)
         for _ in range(5):
             assert_same_results(run(model, x, states), alone)
 

@@ -94,7 +94,7 @@ for dtype in (np.float32, np.float64):
             for _ in range(20):
                 assert model(x)[0].tobytes() == expected.tobytes(), (dtype, hidden)
         fastrnn.set_num_threads(1)
-print(fastrnn.threads.pool.started)
+print(fastrnn.engine.threads.pool.started)
 """
 
 

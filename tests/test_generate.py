@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import generate, plan
+from fastrnn import generate
+from fastrnn.engine import plan
 
 from .cases import DTYPES, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from .situations import CAUSAL, HEADS, TELLERS, exact, often, situations

@@ -154,7 +154,7 @@ def test_threads_that_share_a_stream_end_well():
     assert python(STRESS) == "9 True\n"
 
 
-def reentered(act, other, at, files=("streaming.py", "banks.py", "forward.py")):
+def reentered(act, other, at, files=("streaming.py", "banks.py", "execute.py")):
     """Call `act`, and at the instruction of that number in Python's part of it `other`, as a signal's handler would.
 
     Return what both gave, and whether `act` was long enough.

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import forward, functional, threads
+from fastrnn import functional
+from fastrnn.engine import execute, threads
 
 from .cases import Case, assert_same_bits
 from .test_threads import PROMPTLY, at_once, never, team, word
 
-KINDS = 3 * max(functional.MOST_RECENT, forward.MOST_KINDS)
+KINDS = 3 * max(functional.MOST_RECENT, execute.MOST_KINDS)
 
 
 def test_shapes_of_the_notebooks_function(monkeypatch):
@@ -33,14 +34,14 @@ def test_shapes_of_a_model(options, kind):
     for steps in range(1, KINDS):
         layer(np.ones((2, steps, 2)), **options(steps))
         kept.append(len(getattr(layer._packed(), kind)))
-    assert max(kept) == forward.MOST_KINDS
+    assert max(kept) == execute.MOST_KINDS
 
 
 def test_workspaces():
     """No more than MOST_IDLE workspaces are kept for later calls."""
-    for space in [forward.take_space(1) for _ in range(2 * forward.MOST_IDLE)]:
-        forward.give_back(space)
-    assert len(forward.idle) == forward.MOST_IDLE
+    for space in [execute.take_space(1) for _ in range(2 * execute.MOST_IDLE)]:
+        execute.give_back(space)
+    assert len(execute.idle) == execute.MOST_IDLE
 
 
 def test_what_was_prepared_for_one_thread(monkeypatch):

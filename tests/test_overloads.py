@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import fastrnn
 from fastrnn import compiled_forward as inside
 from fastrnn import jit
+from fastrnn.engine.packing import Part, network_of
 from fastrnn.kernels.layout import LAYER, MATRIX
-from fastrnn.packing import Part, network_of
 
 from .cases import DTYPES, assert_same_bits, uniform
 from .process import python

@@ -60,7 +60,7 @@ def test_a_bar(kind, recorded, capsys):
     assert bar.total == bar.n == total
     assert bar.seen == sorted(bar.seen)
     assert len(set(bar.seen)) > 3 or total < 10
-    assert fastrnn.progress.BAR.get() is None
+    assert fastrnn.engine.progress.BAR.get() is None
     assert capsys.readouterr().err
     call()
     assert len(recorded) == 1
@@ -77,7 +77,7 @@ def test_an_interrupt_ends_the_bar(monkeypatch):
     monkeypatch.setattr(tqdm.auto, "tqdm", Failing)
     with pytest.raises(KeyboardInterrupt):
         GRU(LONG, progress=True)
-    assert fastrnn.progress.BAR.get() is None
+    assert fastrnn.engine.progress.BAR.get() is None
     assert Recorded.made[0].disable  # closed
     GRU(LONG)
 

@@ -88,7 +88,7 @@ def test_first_calls():
     assert said("global", "nothing") == dict.fromkeys(NAMES, "right") | {"sample": f"RuntimeError: {UNDRAWN}"}
 
 
-@pytest.mark.parametrize("keep", ["os", "threading", "ctypes", "numpy", "fastrnn.linking", "fastrnn.native", "fastrnn.threads"])
+@pytest.mark.parametrize("keep", ["os", "threading", "ctypes", "numpy", "fastrnn.linking", "fastrnn.native", "fastrnn.engine.threads"])
 def test_modules_that_are_torn_down(keep):
     """Where a module's names have become None, a call gives the right result or an exception, and ends neither the process nor hangs."""
     for name, result in said(keep, "all").items():

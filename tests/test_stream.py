@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import native, plan, streaming
+from fastrnn import native, streaming
+from fastrnn.engine import plan
 
 from .cases import CELLS, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from .situations import ALL, CAUSAL, CAUSAL_READERS, assert_equals_reference, exact, often, situations
@@ -433,7 +434,7 @@ def test_interrupts_anywhere_in_the_first_step():
 def test_an_interrupt_where_fewer_threads_are_left(monkeypatch):
     """A step that was one call with help, and alone is several, leaves the state where it was."""
     model, x = fastrnn.RNN(np.eye(300, dtype=np.float32), np.eye(300, dtype=np.float32)), np.ones((640, 300), np.float32)
-    monkeypatch.setattr(fastrnn.threads, "chosen", 2)
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", 2)
     stream = model.stream()
     stream.step(x)
     before, run_network = stream.state, streaming.run_network
@@ -442,9 +443,9 @@ def test_an_interrupt_where_fewer_threads_are_left(monkeypatch):
         run_network(network, task)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fastrnn.threads, "chosen", 1)
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", 1)
     monkeypatch.setattr(streaming, "run_network", stumble)
-    monkeypatch.setattr(fastrnn.plan, "WORTH_HELP", 1)
+    monkeypatch.setattr(fastrnn.engine.plan, "WORTH_HELP", 1)
     with pytest.raises(KeyboardInterrupt):
         stream.step(x)
     assert_same_bits(stream.state, before)

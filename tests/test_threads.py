@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import forward, functional, plan, threads
+from fastrnn import functional
+from fastrnn.engine import execute, plan, threads
 from fastrnn.kernels.layout import CHUNK, JOB, MEETINGS, POOL, TEAM, TEAMS
 from fastrnn.kernels.threads import team as kernels
 
@@ -585,7 +586,7 @@ def test_the_arrays_are_the_callers_again(way):
 def test_an_error_between_pieces(error, leading, way, monkeypatch):
     """An exception on its way out leaves the gate shut and gives the team back, and the next call is right."""
     case = LARGE if not leading else PLAIN
-    call, convert, pieces = whole(case, leading, 300, lambda x: x.astype(np.float16)), forward.convert_piece, itertools.count(1)
+    call, convert, pieces = whole(case, leading, 300, lambda x: x.astype(np.float16)), execute.convert_piece, itertools.count(1)
     expected = alone(call, np.float32)
 
     def stumble(*arguments):
@@ -594,7 +595,7 @@ def test_an_error_between_pieces(error, leading, way, monkeypatch):
         convert(*arguments)
 
     with team(3, way) as watch:
-        monkeypatch.setattr(forward, "convert_piece", stumble)
+        monkeypatch.setattr(execute, "convert_piece", stumble)
         with pytest.raises(error):
             call(np.float32)
         assert [word(taken, "gate") % 2 for taken in watch.taken] == [0]
@@ -738,14 +739,14 @@ def test_a_count_that_changes_meanwhile(monkeypatch):
     """What is prepared for one count of threads doesn't pass for another's."""
     model, x = Case("", (("RNN", "tanh"),), (30, 300)).layer(np.float32), np.ones((64, 1, 30), np.float32)
     monkeypatch.setattr(threads, "chosen", 4)
-    asked = forward.help_at_once
+    asked = execute.help_at_once
 
     def change(*given):
         monkeypatch.setattr(threads, "chosen", 1)
         return asked(*given)
 
-    monkeypatch.setattr(forward, "help_at_once", change)
-    prepared = forward.prepare(model._packed(), x.shape, 64)
+    monkeypatch.setattr(execute, "help_at_once", change)
+    prepared = execute.prepare(model._packed(), x.shape, 64)
     assert prepared.help.workers == 3
     assert prepared.is_stale
 
@@ -909,9 +910,9 @@ FORK = """
 check()
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # by Python 3.12 and later: so it is
 def child():
-    assert fastrnn.threads.pool.started == 0
+    assert fastrnn.engine.threads.pool.started == 0
     check()
-    assert fastrnn.threads.pool.started == 1
+    assert fastrnn.engine.threads.pool.started == 1
 process = multiprocessing.get_context("fork").Process(target=child)
 process.start()
 process.join()

@@ -34,9 +34,9 @@ def test_golden_results(batch):
 def test_threads(dtype, leading, monkeypatch):
     """Threads give the bits of one."""
     model, (x, states) = MODEL.layer(dtype), MODEL.data(dtype, leading, 3000)
-    monkeypatch.setattr(fastrnn.threads, "chosen", 1)
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", 1)
     alone = run(model, x, states)[0]
-    monkeypatch.setattr(fastrnn.threads, "chosen", 2)
+    monkeypatch.setattr(fastrnn.engine.threads, "chosen", 2)
     for _ in range(3):
         assert_same_bits(run(model, x, states)[0], alone)
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import native
-from .arguments import REAL_KINDS, Array, check_lengths, check_out, check_reset, check_state
-from .forward import LATEST, NOTHING, SPACE, Task, assign, idle, plan_at_once, readable, run_network, run_with_help, take_space
+from .. import native
+from ..arguments import REAL_KINDS, Array, check_lengths, check_out, check_reset, check_state
+from .execute import LATEST, NOTHING, SPACE, Task, assign, idle, plan_at_once, readable, run_network, run_with_help, take_space
 from .packing import Network
 
 SHORT = 1 << 17  # multiplications, some 8 us: as long as all checks of a call take

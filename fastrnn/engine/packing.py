@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import native
-from .arguments import ROW_ACTIVATIONS, Activation, Array, DenseActivation
-from .kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, MOST_PARAMETERS, Cell, first_half
+from .. import native
+from ..arguments import ROW_ACTIVATIONS, Activation, Array, DenseActivation
+from ..kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, MOST_PARAMETERS, Cell, first_half
 
 INT64 = np.dtype(np.int64)
 ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double

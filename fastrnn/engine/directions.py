@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from . import native, threads
-from .arguments import Array
-from .forward import NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, sharing, take_space, wanted
-from .kernels.layout import HEAD_BYTES, JOB
+from .. import native
+from ..arguments import Array
+from ..kernels.layout import HEAD_BYTES, JOB
+from . import threads
+from .execute import NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, sharing, take_space, wanted
 from .packing import Network
 from .plan import Demand, Piece, plan_call, worth_two_threads
 from .progress import BAR

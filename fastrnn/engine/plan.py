@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import native
-from .arguments import Array
-from .kernels.layout import MOST_WORKERS, TOGETHER
+from .. import native
+from ..arguments import Array
+from ..kernels.layout import MOST_WORKERS, TOGETHER
 from .packing import Network, rows_that_fit
 from .threads import get_num_threads
 

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import native, threads
-from .arguments import MOST_AXES, Array, convert
-from .kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB, KNOWN, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
+from .. import native
+from ..arguments import MOST_AXES, Array, convert
+from ..kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB, KNOWN, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
+from . import threads
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import Conversion, Demand, Help, Piece, Plan, fits_at_once, help_at_once, longest_first, plan_call, side_by_side
 from .progress import BAR

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arguments import Array
+from ..arguments import Array
 from .calls import begin, run_last, views_of
 from .directions import run_directions
-from .forward import Task, run_network
+from .execute import Task, run_network
 from .packing import Network
 from .threads import get_num_threads
 
