@@ -10,6 +10,8 @@ from fastrnn import compiling, linking, native, processor
 from fastrnn.kernels.layout import HERE, Platform, Shape, platform_of
 from fastrnn.processor import Target
 
+from . import emulated
+
 LINUX, ARM, MACOS, WINDOWS = (
     Platform(*names) for names in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "aarch64"), ("win32", "x86_64"))
 )
@@ -169,3 +171,15 @@ def test_the_triple_makes_another_file(monkeypatch):
     before = native.file_name(("relu", "float32"), M1)
     monkeypatch.setitem(compiling.layout.TRIPLES, MACOS, "arm64-apple-macosx12.0")
     assert native.file_name(("relu", "float32"), M1) != before
+
+
+def test_emulation_says_what_is_missing(tmp_path, monkeypatch, capsys):
+    """Without QEMU, and for aarch64 without its Python, no processor is run, which is said and is no failure."""
+    monkeypatch.setenv("FASTRNN_QEMU", str(tmp_path))
+    assert emulated.main() == 0
+    first, said, *_ = capsys.readouterr().out.splitlines()
+    assert (first, said) == ("aarch64:", "    not run: qemu-aarch64 is missing")
+    (tmp_path / "qemu-aarch64").touch(mode=0o755)
+    monkeypatch.setattr(emulated, "ROOT_OF_ARM", tmp_path / "root")
+    with pytest.raises(emulated.Missing, match=rf"^{tmp_path}/root holds no Python for aarch64 with packages$"):
+        emulated.check_arm(tmp_path)
