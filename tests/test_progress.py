@@ -66,6 +66,18 @@ def test_a_bar(kind, recorded, capsys):
     assert len(recorded) == 1
 
 
+@pytest.mark.parametrize("kind", [kind for kind in CALLS if "both" in kind])
+def test_a_bar_over_two_directions(kind, recorded):
+    """It arrives with the last piece of the last direction, not with the first direction's; no piece leaves it where it was."""
+    call, total = CALLS[kind]
+    call(progress=True)
+    (bar,) = recorded
+    *way, arrived, closed = bar.seen
+    assert (arrived, closed) == (sum(LENGTHS) if "model" in kind else total, total)
+    assert len(set(way)) == len(way) > 2
+    assert max(way) < arrived
+
+
 def test_an_interrupt_ends_the_bar(monkeypatch):
     """An error in the middle of a call leaves no bar to the next one."""
 
