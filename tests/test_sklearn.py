@@ -1,7 +1,10 @@
 """Transformers for scikit-learn: what they give, and that scikit-learn's own tools take them."""
 
+import importlib.util
 import pathlib
 import pickle
+import sys
+from unittest import mock
 
 import numpy as np
 import pandas
@@ -254,6 +257,15 @@ def with_nan(x):
 FORMS = "X must have shape (n_samples, T, n_features), or (n_samples, T) for one feature"
 STATES = "None, an integer from 0 to 2**32 - 1, or a numpy.random.RandomState"
 GENERATOR = np.random.default_rng(0)
+
+
+def import_without_sklearn():
+    """Run the module's file anew where scikit-learn isn't there."""
+    spec = importlib.util.spec_from_file_location("fastrnn.another", fastrnn.sklearn.__file__)
+    with mock.patch.dict(sys.modules, {"sklearn.base": None}):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
 ERRORS = [
     (lambda: reservoir(0).fit(X), ValueError, "n_units must be an integer from 1 up, got 0"),
     (lambda: reservoir(2.0).fit(X), ValueError, "n_units must be an integer from 1 up, got 2.0"),
@@ -335,6 +347,7 @@ ERRORS = [
     (lambda: Features(None).fit(X), TypeError, "model must be a recurrent layer or a Sequential, got NoneType"),
     (lambda: Features(RNN, output="first").fit(X), ValueError, "output must be one of 'last', 'mean', 'all', got 'first'"),
     (lambda: Features(RNN, washout=1.0).fit(X), ValueError, "washout must be an integer from 0 up, got 1.0"),
+    (import_without_sklearn, ImportError, "fastrnn.sklearn needs scikit-learn; pip install 'fastrnn[sklearn]'"),
 ]
 
 
