@@ -57,7 +57,7 @@ def count_threads():
 
     Of one sequence they share the steps, which are just large enough; of a batch the sequences.
     """
-    fastrnn.plan.WORTH_HELP = 1 << 20  # so that little work is shared
+    fastrnn.engine.plan.WORTH_HELP = 1 << 20  # so that little work is shared
     compared = wrong = 0
     given = [((), model) for model in layers(RNN=300, GRU=180, LSTM=160)] + [((99,), model) for model in layers(LSTM=40)]
     for leading, model in given:
@@ -69,7 +69,7 @@ def count_threads():
             results.append([output, *(state[0] if isinstance(state[0], tuple) else state)])
         compared += len(results[0])
         wrong += sum(one.tobytes() != several.tobytes() for one, several in zip(*results, strict=True))
-    return compared, wrong, fastrnn.threads.pool.started
+    return compared, wrong, fastrnn.engine.threads.pool.started
 
 
 def count_bank():

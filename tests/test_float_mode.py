@@ -79,7 +79,7 @@ def test_modes(call, dtype, mode):
 WORKERS = """
 import numpy as np
 import fastrnn
-from fastrnn import plan
+from fastrnn.engine import plan
 from tests.float_modes import FLUSHING, in_mode
 from tests.test_float_mode import decaying
 fastrnn.set_num_threads(1)
