@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from .kernels.layout import FREE, ROW_STATE
+
 Array = NDArray[Any]
 NamedWeight = tuple[str, ArrayLike, tuple[str, ...]]  # name, value, axes
 
@@ -431,10 +433,10 @@ def check_row_left(row: int, capacity: int) -> None:
         raise IndexError(f"a bank of capacity={capacity} has handed out all its rows; drop one, or make a larger bank")
 
 
-def check_row(value: object, is_handed: Array) -> int:
-    """Check a row of a bank against the booleans that say which are handed out."""
+def check_row(value: object, capacity: int, words: Array) -> int:
+    """Check a row of a bank against the words of its rows."""
     row = as_integer(value)
-    if row is None or not 0 <= row < len(is_handed) or not is_handed[row]:
+    if row is None or not 0 <= row < capacity or words[row] & ROW_STATE == FREE:
         raise ValueError(f"i must be a row that the bank has handed out, got {value!r}")
     return row
 
@@ -448,7 +450,7 @@ def check_at(value: ArrayLike) -> Array:
     return rows
 
 
-IN_USE = "the stream or bank is in use by another thread, or by the call that this one interrupts; make one for each"
+IN_USE = "the stream or bank is in use by another thread, or by the call that this one interrupts; make one for each thread"
 
 
 def refuse_row(rows: Array, wrong: int) -> NoReturn:
@@ -460,7 +462,7 @@ def refuse_row(rows: Array, wrong: int) -> NoReturn:
 def refuse_changed_row(rows: Array, changed: int) -> NoReturn:
     raise RuntimeError(
         f"row {rows[changed]} of the bank was stepped, set, reset or dropped while this call stepped it in several pieces; "
-        "the call has changed nothing"
+        "no state has changed"
     )
 
 

@@ -31,8 +31,8 @@ from .engine.calls import start_states, views_of
 from .engine.execute import NOTHING, Prepared, Task, prepare, run_network, step_record, take_team
 from .engine.packing import INT64, Network, empty_aligned, read_only
 from .frozen import Frozen
-from .kernels.layout import BANK, CHANGE, FREE, HANDED, HEAD_BYTES, ROW_STATE, TOGETHER
-from .streaming import check_successor
+from .kernels.layout import BANK, CHANGE, FREE, HANDED, HEAD_BYTES, MOST_WRITTEN, ROW_STATE, TOGETHER, WRITTEN
+from .streaming import check_successor, owning
 
 if TYPE_CHECKING:
     from .layers import Model
@@ -79,8 +79,8 @@ class Bank(Frozen):
     """Keep the states of many sequences, and step any of them together, with the bits of a stream for each.
 
     Made by the method `streams` of a layer or a model. A step costs what its rows cost, whatever the capacity is. A bank that two threads
-    use at the same time raises a RuntimeError in one of them, and its states stay sound. A signal's handler may step other rows than the
-    call that it interrupts.
+    use at the same time may raise a RuntimeError in one of them, and its states stay sound. A signal's handler may step other rows than the
+    call that it interrupts. Where a step takes several kernel calls, as of more than 1,024 rows, the error may come after its work.
 
     Parameters
     ----------
@@ -124,13 +124,13 @@ class Bank(Frozen):
     _start: Array  # state0's arrays, one after the other
     _first: tuple[Array, ...]  # views of them
     _flat: Array  # each array of the layers' states, `capacity` rows of it
-    _words: Array  # of each row its word, and then one that counts how often a row was handed out or taken back
+    _words: Array  # a word for each row, as layout.py has it, and then the number of rows handed out and taken back so far
     _changes: memoryview  # that one
     _free: list[int]  # a heap of rows below _next; after an interrupt, of rows that are handed out, too
     _next: int  # from here on no row has ever been handed out
     _known: tuple[int, Array]  # all rows that were handed out at a count of changes
     _in_use: Array  # a word that every kernel call takes, and whoever reads or writes all states
-    _changing: Array  # a word of those that hand rows out, take them back, or take another model
+    _changing: Array  # the word that add, drop and swap take
     _hold: Callable[..., Any]
 
     def __init__(self, model: Model, capacity: int, state0: State = None) -> None:
@@ -228,19 +228,21 @@ class Bank(Frozen):
         row = free[0]
         self._set(_next=max(self._next, row + 1))
         for view, first in zip(views_of(self._engine.network.states, self._flat, (self._capacity,)), self._first, strict=True):
-            view[row] = first
+            self._hold(self._in_use, np.copyto, view[row], first)
         self._mark(row, HANDED)
         heapq.heappop(free)
         return row
 
     def _mark(self, row: int, state: int) -> None:
-        """Hand a row out, or take it back. It is one act of machine code: before it, and after it, Ctrl-C leaves a sound bank."""
-        words = self._words
-        word = (int(words[row]) & ~ROW_STATE) + CHANGE + state
-        self._hold(self._in_use, words.__setitem__, [row, -1], [word, self._changes[0] + 1])
+        """Hand a row out, or take it back. NumPy sets both words in one act: before it, and after it, Ctrl-C leaves a sound bank."""
+        changes = self._changes[0] + 1
+        self._hold(self._in_use, self._words.__setitem__, [row, -1], [state + WRITTEN * (changes % MOST_WRITTEN), changes])
 
     def drop(self, i: int) -> None:
         """Take a row back; it may be handed out again.
+
+        A finalizer (`__del__`) may come in the midst of another `add` or `drop`, and is refused then: it should note the row, to be
+        dropped later.
 
         Parameters
         ----------
@@ -256,9 +258,14 @@ class Bank(Frozen):
         self._hold(self._changing, self._drop, i)
 
     def _drop(self, i: int) -> None:
-        row = check_row(i, self._words[:-1] & ROW_STATE)
+        row = check_row(i, self._capacity, self._words)
         heapq.heappush(self._free, row)
-        self._mark(row, FREE)
+        try:
+            self._mark(row, FREE)
+        except RuntimeError:  # in use by another thread
+            self._free.remove(row)
+            heapq.heapify(self._free)
+            raise
 
     def swap(self, model: Model) -> None:
         """Take another model from the next step on, such as new weights of the same network. States, state0 and rows stay.
@@ -304,6 +311,9 @@ class Bank(Frozen):
         ------
         TypeError, ValueError
             For arguments of another dtype or shape, rows that aren't handed out or come twice, and tokens out of range.
+        RuntimeError
+            Where another thread uses the bank, or changes the rows in the midst of a step of several kernel calls. No state has changed
+            then; out may hold outputs.
         """
         rows: Any = self._all_rows() if at is None else at if type(at) is np.ndarray and at.ndim == 1 else check_at(at)
         count, engine = len(rows), self._engine
@@ -321,19 +331,23 @@ class Bank(Frozen):
             if out is not None:
                 self._check_out(engine.network, out, ready.output, data, reset)
             read = as_given(data.reshape(ready.shape), engine.network.x_dtype)
-            done = self._advance(ready, read, as_given(check_at(rows), INT64), out, again)
+            self._checked(engine.network, read, count)  # anew: another thread may have changed tokens before they were copied
+            target = None if out is None else np.asarray(out).view(engine.network.dtype)
+            done = self._advance(ready, read, as_given(check_at(rows), INT64), target, again)
+            assert done is not None
         if type(done) is int:
             refuse_row(rows, done)
-        return done
+        return done if out is None else out
 
     def _advance(self, ready: Ready, x: ArrayLike, rows: Array, out: Array | None, again: Array) -> Any:
         """Make the kernel call: return the output, where a wrong row stands, or None for arguments that need all checks."""
         team = take_team(ready.prepared) if ready.prepared.threads else None
         if team is None:
             return ready.alone(x, rows, out, again, NOTHING)
-        done = ready.helped(x, rows, out, again, team.words)
-        team.give_back()
-        return done
+        try:
+            return ready.helped(x, rows, out, again, team.words)
+        finally:
+            team.give_back()
 
     def _all_rows(self) -> Array:
         """Return the rows that are handed out. A signal's handler may change them at any time: the count tells."""
@@ -363,13 +377,19 @@ class Bank(Frozen):
             return None
         states, rows = np.empty(count * sum(network.states), network.dtype), np.empty(count + 1, np.int64)
         alone, helped = (
-            functools.partial(
-                native.kept.advance_rows,
-                self._in_use,
-                step_record(network, (count,), self._plan(prepared.alone if job is None else job)),
-                engine.space,
-                states,
-                rows,
+            owning(
+                functools.partial(
+                    native.kept.advance_rows,
+                    self._in_use,
+                    step_record(network, (count,), self._plan(prepared.alone if job is None else job)),
+                    engine.space,
+                    states,
+                    rows,
+                ),
+                network,
+                self._flat,
+                self._words,
+                self._start,
             )
             for job in (prepared.alone, prepared.helped)
         )

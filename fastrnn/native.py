@@ -27,7 +27,7 @@ import numpy as np
 
 from . import linking, processor, storage
 from .arguments import IN_USE
-from .kernels.layout import ARGUMENTS, KERNELS, OPERATIONS, PYTHON, Shape
+from .kernels.layout import ADVANCE, ADVANCE_ROWS, ARGUMENTS, KERNELS, OPERATIONS, PYTHON, Shape
 from .processor import LEVELS, Target
 
 log = logging.getLogger("fastrnn")
@@ -43,8 +43,8 @@ FASTCALL = 0x80  # METH_FASTCALL
 BUILTINS = {  # what each takes
     "call": f"from 1 to {ARGUMENTS.words} arrays",
     "at_once": "6 arguments",
-    "advance": "8 arguments",
-    "advance_rows": "10 arguments",
+    "advance": f"{ADVANCE.words} arguments",
+    "advance_rows": f"{ADVANCE_ROWS.words} arguments",
     "hold": "2 arguments or more",
 }
 # NumPy's table of functions of C, imported here because imports fail while Python shuts down, and the indices of PyArray_NewFromDescr and

@@ -134,8 +134,9 @@ def describe(model: Model) -> dict[str, object]:
         "input_size": model.input_size,
         "output_size": model.output_size,
         "dtype": network.dtype,
-        "input of": "tokens" if network.tokens else "numbers",
+        "input given as": "tokens" if network.tokens else "numbers",
         "states of sizes": model._joined(sizes),
+        "kept states of sizes": network.states,  # such as the output of units that leak at the input
     }
 
 
@@ -160,8 +161,10 @@ class Running(NamedTuple):
     prepared: Prepared | None  # a step, where one kernel call will do
 
 
-def nothing(x_t: ArrayLike, out: Array | None, reset: ArrayLike | None) -> Array | None:
-    """Take the place of a quick step where there is none."""
+def owning(call: functools.partial[Any], *owners: object) -> functools.partial[Any]:
+    """Return a call of machine code that keeps alive what its records have addresses of: another thread may swap the model meanwhile."""
+    vars(call)["owners"] = owners
+    return call
 
 
 class Stream(Frozen):
@@ -178,6 +181,11 @@ class Stream(Frozen):
     state : ndarray or tuple of ndarray of shape (..., hidden_size)
         The state after the last step so far, as the model returns it; a read-only copy, and copied when set. None as long as nothing
         has fixed the batch shape; setting None, or an entry that is None, goes to state0's.
+
+    Raises
+    ------
+    RuntimeError
+        From whatever is done with a stream, reading its state included, while another thread uses it.
 
     Examples
     --------
@@ -199,13 +207,13 @@ class Stream(Frozen):
     _in_use: Array  # the word that a call takes
     _hold: Callable[..., Any]
     _running: Running | None
-    _quick: Callable[..., Array | None]  # a step that is one kernel call on one thread: None for what needs all checks
+    _quick: Callable[..., Array | None] | None  # makes a step by one kernel call; returns None where the arguments need all checks
 
     def __init__(self, model: Model, state: State = None, state0: State = None) -> None:
         check_causal("a stream", model._causal, model)
         native.addresses(["advance", "hold"], "")
         self._set(_model=model, _network=model._packed(), _first=None, _in_use=np.zeros(1, np.int64), _hold=native.kept.hold)
-        self._set(_running=None, _quick=nothing)
+        self._set(_running=None, _quick=None)
         named, first = model._named(state), model._split("state0", state0)
         given = [as_array(name, entry).shape[:-1] for name, entry in named + first if entry is not None]
         if any(entry is not None for _, entry in first):
@@ -310,12 +318,11 @@ class Stream(Frozen):
         rows = max(FEWEST_ROWS, min(2 * math.prod(leading), 2 * TOGETHER, network.rows))
         space = empty_aligned(HEAD_BYTES + 2 * rows * network.widest * network.dtype.itemsize, np.uint8)
         prepared = prepare(network, (*leading, 1, network.inputs), rows)
-        running, quick = Running(network, leading, flat, space, rows, prepared), nothing
+        running, quick = Running(network, leading, flat, space, rows, prepared), None
         if prepared is not None and prepared.plan is not None:
             known = step_record(network, leading, prepared.plan)
             first = np.zeros_like(flat) if self._first is None else np.concatenate([array.ravel() for array in self._first])
-            quick = functools.partial(native.kept.advance, self._in_use, known, space, flat, first)
-            vars(quick)["keeps"] = network  # whose addresses are in `known`: another thread may swap the model before the call
+            quick = owning(functools.partial(native.kept.advance, self._in_use, known, space, flat, first), network)
         self._set(_running=running, _quick=quick, **attributes)
 
     def step(self, x_t: ArrayLike, *, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
@@ -341,11 +348,13 @@ class Stream(Frozen):
         RuntimeError
             Where another thread uses the stream.
         """
-        if (done := self._quick(x_t, out, reset)) is not None:
-            return done
-        read = as_read(x_t, self._network, out)
-        if read is not None and (done := self._quick(read, out, reset)) is not None:
-            return done
+        quick = self._quick
+        if quick is not None:
+            if (done := quick(x_t, out, reset)) is not None:
+                return done
+            read = as_read(x_t, self._network, out)
+            if read is not None and (done := quick(read, out, reset)) is not None:
+                return done
         return self._hold(self._in_use, self._step, x_t, reset, out)
 
     def __call__(self, x: ArrayLike, *, lengths: None = None, reset: ArrayLike | None = None, out: Array | None = None) -> Array:

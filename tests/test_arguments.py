@@ -1542,7 +1542,7 @@ ERRORS = {
     "a row that changes in the midst": (
         changed_in_the_midst,
         RuntimeError,
-        "row 1 of the bank was stepped, set, reset or dropped while this call stepped it in several pieces; the call has changed nothing",
+        "row 1 of the bank was stepped, set, reset or dropped while this call stepped it in several pieces; no state has changed",
     ),
     "a mask before the first step": (
         lambda: RNN_2_3.stream().reset(True),
@@ -1579,12 +1579,17 @@ ERRORS = {
     "swap tokens for numbers": (
         lambda: Sequential(Embedding.one_hot(2), RNN_2_3).stream().swap(Sequential(RNN_2_3)),
         ValueError,
-        "model must have input of tokens, as the model before it has, got numbers",
+        "model must have input given as tokens, as the model before it has, got numbers",
     ),
     "swap for another state": (
         lambda: RNN_2_3.stream().swap(LSTM_2_3),
         ValueError,
         "model must have states of sizes 3, as the model before it has, got (3, 3)",
+    ),
+    "swap for another kept state": (
+        lambda: banked(RNN_2_3).swap(RNN(ones(3, 2), ones(3, 3), leak=0.5, leak_at="input")),
+        ValueError,
+        "model must have kept states of sizes (3,), as the model before it has, got (3, 3)",
     ),
     "set a stream's model": (
         lambda: setattr(RNN_2_3.stream(), "model", RNN_2_3),

@@ -204,8 +204,10 @@ def run_prepared(prepared: Prepared, space: Array, *arrays: Array) -> None:
     if team is None or prepared.helped is None:
         native.kept.call(prepared.alone, space, *arrays, NOTHING)
     else:
-        native.kept.call(prepared.helped, space, *arrays, team.words)
-        team.give_back()
+        try:
+            native.kept.call(prepared.helped, space, *arrays, team.words)
+        finally:
+            team.give_back()
 
 
 def run_with_help(known: AtOnce, prepared: Prepared, *arguments: object) -> Any:

@@ -24,8 +24,8 @@ WORTH_PROMPT_HELP = 1 << 21  # for each spinning worker: 7 to 15 us
 # The same of what is shared step by step: as long, where a recurrent layer is, for its weights come from L2 or beyond at every step;
 # twice as much, where only the products without a state are.
 WORTH_PROMPT_STEPS, WORTH_PROMPT_PRODUCTS = 3 << 18, 1 << 22
-# Threads share one sequence where at least a quarter of the work is what they share. That saves half of its time at most, and its rows go
-# from one processor's cache to the other's: an LSTM of 40 units with I 1 took 1.09 to 1.16 times as long on two threads.
+# Threads share one sequence only where a quarter of its work can be shared. With less, two threads save less than an eighth of the call,
+# and its rows go from cache to cache: an LSTM of 40 units with I 1 took 1.09 to 1.16 times as long on two threads.
 LEAST_SHARED = 4
 WARM_UP = 8_000_000  # multiplications before the workers that share steps must be there
 FEW_SEQUENCES, LARGE = 16, 1 << 23  # bytes of weight_hh: with more, half of them for all sequences is faster than all for half of those

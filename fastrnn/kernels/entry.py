@@ -1,13 +1,13 @@
-"""The built-ins that Python calls. They hand the addresses of arrays' data to an operation, and release Python's lock meanwhile. A brief
-call of all but `call` keeps it.
+"""The built-ins that Python calls. They hand the addresses of arrays' data to an operation. `call` always releases Python's lock meanwhile,
+the others where the call isn't brief.
 
-`call(plan, *arrays)` takes arrays alone, which nothing checks. `at_once(known, space, x, state, out, team)` takes a record of the call that
-was prepared. Where x, the state and out are what that call takes, it makes the arrays of the results and runs; else it gives None.
+`call(plan, *arrays)` checks nothing: all arguments must be arrays. `at_once(known, space, x, state, out, team)` takes a record of the call
+that was prepared. Where x, the state and out are what that call takes, it makes the arrays of the results and runs; else it gives None.
 `advance(in_use, known, space, states, first, x, out, reset)` makes a step in the same way, with states that it advances in place.
 `advance_rows(in_use, known, space, states, rows, x, at, out, again, team)` does it for rows of a bank.
 
 `hold(in_use, function, *arguments)` calls a function of Python's. Of all calls that `hold`, `advance` and `advance_rows` make with one word
-`in_use`, only one runs at a time: another gets a RuntimeError. The word is given back here, in machine code: no Ctrl-C comes before that.
+`in_use`, only one runs at a time: another gets a RuntimeError. The word is given back in machine code, so no Ctrl-C can skip it.
 
 Python passes a built-in three words (METH_FASTCALL): an int of Python's that holds the address of the record Python, the address of the
 arguments, and their count. An object is passed as its address. A plan's first word is an operation's address.
@@ -18,12 +18,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .layout import KNOWN
+from .layout import ADVANCE, ADVANCE_ROWS, KNOWN, LOCK, TOKEN
 from .options import function, operation
 from .records import (
     ARGUMENTS,
     WORD,
     address_of,
+    advance_at,
+    advance_rows_at,
     array_at,
     byte,
     clear_bytes,
@@ -48,6 +50,8 @@ LOW = (1 << 32) - 1  # an int of C in the lower half of a word
 C_CONTIGUOUS, ALIGNED, WRITABLE = 0x1, 0x100, 0x400  # NumPy's flags
 READABLE = C_CONTIGUOUS | ALIGNED
 ELEMENTS, SIZES = 8 * KNOWN.offsets["elements"], 8 * KNOWN.words
+GIVEN, GIVEN_ROWS = ADVANCE.words, ADVANCE_ROWS.words  # how many objects
+TAKEN, OVERFLOW = LOCK.offsets["taken"], 8 * TOKEN.offsets["overflow"]
 
 
 def _c_function(name, count, *, answers=True):
@@ -228,7 +232,7 @@ def overlap(start, size, other_start, size_of_other):
 
 @function
 def is_out(python, known, out, sizes, data, state):
-    """Return whether `out` is None, or an array that can receive the output; the data of x, and the state, are as known."""
+    """Return whether `out` is None, or an array that can receive the output. `data` is where x is; x and the state are already checked."""
     if out == python.none:
         return True
     dimensions, state_sizes = known.dimensions, sizes + 8 * known.dimensions
@@ -337,19 +341,19 @@ def at_once(own, objects, count):
 
 @function
 def take(lock):
-    return exchange(lock, 0, 0, 1)
+    return exchange(lock, TAKEN, 0, 1)
 
 
 @function
 def give_back(lock):
-    post(lock, 0, 0)
+    post(lock, TAKEN, 0)
 
 
 @function
 def input_address(python, known, x, token):
     """Return where the elements of x are, 0 where it isn't as known. A single token may be an integer of Python's."""
     if known.vocabulary and known.x_dimensions == 0 and array_at(x + python.type_at).kind == python.int:
-        token.value = integer_of(x, address_of(token) + 8)
+        token.value = integer_of(x, address_of(token) + OVERFLOW)
         return address_of(token) if 0 <= token.value < known.vocabulary else 0
     return data_of(python, x) if is_input(python, known, x) else 0
 
@@ -380,21 +384,22 @@ def restart(python, known, reset, sizes, states, first):
 
 
 @function
-def advance_states(python, known, objects):
+def advance_states(python, known, given):
     """Make a step in place: return its output, None where an argument isn't as known, 0 for an error."""
-    space, states, first = data_of(python, word(objects, 2)), data_of(python, word(objects, 3)), data_of(python, word(objects, 4))
-    x, out, reset = word(objects, 5), word(objects, 6), word(objects, 7)
+    states, out, reset = data_of(python, given.states), given.out, given.reset
     token, sizes = fresh_token(), address_of(known) + SIZES + 8 * known.x_dimensions
-    data = input_address(python, known, x, token)
+    data = input_address(python, known, given.x, token)
     if data == 0 or not is_reset(python, known, reset, sizes) or not is_out(python, known, out, sizes, data, python.none):
         return none(python)
-    if reset != python.none and out != python.none:  # the caller's array of booleans may share memory with out
-        return none(python)
+    if out != python.none and array_at(reset + python.type_at).kind == python.array:
+        if overlap(data_of(python, out), known.out_bytes, data_of(python, reset), known.sequences):
+            return none(python)
     out = output_array(python, known, out, sizes)
     if out:
-        restart(python, known, reset, sizes + 8 * known.dimensions, states, first)
+        restart(python, known, reset, sizes + 8 * known.dimensions, states, data_of(python, given.first))
         handed = fresh_begin()
-        handed.plan, handed.space, handed.x, handed.out, handed.states = known.plan, space, data, data_of(python, out), states
+        handed.plan, handed.space, handed.x = known.plan, data_of(python, given.space), data
+        handed.out, handed.states = data_of(python, out), states
         run_known(known, handed)
     return out
 
@@ -402,33 +407,34 @@ def advance_states(python, known, objects):
 @operation(types.int64, types.int64, types.int64)
 def advance(own, objects, count):
     python = python_at(record_of(own))
-    if count != 8:
+    if count != GIVEN:
         return refuse(python.type_error, python.text_advance, count)
-    lock = lock_at(data_of(python, word(objects, 0)))
+    given = advance_at(objects)
+    lock = lock_at(data_of(python, given.in_use))
     if not take(lock):
         return refuse(python.runtime_error, python.text_in_use, 0)
-    out = advance_states(python, known_at(data_of(python, word(objects, 1))), objects)
+    out = advance_states(python, known_at(data_of(python, given.known)), given)
     give_back(lock)
     return out
 
 
 @function
-def advance_own_rows(python, known, objects):
+def advance_own_rows(python, known, given):
     """Step rows of a bank: return the output, an integer that says where a wrong row stands, None where an argument isn't as known."""
-    space, states, rows = data_of(python, word(objects, 2)), data_of(python, word(objects, 3)), data_of(python, word(objects, 4))
-    x, at, out, again, team = word(objects, 5), word(objects, 6), word(objects, 7), word(objects, 8), word(objects, 9)
+    x, out, rows = given.x, given.out, data_of(python, given.rows)
     sizes, count = address_of(known) + SIZES + 8 * known.x_dimensions, known.sequences
-    if not is_input(python, known, x) or not is_array(python, at, python.int64_dtype, sizes, 1):
+    if not is_input(python, known, x) or not is_array(python, given.at, python.int64_dtype, sizes, 1):
         return none(python)
     if not is_out(python, known, out, sizes, data_of(python, x), python.none):
         return none(python)
     out = output_array(python, known, out, sizes)
     if not out:
         return 0
-    copy_bytes(data_of(python, at), rows, 8 * count)  # another thread may change the caller's array
+    copy_bytes(data_of(python, given.at), rows, 8 * count)  # another thread may change the caller's array
     handed = fresh_step_rows()
-    handed.plan, handed.space, handed.x, handed.out = known.plan, space, data_of(python, x), data_of(python, out)
-    handed.states, handed.again, handed.rows, handed.team = states, data_of(python, again), rows, data_of(python, team)
+    handed.plan, handed.space, handed.x = known.plan, data_of(python, given.space), data_of(python, x)
+    handed.out, handed.states, handed.again = data_of(python, out), data_of(python, given.states), data_of(python, given.again)
+    handed.rows, handed.team = rows, data_of(python, given.team)
     run_known(known, handed)
     wrong = word(rows, count)
     if wrong < 0:
@@ -440,12 +446,13 @@ def advance_own_rows(python, known, objects):
 @operation(types.int64, types.int64, types.int64)
 def advance_rows(own, objects, count):
     python = python_at(record_of(own))
-    if count != 10:
+    if count != GIVEN_ROWS:
         return refuse(python.type_error, python.text_advance_rows, count)
-    lock = lock_at(data_of(python, word(objects, 0)))
+    given = advance_rows_at(objects)
+    lock = lock_at(data_of(python, given.in_use))
     if not take(lock):
         return refuse(python.runtime_error, python.text_in_use, 0)
-    out = advance_own_rows(python, known_at(data_of(python, word(objects, 1))), objects)
+    out = advance_own_rows(python, known_at(data_of(python, given.known)), given)
     give_back(lock)
     return out
 

@@ -150,6 +150,9 @@ ONCE = Fields("Once", "plan space x out states first_matrix")
 PACK = Fields("Pack", "matrix weight panels")
 STEP_ROWS = Fields("StepRows", "plan space x out states again rows team")
 MOVE_ROWS = Fields("MoveRows", "plan states again rows")
+# The objects that Python hands to `advance` and `advance_rows`, in order.
+ADVANCE = Fields("Advance", "in_use known space states first x out reset")
+ADVANCE_ROWS = Fields("AdvanceRows", "in_use known space states rows x at out again team")
 # A word of a stream or a bank: 1 while a call has it, else 0. And a token of a call, where Python gives it as an integer.
 LOCK = Fields("Lock", "taken")
 TOKEN = Fields("Token", "value overflow")
@@ -172,10 +175,11 @@ TEAMS = 32  # that can have help at the same time
 POOL = Fields("Pool", "opened lookers busy sleepers wakes teams mutex condition", spacing=2 * LINE)
 WORKER = Fields("Worker", "pool head done memory size")
 
-# What a bank says of each row, in the low bits of its word; a row is seen only while rows are checked. The other bits count the steps of
-# the row, and how often it was handed out and taken back.
+# What a bank says of each row, in the low bits of its word; a row is seen only while rows are checked. Then bits that count the row's
+# steps. The highest bits have the number of the `add` or `drop` that wrote the word: no other word of the row is the same.
 FREE, HANDED, SEEN, ROW_STATE = range(4)
 CHANGE = ROW_STATE + 1
+WRITTEN, MOST_WRITTEN = 1 << 34, 1 << 29
 
 # The rows of the table that places sequences: the elements from x and from out to a sequence's first step, its number in the states,
 # and its length.

@@ -42,7 +42,7 @@ def unless_in_use(act):
     try:
         return act()
     except RuntimeError as error:
-        if IN_USE not in str(error) and "changed nothing" not in str(error):
+        if IN_USE not in str(error) and "no state has changed" not in str(error):
             raise
         return None
 
@@ -59,6 +59,9 @@ def share(seed, number):
     rows = np.array([bank.add() for _ in range(5)])
     say(f"{s}")
 
+    def new_model():  # of other weights; the one before may be freed
+        return dataclasses.replace(s, seed=s.seed + 1).model
+
     def use(index):
         rng = np.random.default_rng([seed, index])
         for _ in range(300):
@@ -69,16 +72,18 @@ def share(seed, number):
                 lambda: stream(x),
                 lambda: stream.state,
                 stream.reset,
-                lambda: stream.swap(model),
+                lambda: stream.swap(new_model()),
                 lambda t=t, some=some: bank.step(x[some, t], at=rows[some]),
                 lambda t=t: bank.step(x[:, t], at=rows[::-1], reset=[True] * 5),
                 lambda: bank.state,
-                lambda: bank.swap(model),
+                lambda: bank.swap(new_model()),
                 lambda: setattr(bank, "state", None),
             ]
             unless_in_use(pick(rng, acts))
 
     in_threads(number, use)
+    stream.swap(model)
+    bank.swap(model)
     stream.reset()
     bank.state = None
     whole = run(model, x)[0]
