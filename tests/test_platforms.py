@@ -53,7 +53,7 @@ def undefined(code):
 def machine_code(request):
     """A target, and for each operation the functions that its file names, and its object code."""
     goal, wanted = TARGETS[request.param], native.everything()
-    contents = [native.checked(content).partition(b"\n") for content in compiling.compiled(goal, wanted, None)]
+    contents = [native.checked(made.content).partition(b"\n") for made in compiling.compiled(goal, wanted, None)]
     return goal, {one: (set(needs.decode().split()), code) for one, (needs, _, code) in zip(wanted, contents, strict=True)}
 
 
