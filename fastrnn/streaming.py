@@ -21,7 +21,7 @@ The state can be read, set and reset:
 >>> bool((state == h_n).all())
 True
 >>> stream.state = (np.ones(H),)
->>> stream.reset()                                          # to state0, zeros where it isn't given
+>>> stream.reset()                                          # to state0, zeros where it isn't given; of a batch, reset(mask) some
 
 A batch streams too: the first step fixes the batch axes.
 
@@ -38,7 +38,6 @@ take it too.
 >>> over = np.arange(8) == 3                                # a boolean for each sequence
 >>> stream.step(rng.random((8, I)), reset=over).shape       # sequence 3 starts from state0, the others go on
 (8, 10)
->>> stream.reset(over)                                      # the same without a step
 
 **New weights.** `swap` puts another model of the same sizes in the model's place. The state stays.
 

@@ -156,12 +156,11 @@ def test_names_of_files():
     assert len({native.symbol(WANTED, target) for target in others}) == len(others)
 
 
-@pytest.mark.parametrize("name", ["MACHINE", "SOURCE"])
-def test_names_follow_from(monkeypatch, name):
-    """The machine and the source are in a file's name."""
+def test_names_follow_from_the_source(monkeypatch):
+    """The source is in a file's name."""
     target = Target("Maker-1", "+avx,+fma")
     before = native.file_name(WANTED, target)
-    monkeypatch.setattr(native, name, "another")
+    monkeypatch.setattr(native, "SOURCE", "another")
     native.source.cache_clear()
     assert native.file_name(WANTED, target) != before
     monkeypatch.undo()

@@ -28,7 +28,7 @@ def test_main_agrees(tmp_path):
 
 def test_main_sees_a_difference(tmp_path):
     """Where fastrnn computes something else it says so, and exits with 1."""
-    path = copy_package(tmp_path) / "fastrnn" / "packing.py"
+    path = copy_package(tmp_path) / "fastrnn" / "engine" / "packing.py"
     source, rows = path.read_text(), "0 if matrix is None else outputs"
     assert rows in source
     path.write_text(source.replace(rows, "0 if matrix is None or matrix.ndim == 1 else outputs"))  # no bias

@@ -187,7 +187,7 @@ def test_modes(monkeypatch, tmp_path, mask, file, directory):
     path = tmp_path / "a" / "b"
     with umask(mask):
         assert storage.prepare(path) == ""
-        made = compiling.compile_task({"file": str(path / "code")}, "", "")
+        made = compiling.compile_task({"file": str(path / "code")}, native.target())
         with compiling.only_one(path):
             pass
     assert made == (native.file_content(b"code", []), "")
