@@ -1,6 +1,12 @@
 """Results on other processors: `python -m tests.emulated` runs fastrnn under QEMU, which translates other processors' programs.
 
-It fetches nothing, and says what is missing. README.md, "Developing", says how to prepare what it needs:
+It fetches nothing, and says what is missing. These lines, as root on Debian, prepare what it needs, in a minute:
+
+    apt-get install qemu-user debootstrap && root=~/.cache/fastrnn-arm64
+    debootstrap --foreign --arch=arm64 --variant=minbase --include=python3 bookworm $root
+    for package in $root/var/cache/apt/archives/*.deb; do dpkg-deb --fsys-tarfile $package | tar -x --keep-directory-symlink -C $root; done
+    pip install --target $root/packages --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 \\
+        --python-version 3.11 --only-binary=:all: numba numpy platformdirs safetensors
 
 - QEMU's user mode: `qemu-aarch64` and `qemu-x86_64`, in the PATH or in the directory FASTRNN_QEMU;
 - for aarch64 a directory with that processor's Python and packages: FASTRNN_ARM64, or .cache/fastrnn-arm64 in the home directory.
