@@ -330,6 +330,7 @@ class Forking:
 def fork():
     pid = os.fork()
     if not pid:
+        sys.meta_path.pop(0)  # else its own imports fork, and theirs: hundreds of processes
         signal.alarm(100)
         os._exit(0 if result() else 1)
     pids.append(pid)
@@ -345,7 +346,6 @@ print({os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids}, count 
 
 
 @posix
-@pytest.mark.xfail(strict=False, reason="on some machines one of its 70 children hangs, in one run of three; not yet found where")
 def test_forks_at_every_import(tmp_path):
     """Processes forked whenever the first call of a process that must compile imports a module answer their first call."""
     package = copy_package(tmp_path / "package")
