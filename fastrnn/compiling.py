@@ -151,8 +151,10 @@ def only_one(directory: pathlib.Path | None) -> Iterator[None]:
         with contextlib.suppress(OSError):
             wait_for(native.apart(open_lock, directory, to_its_end=True))
         yield
-    finally:
-        native.apart(close_lock, to_its_end=True)
+    except BaseException:  # interrupted, a compiler in this process works on and holds `loading` until it is done
+        native.apart(close_lock, waiting=False)
+        raise
+    native.apart(close_lock, to_its_end=True)
 
 
 def open_lock(directory: pathlib.Path) -> int:

@@ -128,11 +128,12 @@ def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
     return {operation: kept.addresses[one] for operation, one in wanted.items()}
 
 
-def apart(function: Callable[..., Any], *arguments: Any, to_its_end: bool = False) -> Any:
+def apart(function: Callable[..., Any], *arguments: Any, to_its_end: bool = False, waiting: bool = True) -> Any:
     """Call a function in a thread of its own: there neither Ctrl-C nor a signal's handler that calls fastrnn finds it half done.
 
     So all that holds the lock `loading` goes on while a handler waits for that lock. Interrupted, llvmlite frees what it has freed, and so
     do Thread and Future with locks: this waits for a plain one; with to_its_end=True an interrupt is passed on when the function has ended.
+    With waiting=False the thread is started and left alone, and None is returned.
     """
     answers, errors, over = [], [], threading.Lock()
 
@@ -151,6 +152,8 @@ def apart(function: Callable[..., Any], *arguments: Any, to_its_end: bool = Fals
             _thread.start_new_thread(run, ())
     except RuntimeError:  # in an exit handler, or the system gives no more threads
         run()
+    if not waiting:
+        return None
     try:
         over.acquire()
     except BaseException:

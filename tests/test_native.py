@@ -502,15 +502,17 @@ def test_fork_at_any_moment(cache, package, removed, how):
 
 INTERRUPTED = """
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# a process that compiles itself holds Python's lock for some tenths of a second, which last longer where others have the processors
-clock = time.perf_counter if sys.executable else time.process_time
+cache = pathlib.Path(os.environ["FASTRNN_CACHE_DIR"])
 for moment in map(float, sys.argv[1:]):
     sent = []
     try:  # on a busy machine the signal comes while the timer starts
-        timer = later(moment, lambda: (sent.append(clock()), os.kill(os.getpid(), signal.SIGINT)))
+        timer = later(moment, lambda: (sent.append(time.perf_counter()), os.kill(os.getpid(), signal.SIGINT)))
         result()
     except KeyboardInterrupt:
-        assert clock() - sent[0] < 1, moment
+        if sys.executable:
+            assert time.perf_counter() - sent[0] < 1, moment
+        else:  # how long the import of Numba holds Python's lock depends on the machine
+            assert not list(cache.glob("relu-*")), f"{moment}: answered when all was compiled"
         assert all(child.poll() is not None for child in children), moment
     else:
         timer.cancel()
@@ -522,7 +524,7 @@ print(result())
 
 @posix
 def test_interrupts_where_no_child_can_be_had(almost, package):
-    """Nor does Ctrl-C harm a compiler that works in this process: Numba can't be imported twice."""
+    """Ctrl-C is answered before a compiler in this process is done, and does it no harm: Numba can't be imported twice."""
     printed = run(almost, package, "sys.executable = ''\n" + INTERRUPTED, 0.01, 0.1, 0.3)
     assert printed.splitlines()[-1] == "True"
     assert names(almost) == NAMES
