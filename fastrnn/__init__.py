@@ -12,7 +12,7 @@ from .engine.threads import get_num_threads, set_num_threads
 from .functional import rnn_forward
 from .gated import GRU, LSTM
 from .layers import RNN, Dense, Embedding, Model, Sequential
-from .native import compile
+from .native.machine_code import compile
 from .sequences import generate, log_likelihood, pad, unpad
 from .streaming import Stream
 

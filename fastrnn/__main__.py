@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import RNN, Dense, Embedding, Sequential, __version__, generate, log_likelihood, native, reference, rnn_forward
+from . import RNN, Dense, Embedding, Sequential, __version__, generate, log_likelihood, reference, rnn_forward
 from . import compile as fastrnn_compile
 from .arguments import Array
 from .engine.threads import get_num_threads
+from .native import machine_code
 
 EXPECTED_BITS = 2.135948712  # the NumPy loop in float64: data/README.txt
 BITS_TOLERANCE = 1e-6
@@ -178,7 +179,7 @@ def run_notebook() -> bool:
 
 def show_origins() -> None:
     """Print where the machine code came from."""
-    counts = collections.Counter(native.kept.origins.values())
+    counts = collections.Counter(machine_code.kept.origins.values())
     print("Machine code: " + ", ".join(f"{count} operations {ORIGINS[origin]}" for origin, count in counts.items()) + "\n")
 
 
@@ -187,7 +188,7 @@ def show_progress(done: int, count: int) -> None:
     print(f"\r  [{bar:<{BAR}}] {done} of {count}", end="\n" if done == count else "", flush=True)
 
 
-def run_compile(progress: native.Progress | None) -> int:
+def run_compile(progress: machine_code.Progress | None) -> int:
     """Make all machine code that is missing; return 1 where later processes would not find it."""
     try:
         fastrnn_compile(progress)
@@ -198,7 +199,7 @@ def run_compile(progress: native.Progress | None) -> int:
     return 0
 
 
-def operations(seed: int | None) -> list[native.Wanted]:
+def operations(seed: int | None) -> list[machine_code.Wanted]:
     """List the operations that the examples run, and their dtypes."""
     tables = [OPERATIONS, *([{"": TO_SHARE}] if get_num_threads() > 1 else []), *([] if seed is None else [TO_WRITE])]
     return [(name, dtype) for table in tables for dtype, names in table.items() for name in names]
@@ -227,12 +228,12 @@ def main() -> int:
     if arguments.seed is not None and arguments.seed < 0:
         parser.error(f"--seed must be at least 0, got {arguments.seed}")
     logging.basicConfig(format="  %(message)s", stream=sys.stdout)
-    native.log.setLevel(logging.INFO)
+    machine_code.log.setLevel(logging.INFO)
     print(f"fastrnn {__version__}, numpy {np.__version__}", flush=True)
     progress = show_progress if sys.stdout.isatty() else None
     if arguments.command == "compile":
         return run_compile(progress)
-    native.provide(operations(arguments.seed), progress)
+    machine_code.provide(operations(arguments.seed), progress)
     show_origins()
     return run_examples(arguments.seed)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import native
 from .arguments import (
     Array,
     State,
@@ -32,6 +31,7 @@ from .engine.execute import NOTHING, Prepared, Task, prepare, run_network, step_
 from .engine.packing import INT64, Network, empty_aligned, read_only
 from .frozen import Frozen
 from .kernels.layout import BANK, CHANGE, FREE, HANDED, HEAD_BYTES, MOST_WRITTEN, ROW_STATE, TOGETHER, WRITTEN
+from .native import machine_code
 from .streaming import check_successor, owning
 
 if TYPE_CHECKING:
@@ -135,11 +135,11 @@ class Bank(Frozen):
 
     def __init__(self, model: Model, capacity: int, state0: State = None) -> None:
         check_causal("a bank", model._causal, model)
-        native.addresses(["advance_rows", "hold"], "")
+        machine_code.addresses(["advance_rows", "hold"], "")
         capacity, engine = check_capacity(capacity), engine_of(model)
         network = engine.network
         start, first, _ = start_states(network, model._split("state0", state0), (), given="a row", shape=())
-        self._set(_engine=engine, _capacity=capacity, _start=start, _first=first, _free=[], _next=0, _hold=native.kept.hold)
+        self._set(_engine=engine, _capacity=capacity, _start=start, _first=first, _free=[], _next=0, _hold=machine_code.kept.hold)
         # Pages of zeros that no row has touched take no memory.
         self._set(_flat=np.zeros(capacity * sum(network.states), network.dtype), _words=np.zeros(capacity + 1, np.int64))
         self._set(_changes=memoryview(self._words[-1:].data), _known=(0, np.empty(0, np.int64)))
@@ -379,7 +379,7 @@ class Bank(Frozen):
         alone, helped = (
             owning(
                 functools.partial(
-                    native.kept.advance_rows,
+                    machine_code.kept.advance_rows,
                     self._in_use,
                     step_record(network, (count,), self._plan(prepared.alone if job is None else job)),
                     engine.space,
@@ -409,10 +409,10 @@ class Bank(Frozen):
     def _plan(self, job: Array) -> Array:
         """Append the bank's record to a job."""
         bank = BANK.filled(
-            states=native.address_of(self._flat),
+            states=machine_code.address_of(self._flat),
             capacity=self._capacity,
-            handed=native.address_of(self._words),
-            start=native.address_of(self._start),
+            handed=machine_code.address_of(self._words),
+            start=machine_code.address_of(self._start),
         )
         return np.concatenate([job, bank])
 
@@ -427,12 +427,12 @@ class Bank(Frozen):
         output = np.empty(shape, network.dtype) if out is None else self._check_out(network, out, shape, data, reset)
         own, states = np.empty(2 * count + 1, np.int64), np.empty(count * sum(network.states), network.dtype)
         own[:count] = rows
-        take, put = (self._plan(network.job(function=native.address(name), count=count)) for name in ("take_rows", "put_rows"))
-        self._hold(self._in_use, native.kept.call, take, states, again, own)
+        take, put = (self._plan(network.job(function=machine_code.address(name), count=count)) for name in ("take_rows", "put_rows"))
+        self._hold(self._in_use, machine_code.kept.call, take, states, again, own)
         if own[count] >= 0:
             refuse_row(rows, int(own[count]))
         run_network(network, Task(data, states, output[:, np.newaxis, :]))
-        self._hold(self._in_use, native.kept.call, put, states, again, own)
+        self._hold(self._in_use, machine_code.kept.call, put, states, again, own)
         if own[count] >= 0:
             refuse_changed_row(own, int(own[count]))
         return output

@@ -13,12 +13,12 @@ from numba import literally, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
 
-from . import native
 from .arguments import check_activation
 from .engine.packing import Part, network_of, rows_that_fit
 from .jit import address_of, copy, invoke, is_apart, is_right, keep, reader_of, rows_for, size_job
 from .kernels.layout import BLOCK as SOFTMAX_BLOCK
 from .kernels.layout import HEAD_BYTES, JOB, LAYER, MATRIX, TOGETHER, first_half, padded
+from .native import machine_code
 
 # What a recipe's words are: elements of a register, registers of a panel, then a job, its two layers and its matrices.
 LANES, VECTORS, PLAN = range(3)
@@ -51,7 +51,7 @@ def recipe(interface: int, dtype: str, nonlinearity: str, has_c: bool) -> Recipe
     recurrent = Part("elman", matrix, matrix, vector, check_activation("nonlinearity", nonlinearity))
     network = network_of([recurrent, Part("dense", matrix, None, vector if has_c else None, "softmax")], ["once"])
     used = network.matrices[network.matrices[:, COLUMNS] > 0]
-    job, shape = network.job(function=native.address("once"), matrices=len(used)), native.shape()
+    job, shape = network.job(function=machine_code.address("once"), matrices=len(used)), machine_code.shape()
     head = [shape.lanes(network.dtype.itemsize), shape.vectors]
     made = Recipe(np.concatenate([head, job, network.layers.ravel(), used.ravel()]).tobytes())
     made.arguments, made.network = (dtype, nonlinearity, has_c), network

@@ -35,9 +35,9 @@ from numba.core.errors import NumbaTypeError, TypingError
 from numba.core.typing.typeof import Purpose
 from numba.extending import NativeValue, box, intrinsic, models, overload, register_jitable, register_model, typeof_impl, unbox
 
-from . import native
 from .arguments import Array, check_causal
 from .kernels.layout import HEAD_BYTES, JOB, TOGETHER
+from .native import machine_code
 
 # What a net's words are: its sizes, then the sizes of the arrays of its state, then a job.
 VERSION, INPUT, OUTPUT, ARRAYS, WIDEST, ROWS, SIZES = range(7)
@@ -75,7 +75,7 @@ class Net:
         check_causal("compiled functions", model._causal, model)
         network = model._packed()
         sizes = [INTERFACE, network.input_size, network.output_size, len(network.states), network.widest, network.rows, *network.states]
-        job = network.job(function=native.address("begin"))
+        job = network.job(function=machine_code.address("begin"))
         self.words = np.concatenate([np.array(sizes, np.int64), job]).view(Words)
         self.words.model = self.model = model
         form = model._joined(iter(range(len(network.states))))  # which arrays of the state the user has, put together as they are

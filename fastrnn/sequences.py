@@ -88,7 +88,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import native
 from .arguments import (
     ROW_ACTIVATIONS,
     Array,
@@ -118,6 +117,7 @@ from .engine.calls import start_states
 from .engine.execute import Task, assign, run_network
 from .engine.progress import shown
 from .kernels.layout import GENERATION, NOTHING
+from .native import machine_code
 
 if TYPE_CHECKING:
     from .layers import Model
@@ -364,7 +364,7 @@ def generate(
         temperature=struct.unpack("q", struct.pack("d", temperature))[0],
         top_k=top_k,
         stop=NOTHING if stop is None else stop,
-        uniforms=native.address_of(uniforms),
+        uniforms=machine_code.address_of(uniforms),
         per_sequence=steps,
     )
     generation = settings if tokens else None

@@ -91,7 +91,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import native
 from .arguments import (
     REAL_KINDS,
     Array,
@@ -114,6 +113,7 @@ from .engine.execute import Prepared, Task, is_native, prepare, readable, run_ne
 from .engine.packing import FEWEST_ROWS, Network, empty_aligned, read_only
 from .frozen import Frozen
 from .kernels.layout import HEAD_BYTES, TOGETHER
+from .native import machine_code
 
 if TYPE_CHECKING:
     from .layers import Model
@@ -210,8 +210,8 @@ class Stream(Frozen):
 
     def __init__(self, model: Model, state: State = None, state0: State = None) -> None:
         check_causal("a stream", model._causal, model)
-        native.addresses(["advance", "hold"], "")
-        self._set(_model=model, _network=model._packed(), _first=None, _in_use=np.zeros(1, np.int64), _hold=native.kept.hold)
+        machine_code.addresses(["advance", "hold"], "")
+        self._set(_model=model, _network=model._packed(), _first=None, _in_use=np.zeros(1, np.int64), _hold=machine_code.kept.hold)
         self._set(_running=None, _quick=None)
         named, first = model._named(state), model._split("state0", state0)
         given = [as_array(name, entry).shape[:-1] for name, entry in named + first if entry is not None]
@@ -321,7 +321,7 @@ class Stream(Frozen):
         if prepared is not None and prepared.plan is not None:
             known = step_record(network, leading, prepared.plan)
             first = np.zeros_like(flat) if self._first is None else np.concatenate([array.ravel() for array in self._first])
-            quick = owning(functools.partial(native.kept.advance, self._in_use, known, space, flat, first), network)
+            quick = owning(functools.partial(machine_code.kept.advance, self._in_use, known, space, flat, first), network)
         self._set(_running=running, _quick=quick, **attributes)
 
     def step(self, x_t: ArrayLike, *, reset: ArrayLike | None = None, out: Array | None = None) -> Array:

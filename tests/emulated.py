@@ -27,8 +27,8 @@ import time
 import numpy as np
 
 import fastrnn
-from fastrnn import compiling, native, processor
 from fastrnn.kernels.layout import Platform
+from fastrnn.native import compiling, machine_code, processor
 
 from . import golden
 from .process import ROOT, copy_package
@@ -95,10 +95,10 @@ def count_bank():
 
 def inside():
     """Print what this processor computes."""
-    shape = native.shape()
+    shape = machine_code.shape()
     answer = {"golden": count_golden(), "threads": count_threads(), "bank": count_bank()}
-    answer |= {"processor": native.host().cpu, "level": native.target().level, "shape": (shape.bits, shape.has_fma)}
-    print(json.dumps(answer | {"origins": sorted(set(native.kept.origins.values()))}))
+    answer |= {"processor": machine_code.host().cpu, "level": machine_code.target().level, "shape": (shape.bits, shape.has_fma)}
+    print(json.dumps(answer | {"origins": sorted(set(machine_code.kept.origins.values()))}))
 
 
 # ---- what starts it -------------------------------------------------------------------------------------------------------------------
@@ -148,9 +148,9 @@ def check(answer, **expected):
 
 INSIDE = "from tests import emulated; emulated.inside()"
 COMPILE = """
-from fastrnn import native
-native.addresses(["meet"], "float32")
-print(native.kept.origins["meet", ""])
+from fastrnn.native import machine_code
+machine_code.addresses(["meet"], "float32")
+print(machine_code.kept.origins["meet", ""])
 """
 
 
@@ -168,7 +168,7 @@ def check_arm(directory):
     wheel, pure = copy_package(directory / "wheel"), copy_package(directory / "pure")
     code = wheel / "fastrnn" / "machine_code" / level.level
     code.mkdir(parents=True)
-    compiling.compiled(level, native.everything(), code)
+    compiling.compiled(level, machine_code.everything(), code)
     answer = run([wrapper], INSIDE, path=(wheel, packages, ROOT), NUMBA_DISABLE_JIT="1", **home)
     check(json.loads(answer), level=level.level, shape=[128, True], origins=["wheel"])
     origin = run([wrapper], COMPILE, path=(pure, packages, ROOT), **home).strip()

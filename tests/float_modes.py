@@ -4,8 +4,8 @@ import contextlib
 import ctypes
 import functools
 
-from fastrnn import linking
 from fastrnn.kernels.layout import HERE
+from fastrnn.native import linking
 
 if HERE != ("linux", "x86_64"):
     raise ImportError("the mode is read and written by instructions of x86-64, which are put into memory as on Linux")

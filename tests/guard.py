@@ -13,7 +13,7 @@ from fastrnn.engine import packing
 
 POSSIBLE = os.name == "posix"
 FORBIDDEN = 0  # PROT_NONE: neither read nor written
-OTHERS = ("kernels", "native", "threads")  # modules whose arrays live as long as the process
+OTHERS = {"kernels", "native", "threads"}  # modules whose arrays live as long as the process
 
 
 @functools.cache
@@ -77,8 +77,8 @@ def guard_own(*, last):
 
     pack.own = getattr(packing.pack, "own", packing.pack)
     for name, module in list(sys.modules.items()):
-        own = name.partition("fastrnn.")[2].partition(".")[0]
-        if own and own not in OTHERS and hasattr(module, "np"):
+        own = name.startswith("fastrnn.")
+        if own and OTHERS.isdisjoint(name.split(".")) and hasattr(module, "np"):
             module.np = Guarded(last)
         if own and hasattr(module, "empty_aligned"):
             module.empty_aligned = aligned

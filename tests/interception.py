@@ -5,8 +5,8 @@ import ctypes
 
 import pytest
 
-from fastrnn import native
 from fastrnn.kernels.layout import JOB_BYTES, OPERATIONS
+from fastrnn.native import machine_code
 
 kept = []  # layers and jobs hold addresses of these, so they are never released
 
@@ -28,13 +28,13 @@ def around(operation, function, dtype=None, arguments=3):
     Records are given by their addresses, so many of them.
     """
     wanted = operation, str(dtype.__name__) if OPERATIONS[operation][1] else ""
-    native.addresses([operation], wanted[1])
+    machine_code.addresses([operation], wanted[1])
     kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)
-    real = kind(native.kept.addresses[wanted])
+    real = kind(machine_code.kept.addresses[wanted])
     replacement = kind(lambda *records: function(lambda: real(*records), *records))
     kept.append(replacement)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(native.kept.addresses, wanted, ctypes.cast(replacement, ctypes.c_void_p).value)
-        native.all_addresses.cache_clear()
+        patch.setitem(machine_code.kept.addresses, wanted, ctypes.cast(replacement, ctypes.c_void_p).value)
+        machine_code.all_addresses.cache_clear()
         yield
-    native.all_addresses.cache_clear()
+    machine_code.all_addresses.cache_clear()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import native
 from fastrnn.engine import calls, execute, threads
 from fastrnn.engine.calls import call_at_once, last_at_once
 from fastrnn.kernels.layout import PYTHON
+from fastrnn.native import machine_code
 
 from .cases import DTYPES, READERS, nested
 
@@ -379,7 +379,7 @@ def test_calls_at_once_keep_nothing(which):
 @contextlib.contextmanager
 def no_memory():
     """NumPy can't make an array inside the block."""
-    words, place = native.python_record(), PYTHON.offsets["new_array"]
+    words, place = machine_code.python_record(), PYTHON.offsets["new_array"]
     right = words[place]
     words[place] = ctypes.cast(ctypes.pythonapi.PyErr_NoMemory, ctypes.c_void_p).value
     try:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 import fastrnn
-from fastrnn import banks, native
+from fastrnn import banks
 from fastrnn.engine import plan, threads
+from fastrnn.native import machine_code
 
 from .cases import DTYPES, MODEL, Case, assert_same_bits, flat, nested
 from .situations import ALL, CAUSAL, CAUSAL_READERS
@@ -177,7 +178,7 @@ def test_pieces_and_threads(monkeypatch, dtype, count):
 
 def counted(monkeypatch, interrupted_at=0):
     """Count kernel calls, one of which Ctrl-C comes before."""
-    calls, call = [], native.kept.call
+    calls, call = [], machine_code.kept.call
 
     def count(*arrays):
         calls.append(arrays)
@@ -185,7 +186,7 @@ def counted(monkeypatch, interrupted_at=0):
             raise KeyboardInterrupt
         call(*arrays)
 
-    monkeypatch.setattr(native.kept, "call", count)
+    monkeypatch.setattr(machine_code.kept, "call", count)
     return calls
 
 

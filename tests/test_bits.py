@@ -337,7 +337,7 @@ import sys
 import numpy as np
 from numba import njit, types
 
-from fastrnn import native
+from fastrnn.native import machine_code
 from fastrnn.kernels.simd import elementary
 
 @njit((types.int64, types.int64, types.int64, types.CPointer(types.float64)), fastmath=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -348,7 +348,7 @@ sys.executable = ""  # so that no child can compile
 from tests.test_bits import SIGMOID
 
 np.save(sys.argv[1], SIGMOID.layer(np.float64)(SIGMOID.data(np.float64, (), 500)[0]))
-assert native.kept.origins["sigmoid", "float64"] == "compiled now"
+assert machine_code.kept.origins["sigmoid", "float64"] == "compiled now"
 """
 SIGMOID = Case("", (("Dense", "sigmoid"),), (8, 30))  # whose bits fast arithmetic changes; those of tanh it does not
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from fastrnn import compiling, native
-from fastrnn.processor import Target
+from fastrnn.native import compiling, machine_code
+from fastrnn.native.processor import Target
 
 from .process import copy_package, own_cache, start
 
@@ -28,14 +28,14 @@ def started(monkeypatch):
     monkeypatch.setenv("NUMBA_CPU_NAME", "nehalem")
     monkeypatch.setattr(subprocess, "Popen", refuse)
     monkeypatch.setattr(compiling, "in_this_process", lambda *_: [])
-    compiling.compiled(Target("any", "+any"), native.everything(), native.PACKAGE / ("long" * 60))
+    compiling.compiled(Target("any", "+any"), machine_code.everything(), machine_code.PACKAGE / ("long" * 60))
     ((command, environment),) = seen
     return command, environment
 
 
 def test_the_command_line_is_short(started):
     """Windows allows 32,767 characters: what to compile is not among them."""
-    assert started[0] == [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling"]
+    assert started[0] == [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.native.compiling"]
 
 
 def test_what_numba_reads_is_not_passed_on(started):
@@ -77,13 +77,13 @@ def test_progress_where_no_file_is_written():
 
 HANDLED = """
 import os, signal, subprocess, sys
-from fastrnn import compiling, native
+from fastrnn.native import compiling, machine_code
 
 right = []
 
 def handle(*_):
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    right.append(native.address("begin") > 0)
+    right.append(machine_code.address("begin") > 0)
 
 signal.signal(signal.SIGUSR1, handle)
 owner, name = eval(sys.argv[1])
@@ -94,7 +94,7 @@ def signalled(*given, **options):
     return original(*given, **options)
 
 setattr(owner, name, signalled)
-print(native.address("begin") > 0, right)
+print(machine_code.address("begin") > 0, right)
 """
 
 
@@ -113,7 +113,7 @@ def test_a_handler_that_compiles(tmp_path, where):
 
 INTERRUPTED = """
 import os, random, signal, threading, time
-from fastrnn import native
+from fastrnn.native import machine_code
 
 begun, done, too_early = [], [], 0
 for moment in range(300):
@@ -124,7 +124,7 @@ for moment in range(300):
     sender = threading.Timer(random.random() * 0.002, lambda: os.kill(os.getpid(), signal.SIGINT))
     try:
         sender.start()
-        native.apart(work, to_its_end=True)
+        machine_code.apart(work, to_its_end=True)
         while True:  # the signal comes later
             time.sleep(1)
     except KeyboardInterrupt:
@@ -152,24 +152,24 @@ def test_names_of_files():
     """What is made for another processor, other features or another level, or by another compiler, has another name."""
     ours = Target("Maker-1", "+avx,+fma")
     others = [ours, Target("Maker-2", "+avx,+fma"), Target("Maker-1", "+avx"), Target("Maker-1", "+avx,+fma", "v3")]
-    assert len({native.file_name(WANTED, target) for target in others}) == len(others)
-    assert len({native.symbol(WANTED, target) for target in others}) == len(others)
+    assert len({machine_code.file_name(WANTED, target) for target in others}) == len(others)
+    assert len({machine_code.symbol(WANTED, target) for target in others}) == len(others)
 
 
 def test_names_follow_from_the_source(monkeypatch):
     """The source is in a file's name."""
     target = Target("Maker-1", "+avx,+fma")
-    before = native.file_name(WANTED, target)
-    monkeypatch.setattr(native, "SOURCE", "another")
-    native.source.cache_clear()
-    assert native.file_name(WANTED, target) != before
+    before = machine_code.file_name(WANTED, target)
+    monkeypatch.setattr(machine_code, "SOURCE", "another")
+    machine_code.source.cache_clear()
+    assert machine_code.file_name(WANTED, target) != before
     monkeypatch.undo()
-    native.source.cache_clear()
+    machine_code.source.cache_clear()
 
 
 def test_names_of_what_wheels_bring(monkeypatch):
     """A level's files don't depend on which LLVM compiled them; what is compiled here does."""
     ours, level = Target("Maker-1", "+avx"), Target("Maker-1", "+avx", "v3")
-    before = [native.file_name(WANTED, target) for target in (ours, level)]
-    monkeypatch.setattr(native.llvmlite, "__version__", "0.1.2")
-    assert [native.file_name(WANTED, target) == old for target, old in zip((ours, level), before, strict=True)] == [False, True]
+    before = [machine_code.file_name(WANTED, target) for target in (ours, level)]
+    monkeypatch.setattr(machine_code.llvmlite, "__version__", "0.1.2")
+    assert [machine_code.file_name(WANTED, target) == old for target, old in zip((ours, level), before, strict=True)] == [False, True]

@@ -8,8 +8,9 @@ import pytest
 import scipy.special
 
 import fastrnn
-from fastrnn import native, reference
+from fastrnn import reference
 from fastrnn.kernels.layout import OPERATIONS
+from fastrnn.native import machine_code
 
 from .cases import DTYPES
 
@@ -30,7 +31,7 @@ def through_operation(name):
     def evaluate(x):
         values = np.zeros(x.size + -x.size % 64, x.dtype)
         values[: x.size] = x
-        ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(native.address(name, x.dtype.name))(values.ctypes.data, values.size, 0)
+        ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(machine_code.address(name, x.dtype.name))(values.ctypes.data, values.size, 0)
         return values[: x.size]
 
     return evaluate

@@ -7,8 +7,8 @@ import threading
 import llvmlite.binding as llvm
 import pytest
 
-from fastrnn import compiling, linking, native, processor
 from fastrnn.kernels.layout import HERE
+from fastrnn.native import compiling, linking, machine_code, processor
 
 from .process import python
 
@@ -79,15 +79,15 @@ def test_a_lacking_function(how):
 @linux
 def test_nothing_but_an_operation_is_seen_from_elsewhere():
     """Of all that its code defines, other code sees an operation alone: a weak symbol would silently replace another's."""
-    wanted = [one for one in native.everything() if one[0] in ("pack", "tanh", "gru", "run", "call", "lead")]
+    wanted = [one for one in machine_code.everything() if one[0] in ("pack", "tanh", "gru", "run", "call", "lead")]
     for one in wanted:
-        native.address(*one)
-        found = [place / native.file_name(one, native.target()) for place, _ in native.places(native.target())]
+        machine_code.address(*one)
+        found = [place / machine_code.file_name(one, machine_code.target()) for place, _ in machine_code.places(machine_code.target())]
         content = next(path for path in found if path.exists()).read_bytes()
-        file = linking.ObjectFile.read(native.checked(content).partition(b"\n")[2])
+        file = linking.ObjectFile.read(machine_code.checked(content).partition(b"\n")[2])
         kinds = file.code[file.sections["offset"][file.sections["type"] == linking.SYMBOLS][0] + 4 :: linking.SYMBOL.itemsize]
         defined = [file.name(symbol) for symbol, kind in zip(file.symbols, kinds, strict=False) if kind >> 4 and symbol["section"]]
-        assert defined == [native.symbol(one, native.target())]
+        assert defined == [machine_code.symbol(one, machine_code.target())]
 
 
 @linux
@@ -116,7 +116,7 @@ def test_no_memory(monkeypatch):
 BY_LLVM = """
 import sys
 import numpy as np
-from fastrnn import linking
+from fastrnn.native import linking
 linking.ObjectFile.read = lambda code: None
 from tests.golden import BATCHES, FILE, compute
 golden = np.load(FILE)
@@ -183,26 +183,26 @@ def test_what_numba_is_told(monkeypatch):
 def test_llvm_must_agree(monkeypatch):
     """Where LLVM takes the processor for one with other tiles, nothing is compiled: weights would be packed for these."""
     asked, by_llvm = processor.Target("Maker-1", "+avx,+avx512f,+fma", is_llvms=False), processor.Target("nehalem", "+sse2")
-    monkeypatch.setattr(native, "target", lambda: asked)
+    monkeypatch.setattr(machine_code, "target", lambda: asked)
     monkeypatch.setattr(processor, "by_llvm", lambda: by_llvm)
     said = "LLVM and the processor say differently what it has; set NUMBA_CPU_NAME to nehalem, as LLVM names it"
     with pytest.raises(RuntimeError, match=f"^{said}$"):
-        native.compilers_target.__wrapped__()
+        machine_code.compilers_target.__wrapped__()
     by_llvm = processor.Target("znver5", "+avx,+avx512f,+fma")
-    assert native.compilers_target.__wrapped__() == by_llvm
-    monkeypatch.setattr(native, "target", lambda: processor.LEVELS[0])
-    assert native.compilers_target.__wrapped__() == processor.LEVELS[0]
+    assert machine_code.compilers_target.__wrapped__() == by_llvm
+    monkeypatch.setattr(machine_code, "target", lambda: processor.LEVELS[0])
+    assert machine_code.compilers_target.__wrapped__() == processor.LEVELS[0]
 
 
 @linux
 def test_llvm_is_asked_where_no_interrupt_comes(monkeypatch):
     """LLVM is asked in a thread of its own, for Ctrl-C would harm it, and while no fork can happen."""
     asked, known = [], processor.by_llvm()
-    monkeypatch.setattr(processor, "by_llvm", lambda: asked.append((threading.get_ident(), native.kept.loading._is_owned())) or known)
+    monkeypatch.setattr(processor, "by_llvm", lambda: asked.append((threading.get_ident(), machine_code.kept.loading._is_owned())) or known)
     monkeypatch.setattr(compiling, "by_children", lambda *_: [])
-    monkeypatch.setattr(native, "target", lambda: processor.by_itself(processor.words()))
-    native.compilers_target.cache_clear()
-    compiling.compiled(native.target(), [], None)
+    monkeypatch.setattr(machine_code, "target", lambda: processor.by_itself(processor.words()))
+    machine_code.compilers_target.cache_clear()
+    compiling.compiled(machine_code.target(), [], None)
     ((thread, is_locked),) = asked
     assert thread != threading.get_ident()
     assert is_locked
@@ -210,10 +210,10 @@ def test_llvm_is_asked_where_no_interrupt_comes(monkeypatch):
 
 CHANGED = """
 import os, fastrnn
-from fastrnn import native
-first = native.target()
+from fastrnn.native import machine_code
+first = machine_code.target()
 os.environ["NUMBA_CPU_NAME"] = "nehalem"
-print(native.target() == first, native.compilers_target().cpu)
+print(machine_code.target() == first, machine_code.compilers_target().cpu)
 """
 
 

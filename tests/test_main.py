@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fastrnn import native
+from fastrnn.native import machine_code
 
 from .process import PACKAGE, copy_package, own_cache, python
 
@@ -32,7 +32,7 @@ def test_main_sees_a_difference(tmp_path):
     source, rows = path.read_text(), "0 if matrix is None else outputs"
     assert rows in source
     path.write_text(source.replace(rows, "0 if matrix is None or matrix.ndim == 1 else outputs"))  # no bias
-    made = next(filter(native.is_own, native.caches()))  # for it follows from none of what is replaced
+    made = next(filter(machine_code.is_own, machine_code.caches()))  # for it follows from none of what is replaced
     finished = run_main(tmp_path, tmp_path, FASTRNN_CACHE_DIR=str(made))
     assert finished.returncode == 1, finished.stderr
     assert finished.stdout.endswith("The results DIFFER.\n")
@@ -40,16 +40,17 @@ def test_main_sees_a_difference(tmp_path):
 
 EXAMPLES = """
 import json, pathlib, sys
-from fastrnn import __main__ as examples, native
+from fastrnn import __main__ as examples
+from fastrnn.native import machine_code
 
-asked, addresses = set(), native.addresses
+asked, addresses = set(), machine_code.addresses
 
 def ask(operations, dtype):
     operations = [*operations]
-    asked.update((name, dtype if native.OPERATIONS[name][1] else "") for name in operations)
+    asked.update((name, dtype if machine_code.OPERATIONS[name][1] else "") for name in operations)
     return addresses(operations, dtype)
 
-native.addresses = ask
+machine_code.addresses = ask
 examples.measure = lambda fast, loop, rounds: (1.0, 1.0)
 directory, *sys.argv = sys.argv[1:]
 assert examples.main() == 0
@@ -63,6 +64,6 @@ def test_only_what_runs_is_compiled(tmp_path, threads, options):
     path, directory = copy_package(tmp_path / "copy"), tmp_path / "code"
     printed = python(EXAMPLES, directory, "fastrnn", *options, **own_cache(directory, path), FASTRNN_NUM_THREADS=threads)
     asked, files = json.loads(printed.splitlines()[-1])
-    assert files == sorted(native.file_name(tuple(wanted), native.target()) for wanted in asked)
+    assert files == sorted(machine_code.file_name(tuple(wanted), machine_code.target()) for wanted in asked)
     assert f"\nMachine code: {len(asked)} operations compiled now\n" in printed
     assert printed.count("  compiling ") == 1

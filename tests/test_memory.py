@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from fastrnn import processor
+from fastrnn.native import processor
 
 from .process import python
 

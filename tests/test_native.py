@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from fastrnn import native, processor
 from fastrnn.kernels.layout import ARGUMENTS
+from fastrnn.native import machine_code, processor
 
 from .process import copy_package, finish, finish_with_errors, own_cache, python, start
 
@@ -172,9 +172,9 @@ SLOW = {"asyncio", "email", "http", "multiprocessing", "numba", "scipy", "socket
 def test_no_slow_module_is_imported(warm, package):
     """A process that finds its machine code imports neither Numba nor what only compiling needs, nor much else."""
     loaded = python(MODULES, **own_cache(warm, package)).split()
-    assert "fastrnn.native" in loaded
+    assert "fastrnn.native.machine_code" in loaded
     assert not {name.partition(".")[0] for name in loaded} & SLOW
-    assert "fastrnn.compiling" not in loaded
+    assert "fastrnn.native.compiling" not in loaded
     if processor.SAYS_ITSELF:
         assert "llvmlite.binding" not in loaded
         assert len(loaded) <= 70
@@ -212,13 +212,13 @@ def test_damaged_files(cache, package, damage):
 
 
 DAMAGED = """
-from fastrnn import native
+from fastrnn.native import machine_code
 from fastrnn.kernels.layout import OPERATIONS
 
-tried, rng, target = 0, np.random.default_rng(5), native.target()
+tried, rng, target = 0, np.random.default_rng(5), machine_code.target()
 for operation in ("begin", "call", "pack", "product", "project", "relu", "run"):
     wanted = operation, "float32" if OPERATIONS[operation][1] else ""
-    content = pathlib.Path(os.environ["FASTRNN_CACHE_DIR"], native.file_name(wanted, target)).read_bytes()
+    content = pathlib.Path(os.environ["FASTRNN_CACHE_DIR"], machine_code.file_name(wanted, target)).read_bytes()
     wrong = [content[:size] for size in range(0, len(content), 61)]
     for line in range(0, len(content), 64):
         wrong.append(content[:line] + bytes(64) + content[line + 64:])
@@ -228,7 +228,7 @@ for operation in ("begin", "call", "pack", "product", "project", "relu", "run"):
         wrong.append(bytes(flipped))
     for data in wrong:
         tried += data[:len(content)] != content
-        assert data[:len(content)] == content or not native.load_content(wanted, data, "test")
+        assert data[:len(content)] == content or not machine_code.load_content(wanted, data, "test")
 print(tried)
 print(result())
 """
@@ -266,7 +266,7 @@ def test_foreign_files_are_not_read(warm, package, first, environment):
     assert refused(warm, package, first=first, **environment) == NO_JIT
 
 
-FEW = "from fastrnn import native; native.addresses(['begin', 'call'], 'float32'); print(True)"
+FEW = "from fastrnn.native import machine_code; machine_code.addresses(['begin', 'call'], 'float32'); print(True)"
 
 
 def test_another_target_has_its_own_files(almost, package):
@@ -280,10 +280,10 @@ def test_another_target_has_its_own_files(almost, package):
 
 
 LACKING = """
-from fastrnn import linking, native
+from fastrnn.native import linking, machine_code
 linking.process_address = lambda name: 0
 try:
-    native.addresses(["call"], "float32")
+    machine_code.addresses(["call"], "float32")
 except RuntimeError as error:
     print(error)
 """
@@ -299,13 +299,13 @@ def test_a_process_that_lacks_a_function(cache, package):
 
 EDITS = """
 import importlib
-from fastrnn import native
+from fastrnn.native import machine_code
 
 def name():
-    importlib.reload(native)
-    return native.file_name(("relu", "float32"), native.target())
+    importlib.reload(machine_code)
+    return machine_code.file_name(("relu", "float32"), machine_code.target())
 
-seen, files = {name()}, [*(native.PACKAGE / "kernels").rglob("*.py"), native.PACKAGE / "compiling.py"]
+seen, files = {name()}, [*(machine_code.PACKAGE / "kernels").rglob("*.py"), machine_code.PACKAGE / "native" / "compiling.py"]
 for path in files:
     path.write_text(path.read_text() + "# edited\\n")
     seen.add(name())
@@ -623,17 +623,17 @@ MOST = ARGUMENTS.words
 )
 def test_how_many_arguments_the_built_ins_take(name, right, count):
     """A wrong number of arguments is a TypeError, not a crash: the operation's address would be read from nowhere."""
-    native.addresses([*native.BUILTINS], "float32")
+    machine_code.addresses([*machine_code.BUILTINS], "float32")
     with pytest.raises(TypeError, match=rf"^{name} takes {right}, got {count}$"):
-        getattr(native.kept, name)(*[np.zeros(4)] * count)
+        getattr(machine_code.kept, name)(*[np.zeros(4)] * count)
 
 
 def test_a_call_takes_a_plan():
     """The function around the built-in needs a plan, and passes the number of arrays on."""
     with pytest.raises(TypeError, match=r"missing 1 required positional argument: 'plan'"):
-        native.call()
+        machine_code.call()
     with pytest.raises(TypeError, match=rf"^call takes from 1 to {MOST} arrays, got {MOST + 1}$"):
-        native.call(*[np.zeros(4)] * (MOST + 1))
+        machine_code.call(*[np.zeros(4)] * (MOST + 1))
 
 
 # ---- what is compiled -----------------------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 import fastrnn
-from fastrnn import compiling, native
-from fastrnn.compiling import Made
+from fastrnn.native import compiling, machine_code
+from fastrnn.native.compiling import Made
 
 from .process import copy_package, finish, own_cache, start
 
@@ -22,9 +22,9 @@ SAYS += 'process can write to and other users can\'t, or install a wheel that br
 def one_place(monkeypatch, tmp_path):
     """The only directory for machine code, which has none."""
     path = tmp_path / "code"
-    monkeypatch.setattr(native, "caches", lambda: iter([path]))
-    monkeypatch.setattr(native, "places", lambda _: iter([(path, "cache")] if path.is_dir() else []))
-    monkeypatch.setattr(native, "everything", lambda: [("begin", ""), ("relu", "float32")])
+    monkeypatch.setattr(machine_code, "caches", lambda: iter([path]))
+    monkeypatch.setattr(machine_code, "places", lambda _: iter([(path, "cache")] if path.is_dir() else []))
+    monkeypatch.setattr(machine_code, "everything", lambda: [("begin", ""), ("relu", "float32")])
     return path
 
 
@@ -39,7 +39,7 @@ def test_compile_where_nothing_is_writable(monkeypatch, one_place):
     one_place.unlink()
     one_place.mkdir()
     one_place.chmod(0o777)
-    monkeypatch.setattr(native, "users_cache", lambda: None)
+    monkeypatch.setattr(machine_code, "users_cache", lambda: None)
     with pytest.raises(RuntimeError) as caught:
         fastrnn.compile()
     assert str(caught.value) == SAYS.format(f"{one_place}: others can write to it; the user's cache: the user has no home directory")
@@ -49,7 +49,7 @@ def test_compile_where_nothing_is_writable(monkeypatch, one_place):
 def test_compile_where_files_are_not_written(monkeypatch, one_place, error, said):
     """If one file can't be written, as on a full disk, or isn't there when all were, `compile` raises."""
     monkeypatch.setattr(compiling, "compiled", lambda *_: [Made(b"", ""), Made(b"", error)])
-    monkeypatch.setattr(native, "load_content", lambda *_: True)
+    monkeypatch.setattr(machine_code, "load_content", lambda *_: True)
     with pytest.raises(RuntimeError) as caught:
         fastrnn.compile()
     assert str(caught.value) == SAYS.format(f"{one_place}: {said}")
@@ -57,10 +57,10 @@ def test_compile_where_files_are_not_written(monkeypatch, one_place, error, said
 
 def test_compile_writes_what_is_loaded(one_place):
     """What this process has loaded but keeps in no file is written, too: `compile` is for later processes. Afterwards nothing is made."""
-    native.addresses(["begin", "relu"], "float32")
+    machine_code.addresses(["begin", "relu"], "float32")
     fastrnn.compile()
     files = {path.name: path.stat().st_mtime_ns for path in one_place.glob("*.bin")}
-    assert set(files) == {native.file_name(wanted, native.target()) for wanted in native.everything()}
+    assert set(files) == {machine_code.file_name(wanted, machine_code.target()) for wanted in machine_code.everything()}
     fastrnn.compile()
     assert {path.name: path.stat().st_mtime_ns for path in one_place.glob("*.bin")} == files
 
@@ -77,8 +77,8 @@ FULL = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 import fastrnn
-from fastrnn import native
-native.everything = lambda: [("begin", "")]
+from fastrnn.native import machine_code
+machine_code.everything = lambda: [("begin", "")]
 try:
     fastrnn.compile()
 except RuntimeError as error:
@@ -113,9 +113,9 @@ def unknown(uid):
     raise KeyError(uid)
 pwd.getpwuid = unknown
 import numpy as np, fastrnn
-from fastrnn import native
-print(native.users_cache(), *native.caches())
-native.everything = lambda: [("begin", "")]
+from fastrnn.native import machine_code
+print(machine_code.users_cache(), *machine_code.caches())
+machine_code.everything = lambda: [("begin", "")]
 fastrnn.compile()
 print(os.listdir(os.environ["FASTRNN_CACHE_DIR"])[0].startswith(("begin", "lock")), os.path.exists("~"))
 """
@@ -139,6 +139,6 @@ def test_what_platformdirs_raises(monkeypatch, raised):
         raise raised("no home")
 
     monkeypatch.setattr(platformdirs, "user_cache_path", fail)
-    assert native.users_cache.__wrapped__() is None
+    assert machine_code.users_cache.__wrapped__() is None
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: pathlib.Path("~/.cache/fastrnn"))
-    assert native.users_cache.__wrapped__() is None
+    assert machine_code.users_cache.__wrapped__() is None

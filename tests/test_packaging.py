@@ -32,6 +32,6 @@ def test_no_compiled_code_is_packaged(tmp_path):
     with tarfile.open(sdist) as of_sdist, zipfile.ZipFile(wheel) as of_wheel:
         packed = [of_sdist.getnames(), of_wheel.namelist()]
     for names in packed:
-        assert any(name.endswith("fastrnn/storage.py") for name in names)
+        assert any(name.endswith("fastrnn/native/storage.py") for name in names)
         assert not [name for name in names if "compiled_code" in name]
     assert "fastrnn/compiled_code/" in (ROOT / ".gitignore").read_text().splitlines()

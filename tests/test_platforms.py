@@ -6,9 +6,9 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from fastrnn import compiling, linking, native, processor
 from fastrnn.kernels.layout import HERE, Platform, Shape, platform_of
-from fastrnn.processor import Target
+from fastrnn.native import compiling, linking, machine_code, processor
+from fastrnn.native.processor import Target
 
 from . import emulated
 
@@ -50,26 +50,26 @@ def undefined(code):
 
 
 @pytest.fixture(scope="module", params=TARGETS)
-def machine_code(request):
+def compiled(request):
     """A target, and for each operation the functions that its file names, and its object code."""
-    goal, wanted = TARGETS[request.param], native.everything()
-    contents = [native.checked(made.content).partition(b"\n") for made in compiling.compiled(goal, wanted, None)]
+    goal, wanted = TARGETS[request.param], machine_code.everything()
+    contents = [machine_code.checked(made.content).partition(b"\n") for made in compiling.compiled(goal, wanted, None)]
     return goal, {one: (set(needs.decode().split()), code) for one, (needs, _, code) in zip(wanted, contents, strict=True)}
 
 
 @pytest.mark.timeout(1200)  # it takes 40 s of processor time for each target
-def test_every_operation_is_compiled(machine_code):
+def test_every_operation_is_compiled(compiled):
     """Every operation becomes object code of the target's form and processor; none holds inline assembly, which would be refused."""
-    goal, operations = machine_code
+    goal, operations = compiled
     start, kind = MACHINES[goal.platform]
     assert len(operations) > 70
     assert all(code.startswith(start) and code[18:19] == kind for _, code in operations.values())
 
 
 @pytest.mark.timeout(1200)
-def test_functions_that_the_system_has(machine_code):
+def test_functions_that_the_system_has(compiled):
     """What an operation calls, the target's system or Python has. Its file names all of it: LLVM ends the process where one is lacking."""
-    goal, operations = machine_code
+    goal, operations = compiled
     called = set()
     for one, (named, code) in operations.items():
         assert undefined(code) <= named, one
@@ -162,15 +162,15 @@ def test_tiles_follow_from_the_target():
 def test_platforms_have_their_own_files():
     """A file's name and its symbol tell platforms apart, of one level, too."""
     goals = [Target("generic", "", level, platform=platform) for level in ("", "generic") for platform in (ARM, MACOS, WINDOWS, LINUX)]
-    assert len({native.file_name(("relu", "float32"), goal) for goal in goals}) == len(goals)
-    assert len({native.symbol(("relu", "float32"), goal) for goal in goals}) == len(goals)
+    assert len({machine_code.file_name(("relu", "float32"), goal) for goal in goals}) == len(goals)
+    assert len({machine_code.symbol(("relu", "float32"), goal) for goal in goals}) == len(goals)
 
 
 def test_the_triple_makes_another_file(monkeypatch):
     """So does LLVM's name of the platform."""
-    before = native.file_name(("relu", "float32"), M1)
+    before = machine_code.file_name(("relu", "float32"), M1)
     monkeypatch.setitem(compiling.layout.TRIPLES, MACOS, "arm64-apple-macosx12.0")
-    assert native.file_name(("relu", "float32"), M1) != before
+    assert machine_code.file_name(("relu", "float32"), M1) != before
 
 
 def test_emulation_says_what_is_missing(tmp_path, monkeypatch, capsys):

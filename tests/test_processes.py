@@ -13,7 +13,7 @@ SCRIPT = """
 import concurrent.futures, hashlib, multiprocessing, os, sys, warnings
 import numpy as np
 import fastrnn
-import fastrnn.native as native
+from fastrnn.native import machine_code
 
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # by Python 3.12 and later: so it is
 rng = np.random.default_rng(0)
@@ -23,7 +23,7 @@ model, x = fastrnn.Sequential(fastrnn.LSTM(*weights)), rng.random((8, 30, 4))
 
 def work(model, x):
     output = model.predict(x)
-    compiled = "compiled now" in native.kept.origins.values()
+    compiled = "compiled now" in machine_code.kept.origins.values()
     return hashlib.sha256(output.tobytes()).hexdigest(), os.getpid() if compiled else None, "numba" in sys.modules
 
 

@@ -88,7 +88,10 @@ def test_first_calls():
     assert said("global", "nothing") == dict.fromkeys(NAMES, "right") | {"sample": f"RuntimeError: {UNDRAWN}"}
 
 
-@pytest.mark.parametrize("keep", ["os", "threading", "ctypes", "numpy", "fastrnn.linking", "fastrnn.native", "fastrnn.engine.threads"])
+@pytest.mark.parametrize(
+    "keep",
+    ["os", "threading", "ctypes", "numpy", "fastrnn.native.linking", "fastrnn.native.machine_code", "fastrnn.engine.threads"],
+)
 def test_modules_that_are_torn_down(keep):
     """Where a module's names have become None, a call gives the right result or an exception, and ends neither the process nor hangs."""
     for name, result in said(keep, "all").items():
@@ -107,12 +110,12 @@ def test_nothing_to_load(tmp_path):
 GONE = """
 import os, sys
 import fastrnn
-from fastrnn import native
+from fastrnn.native import machine_code
 fastrnn.Dense([[1.0]])([[1.0]])
 
 class Last:
     def __init__(self):
-        self.call, self.write = native.kept.call, os.write
+        self.call, self.write = machine_code.kept.call, os.write
 
     def __del__(self, TypeError=TypeError):
         try:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fastrnn import compiling, native, storage
+from fastrnn.native import compiling, machine_code, storage
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 
@@ -57,13 +57,13 @@ def test_whose_files_are_read(said, reason):
 @pytest.fixture
 def relu(monkeypatch, tmp_path):
     """An operation in a file that can be loaded, in a cache of its own; what a test loads is forgotten."""
-    wanted, goal = ("relu", "float32"), native.target()
-    native.addresses(["relu"], "float32")
+    wanted, goal = ("relu", "float32"), machine_code.target()
+    machine_code.addresses(["relu"], "float32")
     (content,) = [content for content, _ in compiling.compiled(goal, [wanted], None)]
-    monkeypatch.setattr(native, "places", lambda _: iter([(tmp_path, "cache")]))
-    monkeypatch.setattr(native.kept, "addresses", {})
-    monkeypatch.setattr(native.kept, "origins", {})
-    path = tmp_path / native.file_name(wanted, goal)
+    monkeypatch.setattr(machine_code, "places", lambda _: iter([(tmp_path, "cache")]))
+    monkeypatch.setattr(machine_code.kept, "addresses", {})
+    monkeypatch.setattr(machine_code.kept, "origins", {})
+    path = tmp_path / machine_code.file_name(wanted, goal)
     storage.write(path, content)
     return wanted, path
 
@@ -73,10 +73,10 @@ def test_a_file_of_others_is_not_run(relu, caplog, mode):
     """Machine code that others could have written is not loaded, a warning says so, and it is loaded once they can't."""
     wanted, path = relu
     path.chmod(mode)
-    assert not native.load(wanted)
+    assert not machine_code.load(wanted)
     assert caplog.messages == [f"{path} is not used: others can write to it"]
     path.chmod(0o644)
-    assert native.load(wanted)
+    assert machine_code.load(wanted)
 
 
 @pytest.mark.skipif(STRANGER != 54321, reason="only root can give files away")
@@ -84,7 +84,7 @@ def test_a_strangers_file_is_not_run(relu, caplog):
     """Nor is what belongs to another user than root and this one, though it lies in this one's directory."""
     wanted, path = relu
     os.chown(path, STRANGER, -1)
-    assert not native.load(wanted)
+    assert not machine_code.load(wanted)
     assert caplog.messages == [f"{path} is not used: it belongs to another user"]
 
 
@@ -92,8 +92,8 @@ def test_a_wheels_file_may_be_anybodys(relu, monkeypatch):
     """A wheel's files are as private as the package's own source, of which nothing is asked either."""
     wanted, path = relu
     path.chmod(0o666)
-    monkeypatch.setattr(native, "places", lambda _: iter([(path.parent, "wheel")]))
-    assert native.load(wanted)
+    monkeypatch.setattr(machine_code, "places", lambda _: iter([(path.parent, "wheel")]))
+    assert machine_code.load(wanted)
 
 
 def test_what_is_checked_is_what_is_read(monkeypatch, tmp_path):
@@ -140,17 +140,17 @@ def test_directories_above(tmp_path, mode, reason):
     assert storage.prepare(own) == reason.format(above)
     assert own.exists() == (not reason)
     own.mkdir(mode=0o755, parents=True, exist_ok=True)
-    assert native.is_own(own) == (not reason)
+    assert machine_code.is_own(own) == (not reason)
 
 
 def test_whose_the_directories_above_are(monkeypatch):
     """Every directory and link above must be root's or this user's; a link's own mode means nothing."""
     way = [("/", status(stat.S_IFDIR | 0o755, owner=0)), ("/link", status(stat.S_IFLNK | 0o777)), ("/a", status(stat.S_IFDIR | 0o700))]
     monkeypatch.setattr(storage, "way", lambda _: iter(way))
-    assert storage.way_risk(native.PACKAGE) == ""
+    assert storage.way_risk(machine_code.PACKAGE) == ""
     for kind in (stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777):
         monkeypatch.setattr(storage, "way", lambda _, kind=kind: iter([*way, ("/a/b", status(kind, owner=STRANGER))]))
-        assert storage.way_risk(native.PACKAGE) == "/a/b belongs to another user"
+        assert storage.way_risk(machine_code.PACKAGE) == "/a/b belongs to another user"
 
 
 def test_links(tmp_path):
@@ -162,7 +162,7 @@ def test_links(tmp_path):
     (closed / "in").symlink_to("../closed/./code")
     (closed / "out").symlink_to(open_one / "code")
     (open_one / "in").symlink_to(closed / "code")
-    assert [native.is_own(path) for path in (closed / "in", closed / "out", open_one / "in")] == [True, False, False]
+    assert [machine_code.is_own(path) for path in (closed / "in", closed / "out", open_one / "in")] == [True, False, False]
     assert storage.prepare(closed / "in" / ".." / "code") == ""
     (closed / "round").symlink_to("round")
     assert storage.prepare(closed / "round" / "code") == os.strerror(errno.ELOOP)
@@ -172,9 +172,9 @@ def test_a_relative_directory(monkeypatch, tmp_path):
     """A directory that is named from the working directory is checked from the root on."""
     (tmp_path / "code").mkdir(mode=0o755)
     monkeypatch.chdir(tmp_path)
-    assert native.is_own(native.pathlib.Path("code"))
+    assert machine_code.is_own(machine_code.pathlib.Path("code"))
     tmp_path.chmod(0o777)
-    assert not native.is_own(native.pathlib.Path("code"))
+    assert not machine_code.is_own(machine_code.pathlib.Path("code"))
 
 
 # ---- what is written ------------------------------------------------------------------------------------------------------------------
@@ -187,10 +187,10 @@ def test_modes(monkeypatch, tmp_path, mask, file, directory):
     path = tmp_path / "a" / "b"
     with umask(mask):
         assert storage.prepare(path) == ""
-        made = compiling.compile_task({"file": str(path / "code")}, native.target())
+        made = compiling.compile_task({"file": str(path / "code")}, machine_code.target())
         with compiling.only_one(path):
             pass
-    assert made == (native.file_content(b"code", []), "")
+    assert made == (machine_code.file_content(b"code", []), "")
     assert modes(tmp_path) == {"a": directory, "a/b": directory, "a/b/code": file, "a/b/lock": 0o600}
 
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastrnn
-from fastrnn import native, streaming
+from fastrnn import streaming
 from fastrnn.engine import plan
+from fastrnn.native import machine_code
 
 from .cases import CELLS, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
 from .situations import ALL, CAUSAL, CAUSAL_READERS, assert_equals_reference, exact, often, situations
@@ -358,7 +359,7 @@ def test_an_interrupted_chunk(monkeypatch, reset):
     model, (x, states) = MODEL.layer(np.float64), MODEL.data(np.float64, (3,), 9)
     stream = model.stream(states)
     monkeypatch.setattr(plan, "WORK", 30_000)
-    calls, call = [], native.kept.call
+    calls, call = [], machine_code.kept.call
 
     def interrupt(*arrays):
         calls.append(arrays)
@@ -367,7 +368,7 @@ def test_an_interrupted_chunk(monkeypatch, reset):
         call(*arrays)
 
     with monkeypatch.context() as patch:
-        patch.setattr(native.kept, "call", interrupt)
+        patch.setattr(machine_code.kept, "call", interrupt)
         with pytest.raises(KeyboardInterrupt):
             stream(x, reset=reset)
     assert_same_state(stream.state, states)
@@ -383,7 +384,7 @@ def test_an_interrupted_first_step(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(native, "addresses", interrupt)  # which may compile for seconds
+        patch.setattr(machine_code, "addresses", interrupt)  # which may compile for seconds
         with pytest.raises(KeyboardInterrupt):
             stream.step(x[:, 0])
     assert stream.state is None

@@ -42,13 +42,15 @@ def test_the_layout_needs_no_compiler():
     assert {"numpy"} < names <= {"numpy", *sys.stdlib_module_names}
 
 
-@pytest.mark.parametrize("path", sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("engine/*.py")]), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for place in (".", "engine", "native") for path in sorted((PACKAGE / place).glob("*.py"))], ids=lambda path: path.stem
+)
 def test_only_compiling_needs_the_compiler(path):
     """Every kernel's file is imported by compiling.py alone, Numba also by what users compile, llvmlite by what loads code or asks LLVM."""
     names = {name for _, name in imports(path)}
     kernels = {name.split(".")[1] for level, name in imports(path) if level and name.startswith("kernels.")}
     assert path.stem in ("compiled_forward", "compiling", "jit", "overloads") or not any(name.startswith("numba") for name in names)
-    compilers = {"compiled_forward", "compiling", "jit", "linking", "native", "overloads", "processor"}
+    compilers = {"compiled_forward", "compiling", "jit", "linking", "machine_code", "overloads", "processor"}
     assert path.stem in compilers or not any(name.startswith("llvmlite") for name in names)
     assert kernels <= ({"layout", "options"} if path.stem == "compiling" else {"layout"})
 
@@ -79,8 +81,13 @@ print(all(callable(getattr(fastrnn, name)) for name in fastrnn.LOADERS), hasattr
     assert python(script) == "[] True\nTrue False\n"
 
 
-DRIVERS = ("banks", "compiling", "linking", "native", "processor", "storage", "streaming")
-ENGINE = [*KERNELS, *sorted((PACKAGE / "engine").glob("*.py")), *(PACKAGE / f"{name}.py" for name in DRIVERS)]
+FOLDERS = ("engine", "native")
+DRIVERS = ("banks", "streaming")
+ENGINE = [
+    *KERNELS,
+    *(file for name in FOLDERS for file in sorted((PACKAGE / name).glob("*.py"))),
+    *(PACKAGE / f"{name}.py" for name in DRIVERS),
+]
 
 
 def functions(source):

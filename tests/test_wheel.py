@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import native, processor
+from fastrnn.native import machine_code, processor
 
 from .cases import DTYPES, MODEL, assert_same_bits, run
 from .golden import BATCHES, FILE, compute
 from .process import python
 
-pytestmark = pytest.mark.skipif(not native.WHEEL.is_dir(), reason="this is no wheel with machine code")
+pytestmark = pytest.mark.skipif(not machine_code.WHEEL.is_dir(), reason="this is no wheel with machine code")
 
 
 def test_everything_comes_with_the_wheel():
     """All operations are found in the wheel, in both dtypes."""
     fastrnn.compile()
-    assert set(native.kept.origins) == set(native.everything())
-    assert set(native.kept.origins.values()) == {"wheel"}
+    assert set(machine_code.kept.origins) == set(machine_code.everything())
+    assert set(machine_code.kept.origins.values()) == {"wheel"}
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -44,14 +44,14 @@ def test_threads(dtype, leading, monkeypatch):
 @pytest.mark.parametrize("level", processor.LEVELS, ids=lambda level: level.level)
 def test_every_level(level):
     """Where the host has a level, a process that is told to use it computes the committed bits."""
-    if not level.suits(native.host()):
+    if not level.suits(machine_code.host()):
         pytest.skip("this machine does not have the level")
     script = """
 import numpy as np
-from fastrnn import native
+from fastrnn.native import machine_code
 from tests.golden import FILE, compute
 golden, results = np.load(FILE), compute(9)
-print(native.target().level, sum(results[name].tobytes() != golden[name].tobytes() for name in golden.files))
+print(machine_code.target().level, sum(results[name].tobytes() != golden[name].tobytes() for name in golden.files))
 """
     environment = {"NUMBA_CPU_NAME": level.cpu, "NUMBA_CPU_FEATURES": level.features}
     assert python(script, **environment).split() == [level.level, "0"]

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from fastrnn import native, processor
 from fastrnn.kernels.layout import HERE
+from fastrnn.native import machine_code, processor
 
 from .golden import BATCHES, FILE, compute
 from .process import copy_package, finish, own_cache, start
@@ -18,7 +18,7 @@ COMPUTE = """
 import gc, json, re, sys
 import llvmlite.binding as llvm
 import numpy as np
-from fastrnn import compiling, native
+from fastrnn.native import compiling, machine_code
 from tests.golden import BATCHES, compute
 
 registers = {}
@@ -41,7 +41,7 @@ compiling.compile_task = compile_task
 sys.executable = ""
 results = {f"{name} batch {batch}": array for batch in BATCHES for name, array in compute(batch).items()}
 np.savez(sys.argv[1], **results)
-print(json.dumps([native.shape(), native.target().level, sorted(set(native.kept.origins.values())), registers]))
+print(json.dumps([machine_code.shape(), machine_code.target().level, sorted(set(machine_code.kept.origins.values())), registers]))
 """
 
 
@@ -61,7 +61,7 @@ LEVELS = {
     "generic": Target(128, True, set()),
 }
 WIDEST = {128: "xmm", 256: "ymm", 512: "zmm"}
-KNOWN = {level.level for level in processor.LEVELS if level.suits(native.host())}
+KNOWN = {level.level for level in processor.LEVELS if level.suits(machine_code.host())}
 if HERE.machine == "x86_64":
     TARGETS = {**NARROWEST, **{level: target for level, target in LEVELS.items() if level in KNOWN}}
 else:

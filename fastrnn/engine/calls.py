@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import native
 from ..arguments import REAL_KINDS, Array, check_lengths, check_out, check_reset, check_state
+from ..native import machine_code
 from .execute import LATEST, NOTHING, SPACE, Task, assign, idle, plan_at_once, readable, run_network, run_with_help, take_space
 from .packing import Network
 
@@ -51,7 +51,7 @@ def call_at_once(network: Network, x: object, state: object, out: object, alone:
     except IndexError:
         space = take_space(SPACE)
     try:
-        done = native.kept.at_once(alone, space, x, state, out, NOTHING)
+        done = machine_code.kept.at_once(alone, space, x, state, out, NOTHING)
     finally:
         idle.append(space)
     return done or call_by_shape(network, x, state, out, alone)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import native
 from ..arguments import Array
 from ..kernels.layout import HEAD_BYTES, JOB
+from ..native import machine_code
 from . import threads
 from .execute import NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, sharing, take_space, wanted
 from .packing import Network
@@ -57,7 +57,7 @@ def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
     space = take_space(2 * HEAD_BYTES + 2 * rows * networks[0].dtype.itemsize)
     team = threads.pool.take(1)
     operations = {"function": "begin"} if team is None else {"function": "lead", **sharing(by_steps=False)}
-    addresses = native.all_addresses((*operations.values(), "each"), networks[0].dtype.char)
+    addresses = machine_code.all_addresses((*operations.values(), "each"), networks[0].dtype.char)
     common = {field: addresses[name] for field, name in operations.items()} | {"run": addresses["each"], "block": 1}
     common |= wanted(0 if team is None else 1, len(space) // 2)
     arrays = (NOTHING, NOTHING, NOTHING, *([] if team is None else [team.words]))
@@ -67,7 +67,7 @@ def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
             pieces, jobs = zip(*[one for one in some if one is not None], strict=True)
             records = np.concatenate(jobs)
             count = len(records) // JOB.words
-            native.kept.call(JOB.filled(layers=native.address_of(records), count=count, **common), space, *arrays)
+            machine_code.kept.call(JOB.filled(layers=machine_code.address_of(records), count=count, **common), space, *arrays)
             if bar is not None:
                 for piece in pieces:
                     bar.advance(piece)
@@ -108,5 +108,5 @@ class Alone:
             absolute = job.copy()
             for field, array in places.items():
                 if array is not None:
-                    absolute[JOB.offsets[field]] += native.address_of(array)
+                    absolute[JOB.offsets[field]] += machine_code.address_of(array)
             yield piece, absolute

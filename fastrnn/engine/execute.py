@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import native
 from ..arguments import MOST_AXES, Array, convert
 from ..kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB, KNOWN, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
+from ..native import machine_code
 from . import threads
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import Conversion, Demand, Help, Piece, Plan, fits_at_once, help_at_once, longest_first, plan_call, side_by_side
@@ -148,7 +148,7 @@ def record_of(network: Network, plan: Array, shape: tuple[int, ...], output: tup
     words = np.concatenate([np.zeros(KNOWN.words, np.int64), np.array(sizes, np.int64), plan])
     KNOWN.fill(
         words,
-        plan=native.address_of(words[-len(plan) :]),
+        plan=machine_code.address_of(words[-len(plan) :]),
         dtype=id(network.dtype),  # of all arrays that weren't unpickled; see `readable`
         x_dtype=id(network.x_dtype),
         vocabulary=network.input_size if network.tokens else 0,
@@ -171,10 +171,10 @@ def prepare(network: Network, shape: tuple[int, ...], rows: int, step_rows: str 
     helping = help_at_once(network, shape, count)
     if helping is None:
         return None
-    alone, helped = job_at_once(network, shape, rows, 1, function=native.address(step_rows or "begin")), None
+    alone, helped = job_at_once(network, shape, rows, 1, function=machine_code.address(step_rows or "begin")), None
     if helping.workers:
         operations = {"function": step_rows or "lead", **sharing(helping.by_steps)}
-        addresses = native.all_addresses(tuple(operations.values()), network.dtype.char)
+        addresses = machine_code.all_addresses(tuple(operations.values()), network.dtype.char)
         fields = {field: addresses[name] for field, name in operations.items()}
         fields |= wanted(helping.workers, rows * network.widest * network.dtype.itemsize, PROMPTLY if helping.prompt else PATIENTLY)
         helped = job_at_once(network, shape, rows, 1 if helping.by_steps else helping.workers + 1, **fields)
@@ -202,10 +202,10 @@ def run_prepared(prepared: Prepared, space: Array, *arrays: Array) -> None:
     """Make a prepared kernel call, with help where it is worth it and can be had."""
     team = take_team(prepared)
     if team is None or prepared.helped is None:
-        native.kept.call(prepared.alone, space, *arrays, NOTHING)
+        machine_code.kept.call(prepared.alone, space, *arrays, NOTHING)
     else:
         try:
-            native.kept.call(prepared.helped, space, *arrays, team.words)
+            machine_code.kept.call(prepared.helped, space, *arrays, team.words)
         finally:
             team.give_back()
 
@@ -215,8 +215,8 @@ def run_with_help(known: AtOnce, prepared: Prepared, *arguments: object) -> Any:
     team, space = take_team(prepared), take_space(SPACE)
     try:
         if team is None:
-            return native.kept.at_once(known.alone, space, *arguments, NOTHING)
-        return native.kept.at_once(known.helped, space, *arguments, team.words)
+            return machine_code.kept.at_once(known.alone, space, *arguments, NOTHING)
+        return machine_code.kept.at_once(known.helped, space, *arguments, team.words)
     finally:
         if team is not None:
             team.give_back()
@@ -259,14 +259,14 @@ def plan_once(network: Network, shape: tuple[int, ...]) -> Array | None:
     rows = min(room // (2 * network.widest * network.dtype.itemsize), network.rows)
     if not fits_at_once(network, shape) or rows < 2 * TOGETHER:
         return None
-    job = job_at_once(network, shape, rows, 1, function=native.address("once"), matrices=len(matrices), packed=packed)
+    job = job_at_once(network, shape, rows, 1, function=machine_code.address("once"), matrices=len(matrices), packed=packed)
     return np.concatenate([job, network.layers.ravel(), matrices.ravel()])
 
 
 def run_once(plan: Array, x: Array, output: Array, states: Array, weights: Sequence[Array]) -> None:
     """Make a prepared kernel call: pack the weights, and run over x into the output, advancing the states."""
     space = take_space(SPACE)
-    native.kept.call(plan, space, x, output, states, *weights)
+    machine_code.kept.call(plan, space, x, output, states, *weights)
     give_back(space)
 
 
@@ -294,7 +294,7 @@ def run_network(network: Network, task: Task) -> None:
         for piece, job in jobs_of(network, task, plan, source, common):
             if task.states is None and piece.start == 0:
                 begin_states(states[: piece.sequences * network.states[0]], task, piece)
-            native.kept.call(job, *arrays)
+            machine_code.kept.call(job, *arrays)
             if bar is not None:
                 bar.advance(piece)
     finally:
@@ -313,9 +313,9 @@ def run_ready(job: Array, task: Task, source: "Source") -> None:
         piece = Piece(0, task.sequences, 0, task.steps, 0, *longest_first(task.lengths))
         fill_table(table, task, piece, source.take(piece)[1])
         job = job.copy()
-        JOB.fill(job, table=native.address_of(table))
+        JOB.fill(job, table=machine_code.address_of(table))
     space = take_space(SPACE)
-    native.kept.call(job, space, source.data, NOTHING if task.out is None else task.out, task.states)
+    machine_code.kept.call(job, space, source.data, NOTHING if task.out is None else task.out, task.states)
     give_back(space)
 
 
@@ -325,7 +325,7 @@ def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: 
     for piece in plan.pieces():
         of_x, x_places = source.take(piece)
         fill_table(table, task, piece, x_places)
-        at_table = native.address_of(table) if len(table) else 0
+        at_table = machine_code.address_of(table) if len(table) else 0
         yield piece, network.job(table=at_table, **of_x, **common, **place(network, task, plan, piece))
 
 
@@ -348,12 +348,12 @@ def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) 
         operations["sink"] = task.sink
     if task.generation is not None:
         operations["leave"] = "leave"
-    addresses = native.all_addresses(tuple(operations.values()), network.dtype.char)
+    addresses = machine_code.all_addresses(tuple(operations.values()), network.dtype.char)
     size = 1 if task.sink == "score" else network.output_size
     return {
         **{field: addresses[name] for field, name in operations.items()},
         **wanted(plan.workers if shared else 0, plan.rows * plan.width * network.dtype.itemsize),
-        "generation": 0 if task.generation is None else native.address_of(task.generation),
+        "generation": 0 if task.generation is None else machine_code.address_of(task.generation),
         "out_size": 0 if task.out is None else size,
         "out_sequence": task.steps * task.width,
         "out_step": -task.width if task.backwards else task.width,

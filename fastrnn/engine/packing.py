@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import native
 from ..arguments import ROW_ACTIVATIONS, Activation, Array, DenseActivation
 from ..kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, MOST_PARAMETERS, Cell, first_half
+from ..native import machine_code
 
 INT64 = np.dtype(np.int64)
 ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
@@ -144,7 +144,7 @@ class Network:
         """Give the same layers with another activation of the last."""
         if activation not in self.variants:
             layers = self.layers.copy()
-            finish = 0 if activation == "identity" else native.address(activation, native.name_of(self.dtype))
+            finish = 0 if activation == "identity" else machine_code.address(activation, machine_code.name_of(self.dtype))
             LAYER.fill(layers[-1], finish=finish, activation=0)
             self.variants[activation] = dataclasses.replace(self, layers=layers)
         return self.variants[activation]
@@ -155,7 +155,7 @@ class Network:
         common: dict[str, int] | None = self.__dict__.get("common")
         if common is None:
             sizes = {"depth": len(self.layers), "itemsize": self.dtype.itemsize}
-            common = {"run": native.address("run"), "layers": native.address_of(self.layers), **sizes}
+            common = {"run": machine_code.address("run"), "layers": machine_code.address_of(self.layers), **sizes}
             self.__dict__["common"] = common
         return JOB.filled(**common, **values)
 
@@ -163,7 +163,7 @@ class Network:
 def empty_aligned(size: int, dtype: DTypeLike) -> Array:
     itemsize = np.dtype(dtype).itemsize
     buffer = np.empty(size * itemsize + ALIGNMENT, np.uint8)
-    start = -native.address_of(buffer) % ALIGNMENT
+    start = -machine_code.address_of(buffer) % ALIGNMENT
     return buffer[start : start + size * itemsize].view(dtype)
 
 
@@ -188,9 +188,9 @@ def pack_network(parts: Sequence[Part]) -> Network:
     for record, array in zip(network.matrices, given, strict=True):
         pack(record, array, weights)
     layers = network.layers.copy()
-    layers[:, FIRST_ADDRESS:] += native.address_of(weights)
+    layers[:, FIRST_ADDRESS:] += machine_code.address_of(weights)
     if network.table is not None:
-        LAYER.fill(layers[0], weight=native.address_of(network.table))
+        LAYER.fill(layers[0], weight=machine_code.address_of(network.table))
     return dataclasses.replace(network, layers=layers, weights=weights)
 
 
@@ -198,12 +198,12 @@ def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
     """Describe layers by their sizes alone, and have ready what they need and the operations that are named."""
     dtype = np.dtype(parts[0].weight_ih.dtype.char)  # an unpickled array's dtype is another object
     needed = ["call", "begin", "run", "pack", *operations, *(operation for part in parts for operation in part.operations())]
-    addresses = native.addresses(needed, native.name_of(dtype)) | {"": 0}
+    addresses = machine_code.addresses(needed, machine_code.name_of(dtype)) | {"": 0}
     layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), []
     parameters, work, unread, unshared = parameters_of(parts), 0, 0, 0
     for part, record, (own, of_gates) in zip(parts, layers, parameters, strict=True):
         describe(part, addresses, record)
-        LAYER.fill(record, parameters=native.address_of(own), recurrent_parameters=native.address_of(of_gates))
+        LAYER.fill(record, parameters=machine_code.address_of(own), recurrent_parameters=machine_code.address_of(of_gates))
         for field, (matrix, gates) in part.matrices().items():
             LAYER.fill(record, **{field: work * dtype.itemsize})
             matrices.append(describe_matrix(matrix, gates, part, work))
@@ -254,11 +254,11 @@ def describe_matrix(matrix: Array | None, gates: int, part: Part, start: int) ->
     size = 1 if matrix is None or matrix.ndim == 1 else matrix.shape[1]
     outputs = part.hidden if matrix is None or not gates else len(matrix) // gates
     return MATRIX.filled(
-        function=native.address("pack", native.name_of(dtype)),
+        function=machine_code.address("pack", machine_code.name_of(dtype)),
         size=size,
         row_stride=size,
         outputs=0 if matrix is None else outputs,
-        columns=native.shape().padded(outputs, dtype.itemsize) if gates else 0,
+        columns=machine_code.shape().padded(outputs, dtype.itemsize) if gates else 0,
         gates=gates,
         start=start,
     )
@@ -266,7 +266,8 @@ def describe_matrix(matrix: Array | None, gates: int, part: Part, start: int) ->
 
 def describe(part: Part, addresses: dict[str, int], record: Array) -> None:
     """Fill in all of a layer's record but where its weights are."""
-    cell, columns, by_rows = part.cell, native.shape().padded(part.hidden, part.weight_ih.itemsize), part.activation in ROW_ACTIVATIONS
+    cell, by_rows = part.cell, part.activation in ROW_ACTIVATIONS
+    columns = machine_code.shape().padded(part.hidden, part.weight_ih.itemsize)
     width, step = cell.parts * columns, cell.gates * columns * (part.output_size + FUNCTION) * part.weight_ih.itemsize
     activation = addresses[operation_of(part.activation)]
     LAYER.fill(
@@ -287,7 +288,7 @@ def describe(part: Part, addresses: dict[str, int], record: Array) -> None:
         kept=cell.kept,
         phases=cell.phases,
         shared_from=-(-WORTH_SHARING // step) if cell.kept else 0,
-        projected=native.shape().padded(part.output_size, part.weight_ih.itemsize),
+        projected=machine_code.shape().padded(part.output_size, part.weight_ih.itemsize),
         half=first_half(part.output_size, part.weight_ih.itemsize),
         half_hr=first_half(part.hidden, part.weight_ih.itemsize),
         usual=(part.activation, part.recurrent_activation) == ("tanh", "sigmoid") and not part.peephole,
@@ -303,7 +304,7 @@ def pack(record: Array, matrix: Array | None, weights: Array) -> None:
         return
     given = weights if matrix is None else matrix if matrix.flags.carray else matrix.copy()
     if gates * columns * size <= PACKED:
-        native.call(record, given, weights)
+        machine_code.call(record, given, weights)
         return
     piece = max(1, PACKED // (size * WHOLE_PANELS)) * WHOLE_PANELS
     for gate in range(gates):
@@ -311,4 +312,4 @@ def pack(record: Array, matrix: Array | None, weights: Array) -> None:
             part = record.copy()
             own = {"outputs": max(outputs - column, 0), "columns": min(piece, columns - column), "gates": 1}
             MATRIX.fill(part, start=start + (gate * columns + column) * size, **own)
-            native.call(part, given[gate * outputs + column :], weights)
+            machine_code.call(part, given[gate * outputs + column :], weights)

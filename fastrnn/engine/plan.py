@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import native
 from ..arguments import Array
 from ..kernels.layout import MOST_WORKERS, TOGETHER
+from ..native import machine_code
 from .packing import Network, rows_that_fit
 from .threads import get_num_threads
 
@@ -120,7 +120,7 @@ def plan_call(network: Network, demand: Demand) -> Plan:
         width, rows = network.input_size, rows_that_fit(network.input_size, itemsize)
     threads = 1 if by_steps else workers + 1
     together, most = min(rows // 2, TOGETHER) * threads, WORK if by_steps else min(WORK * threads, MOST_WORK)
-    if not native.shape().has_fma:
+    if not machine_code.shape().has_fma:
         most = WORK // SLOWER
     work = network.work + OUTPUT * network.output_size
     if demand.conversion:
@@ -160,7 +160,7 @@ def help_at_once(network: Network, shape: tuple[int, ...], threads: int) -> Help
         return Help(*divided[0], True, any(workers for workers, _ in divided))
     workers, by_steps = division(network, sequences, steps, fed_back=False, threads=threads)
     work = sequences * steps * (network.work + OUTPUT * network.output_size)
-    if not workers or by_steps or not native.shape().has_fma or work > min(WORK * (workers + 1), MOST_WORK):
+    if not workers or by_steps or not machine_code.shape().has_fma or work > min(WORK * (workers + 1), MOST_WORK):
         return None
     return Help(workers, False, False, True)
 
@@ -179,7 +179,7 @@ def division(
     workers = min((threads or get_num_threads()) - 1, workers, MOST_WORKERS)
     largest = network.largest * itemsize
     few = sequences <= FEW_SEQUENCES and largest > LARGE
-    fewer = workers + 1 < sequences < (workers + 1) * native.shape().rows and largest >= SHARED
+    fewer = workers + 1 < sequences < (workers + 1) * machine_code.shape().rows and largest >= SHARED
     if fed_back or not (sequences == 1 or few or fewer):
         return min(workers, sequences * steps * network.work * itemsize // worth, sequences - 1), False
     if network.shared_work * LEAST_SHARED < network.work:
@@ -211,7 +211,7 @@ def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tupl
 
 def side_by_side(count: int, rows: int, threads: int) -> int:
     """Cut sequences into blocks of so many at most: as many blocks for each thread, and tiles as full as can be."""
-    most, tile = min(rows // 2, TOGETHER), native.shape().rows
+    most, tile = min(rows // 2, TOGETHER), machine_code.shape().rows
     size = -(-count // (-(-count // (most * threads)) * threads))
     return min(most, size if size < tile else -(-size // tile) * tile)
 

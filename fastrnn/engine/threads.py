@@ -58,9 +58,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import native
 from ..arguments import Array, check_thread_count
 from ..kernels.layout import HEAD_BYTES, HERE, MOST_WORKERS, POOL, TEAM, TEAM_BYTES, TEAMS, WORKER
+from ..native import machine_code
 
 VARIABLE = "FASTRNN_NUM_THREADS"
 OTHER_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # joblib, Dask and batch systems set them for what they run
@@ -86,12 +86,12 @@ class Pool:
             POOL.fill(self.words, sleepers=0)
         self.started = 0
         self.words, self.teams = immortal(POOL.words), immortal(TEAMS * TEAM_BYTES // 8).reshape(TEAMS, -1)
-        POOL.fill(self.words, teams=native.address_of(self.teams))
+        POOL.fill(self.words, teams=machine_code.address_of(self.teams))
         for team in self.teams:
-            TEAM.fill(team, pool=native.address_of(self.words), address=native.address_of(team))
+            TEAM.fill(team, pool=machine_code.address_of(self.words), address=machine_code.address_of(team))
         if not HERE.is_windows:  # zeros are right there
             for name in ("mutex", "condition"):
-                place = ctypes.c_void_p(native.address_of(self.words) + 8 * POOL.offsets[name])
+                place = ctypes.c_void_p(machine_code.address_of(self.words) + 8 * POOL.offsets[name])
                 getattr(ctypes.CDLL(None), {"mutex": "pthread_mutex_init", "condition": "pthread_cond_init"}[name])(place, None)
         self.free, self.made, self.missed = [], [], 0
         for index in reversed(range(TEAMS)):  # the first is taken first: workers look at it first
@@ -138,9 +138,9 @@ class Pool:
     def start(self) -> bool:
         """Start a worker, and tell whether the system gave one."""
         words, head, done = immortal(WORKER.words), immortal(HEAD_BYTES // 8), immortal(TEAMS)
-        WORKER.fill(words, pool=native.address_of(self.words), head=native.address_of(head), done=native.address_of(done))
+        WORKER.fill(words, pool=machine_code.address_of(self.words), head=machine_code.address_of(head), done=machine_code.address_of(done))
         # apart: an interrupt could leave the signals of this thread blocked
-        started: bool = native.apart(start_thread, native.address("work"), native.address_of(words))
+        started: bool = machine_code.apart(start_thread, machine_code.address("work"), machine_code.address_of(words))
         self.started += started
         return started
 
@@ -159,7 +159,7 @@ def immortal(words: int) -> Array:
     """Make zeros that are never freed: a worker may look at them while the process ends."""
     array = np.zeros(words + 8, np.int64)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(array))
-    return array[-native.address_of(array) // 8 % 8 :][:words]
+    return array[-machine_code.address_of(array) // 8 % 8 :][:words]
 
 
 def start_thread(function: int, argument: int) -> bool:

@@ -25,14 +25,14 @@ from typing import Any
 import llvmlite
 import numpy as np
 
+from ..arguments import IN_USE
+from ..kernels.layout import ADVANCE, ADVANCE_ROWS, ARGUMENTS, KERNELS, OPERATIONS, PYTHON, Shape
 from . import linking, processor, storage
-from .arguments import IN_USE
-from .kernels.layout import ADVANCE, ADVANCE_ROWS, ARGUMENTS, KERNELS, OPERATIONS, PYTHON, Shape
 from .processor import LEVELS, Target
 
 log = logging.getLogger("fastrnn")
 
-PACKAGE = pathlib.Path(__file__).parent
+PACKAGE = pathlib.Path(__file__).parents[1]
 WHEEL = PACKAGE / "machine_code"
 BESIDE = PACKAGE / "compiled_code"  # not in __pycache__, which those who build images delete
 VARIABLE = "FASTRNN_CACHE_DIR"
@@ -365,7 +365,7 @@ def digest_of(*paths: pathlib.Path) -> str:
 
 def kernels_source() -> str:
     """Digest everything that the package's machine code follows from."""
-    return digest_of(*sorted((PACKAGE / "kernels").rglob("*.py")), PACKAGE / "compiling.py")
+    return digest_of(*sorted((PACKAGE / "kernels").rglob("*.py")), PACKAGE / "native" / "compiling.py")
 
 
 SOURCE = kernels_source()  # now, beside the import of what it describes: the files may be other ones at the first call

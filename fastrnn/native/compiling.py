@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
-from . import linking, native, processor, storage
-from .engine.threads import processors
-from .kernels import layout
-from .kernels.layout import HERE, OPERATIONS, Platform
-from .native import Progress, Wanted, kept, log
+from ..engine.threads import processors
+from ..kernels import layout
+from ..kernels.layout import HERE, OPERATIONS, Platform
+from . import linking, machine_code, processor, storage
+from .machine_code import Progress, Wanted, kept, log
 from .processor import CPU_FEATURES, CPU_NAME, Target
 
 if sys.platform == "win32":
@@ -82,8 +82,8 @@ ONCE = "compiling %d operations for this machine: some seconds, once"
 EVERY_TIME = "compiling %d operations for this process: some seconds"
 NOT_KEPT = "every process compiles its machine code anew, for none of these directories keeps it: %s. %s"
 CANT_KEEP = "machine code can't be kept for later processes in any of these directories: {}. {}"
-REMEDY = f"Set {native.VARIABLE} to a directory that this process can write to and other users can't, or install a wheel that brings its "
-REMEDY += 'machine code: see "In a container" in the README'
+REMEDY = f"Set {machine_code.VARIABLE} to a directory that this process can write to and other users can't, "
+REMEDY += 'or install a wheel that brings its machine code: see "In a container" in the README'
 NO_USERS_CACHE = {"the user's cache": "the user has no home directory"}
 NOT_USED = "%s is not used for machine code: %s"
 LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # intrinsics that become calls
@@ -96,19 +96,19 @@ def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None,
     """
     if os.environ.get(SWITCH, "0") not in ("", "0"):
         raise RuntimeError(NO_JIT)
-    goal, (directory, refused) = native.target(), native.apart(choose_directory)
+    goal, (directory, refused) = machine_code.target(), machine_code.apart(choose_directory)
     if in_files and directory is None:
         raise RuntimeError(CANT_KEEP.format(listed(refused), REMEDY))
     with only_one(directory):
-        still = native.apart(native.without_file if in_files else native.not_found, missing)
+        still = machine_code.apart(machine_code.without_file if in_files else machine_code.not_found, missing)
         if still:
             tell(len(still), ONCE if directory else EVERY_TIME)
             made = compiled(goal, still, directory, progress)
             for wanted, (content, _) in zip(still, made, strict=True):
-                if not native.apart(native.load_content, wanted, content, "compiled now"):
+                if not machine_code.apart(machine_code.load_content, wanted, content, "compiled now"):
                     raise RuntimeError(LACKING.format(wanted[0]))
             errors = errors_of(made)
-            if in_files and not errors and native.apart(native.without_file, still):
+            if in_files and not errors and machine_code.apart(machine_code.without_file, still):
                 errors = UNREADABLE
             if errors:
                 refused[str(directory)] = errors
@@ -135,7 +135,7 @@ def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
             raise ValueError(f"FASTRNN_MACHINE_CODE must name levels of {', '.join(known)}, got {name!r}")
         own = directory / name
         own.mkdir(parents=True)
-        errors = errors_of(compiled(known[name], native.everything(), own))
+        errors = errors_of(compiled(known[name], machine_code.everything(), own))
         if errors:
             raise OSError(f"machine code can't be written to {own}: {errors}")
 
@@ -149,12 +149,12 @@ def only_one(directory: pathlib.Path | None) -> Iterator[None]:
     try:
         # a file system without locks is no reason to fail: files that are written twice are the same
         with contextlib.suppress(OSError):
-            wait_for(native.apart(open_lock, directory, to_its_end=True))
+            wait_for(machine_code.apart(open_lock, directory, to_its_end=True))
         yield
     except BaseException:  # interrupted, a compiler in this process works on and holds `loading` until it is done
-        native.apart(close_lock, waiting=False)
+        machine_code.apart(close_lock, waiting=False)
         raise
-    native.apart(close_lock, to_its_end=True)
+    machine_code.apart(close_lock, to_its_end=True)
 
 
 def open_lock(directory: pathlib.Path) -> int:
@@ -201,15 +201,15 @@ def warn_once(what: str, text: str, *given: object) -> None:
 def choose_directory() -> tuple[pathlib.Path | None, dict[str, str]]:
     """Return the first directory that this process can write to and no other user, and why those before it are none."""
     refused: dict[str, str] = {}
-    for directory in native.caches():
+    for directory in machine_code.caches():
         reason = storage.prepare(directory)
         if not reason:
-            if refused and os.environ.get(native.VARIABLE):
+            if refused and os.environ.get(machine_code.VARIABLE):
                 chosen = next(iter(refused))  # by the user
                 warn_once(chosen, NOT_USED, chosen, refused[chosen])
             return directory, refused
         refused[str(directory)] = reason
-    return None, refused if native.users_cache() else refused | NO_USERS_CACHE
+    return None, refused if machine_code.users_cache() else refused | NO_USERS_CACHE
 
 
 def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | None, progress: Progress | None = None) -> list[Made]:
@@ -219,14 +219,14 @@ def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | N
             "operation": one[0],
             "module": OPERATIONS[one[0]][0],
             "dtype": one[1],
-            "symbol": native.symbol(one, goal),
-            "file": str(directory / native.file_name(one, goal)) if directory else "",
+            "symbol": machine_code.symbol(one, goal),
+            "file": str(directory / machine_code.file_name(one, goal)) if directory else "",
         }
         for one in wanted
     ]
-    target = goal if goal.is_llvms else native.apart(native.compilers_target)
+    target = goal if goal.is_llvms else machine_code.apart(machine_code.compilers_target)
     made = by_children(target, tasks, progress) if has_interpreter() else None
-    return native.apart(in_this_process, target, tasks) if made is None else made
+    return machine_code.apart(in_this_process, target, tasks) if made is None else made
 
 
 def has_interpreter() -> bool:
@@ -238,12 +238,12 @@ def has_interpreter() -> bool:
 def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) -> list[Made] | None:
     """Compile in child processes; None where they can't be started."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    environment["PYTHONPATH"] = os.pathsep.join([*(path or str(pathlib.Path.cwd()) for path in sys.path), str(native.PACKAGE.parent)])
+    environment["PYTHONPATH"] = os.pathsep.join([*(path or str(pathlib.Path.cwd()) for path in sys.path), str(machine_code.PACKAGE.parent)])
     children: list[subprocess.Popen[str]] = []
     try:
         for share in shared_out(tasks, min(processors(), len(tasks))):
-            wish = {"target": (goal.cpu, goal.features, goal.platform), "source": native.SOURCE, "tasks": share}
-            native.apart(start_child, environment, children, to_its_end=True)
+            wish = {"target": (goal.cpu, goal.features, goal.platform), "source": machine_code.SOURCE, "tasks": share}
+            machine_code.apart(start_child, environment, children, to_its_end=True)
             ask(children[-1], wish)
         answers = [finish(child, tasks, progress) for child in children]
         if progress:
@@ -261,7 +261,7 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
 
 def start_child(environment: dict[str, str], children: "list[subprocess.Popen[str]]") -> None:
     """Start a child and add it to a list."""
-    command, pipe = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.compiling"], subprocess.PIPE
+    command, pipe = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.native.compiling"], subprocess.PIPE
     with kept.loading:  # a process forked meanwhile would hold the pipes, whose end we wait for
         children.append(subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
 
@@ -306,7 +306,7 @@ def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
 
 def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[Made]:
     with kept.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
-        if native.kernels_source() != native.SOURCE:
+        if machine_code.kernels_source() != machine_code.SOURCE:
             raise RuntimeError(CHANGED)
         before = {name: os.environ.get(name) for name in (CPU_NAME, CPU_FEATURES)}
         os.environ[CPU_NAME], os.environ[CPU_FEATURES] = goal.cpu, goal.features
@@ -322,7 +322,7 @@ def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[Made]:
 
 def compile_task(task: Task, goal: Target) -> Made:
     """Compile an operation, write its file if it has one, and give the file's content."""
-    content = native.file_content(*object_code(task, goal))
+    content = machine_code.file_content(*object_code(task, goal))
     if task["file"]:
         try:
             storage.write(pathlib.Path(task["file"]), content)
@@ -380,7 +380,7 @@ def numba_text(task: Task, goal: Target) -> str:
     """
     import numba
 
-    from .kernels import options
+    from ..kernels import options
 
     if (goal.platform, goal.features) != (options.PLATFORM, options.FEATURES):
         raise RuntimeError(OTHER_TARGET)
@@ -404,7 +404,7 @@ define i64 @{task["symbol"]}({", ".join(given)}) {{
 def child(specification: str) -> None:
     """Do what a parent asks for."""
     wish = json.loads(specification)
-    if wish["source"] != native.SOURCE:
+    if wish["source"] != machine_code.SOURCE:
         raise SystemExit(CHANGED)
     cpu, features, (system, machine) = wish["target"]
     goal = Target(cpu, features, platform=Platform(system, machine))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels.layout import HERE, Platform
+from ..kernels.layout import HERE, Platform
 
 Finder = Callable[[str], int]  # gives the address of a symbol that the code defines, 0 where it doesn't
 

@@ -13,7 +13,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 VARIABLE = "FASTRNN_MACHINE_CODE"
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def levels() -> list[str]:
@@ -29,7 +29,7 @@ class BuildPy(build_py):
         super().run()
         if levels() and not self.editable_mode:
             sys.path.insert(0, str(ROOT))
-            from fastrnn.compiling import compile_levels
+            from fastrnn.native.compiling import compile_levels
 
             compile_levels(levels(), pathlib.Path(self.build_lib) / "fastrnn" / "machine_code")
 

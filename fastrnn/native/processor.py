@@ -8,8 +8,8 @@ import functools
 import os
 from typing import NamedTuple
 
+from ..kernels.layout import HERE, Platform, Shape, shape_of
 from . import linking
-from .kernels.layout import HERE, Platform, Shape, shape_of
 
 SAYS_ITSELF = not linking.needs_llvm(HERE)  # where linking.py places code that asks the processor
 # Environment variables that Numba reads

@@ -1,0 +1,1 @@
+"""Machine code: found on disk or compiled in child processes, checked, and put into memory."""
