@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import reference
 from .banks import Bank
-from .bidirectional import Bidirectional
 from .engine.threads import get_num_threads, set_num_threads
 from .functional import rnn_forward
-from .gated import GRU, LSTM
-from .layers import RNN, Dense, Embedding, Model, Sequential
+from .layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Model, Sequential
 from .native.machine_code import compile
 from .sequences import generate, log_likelihood, pad, unpad
 from .streaming import Stream

@@ -25,9 +25,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..arguments import Array
-from ..bidirectional import Bidirectional
-from ..gated import GRU, LSTM
-from ..layers import RNN, Dense, Embedding, Model, Sequential
+from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Model, Sequential
 from .boundary import RAW, is_ours
 from .gates import as_numbers, check_dtype
 

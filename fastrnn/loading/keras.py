@@ -21,9 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..arguments import Array, DenseActivation
-from ..bidirectional import Bidirectional, Merge
-from ..gated import GRU, LSTM
-from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
+from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Merge, Recurrent, Sequential
 from .boundary import understood
 from .gates import GRU_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
 

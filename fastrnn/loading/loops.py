@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import Array
-from ..gated import GRU, LSTM
-from ..layers import RNN, Recurrent
+from ..layers import GRU, LSTM, RNN, Recurrent
 from .gates import GRU_GATES, LSTM_GATES
 from .nodes import ACTIVATIONS, activation_of, numbers_of, refuse
 

@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..arguments import Array
-from ..bidirectional import Bidirectional
-from ..gated import GRU, LSTM
-from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
+from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Recurrent, Sequential
 from .boundary import understood
 from .gates import GRU_GATES, LSTM_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
 from .loops import Below, Index, Step, layer_of_step

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..arguments import Activation, Array, detached
-from ..bidirectional import Bidirectional
-from ..gated import GRU, LSTM
-from ..layers import RNN, Dense, Embedding, Recurrent, Sequential
+from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Recurrent, Sequential
 from .boundary import understood
 from .gates import activate, as_numbers, check_dtype, gru_biases
 

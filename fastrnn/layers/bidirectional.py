@@ -38,10 +38,10 @@ from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
 
-from .arguments import Array, State, check_choice, check_data, check_directions, check_entries
-from .engine.progress import shown
-from .engine.stages import Stage, Stages, call_stages
-from .layers import Embedding, Recurrent, network_of_layers
+from ..arguments import Array, State, check_choice, check_data, check_directions, check_entries
+from ..engine.progress import shown
+from ..engine.stages import Stage, Stages, call_stages
+from .base import Embedding, Recurrent, network_of_layers
 
 Merge = Literal["concat", "sum", "mean", "product"]
 

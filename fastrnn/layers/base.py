@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import (
+from ..arguments import (
     DENSE_ACTIVATIONS,
     Activation,
     Array,
@@ -25,14 +25,14 @@ from .arguments import (
     check_vocabulary_size,
     check_weights,
 )
-from .banks import Bank
-from .engine.calls import call, call_at_once, flat_state, last_at_once
-from .engine.packing import Network, Part, pack_network, read_only
-from .engine.progress import shown
-from .engine.stages import Stage, Stages, call_stages
-from .frozen import Frozen
-from .streaming import Stream
-from .summaries import summary_of
+from ..banks import Bank
+from ..engine.calls import call, call_at_once, flat_state, last_at_once
+from ..engine.packing import Network, Part, pack_network, read_only
+from ..engine.progress import shown
+from ..engine.stages import Stage, Stages, call_stages
+from ..frozen import Frozen
+from ..streaming import Stream
+from .summary import summary_of
 
 # Bytes of a small table's products with the next weights, which are made when packing, not at every step: a step of V 29, E 256, H 256
 # takes 3.6 us, not 6.4. More would take too long to make: 1 MB of V 1000, E 128 takes some ms.
@@ -141,7 +141,7 @@ class Model(Frozen):
         fastrnn.jit.Net
             See `fastrnn.jit`, which has examples.
         """
-        from .jit import Net  # imports Numba
+        from ..jit import Net  # imports Numba
 
         return Net(self)
 

@@ -39,10 +39,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import Activation, Array, State, check_activation, check_entries, check_projection, no_bias_hn
-from .engine.calls import call_at_once, last_at_once
-from .engine.packing import Part
-from .layers import Hidden, Recurrent, Weighted
+from ..arguments import Activation, Array, State, check_activation, check_entries, check_projection, no_bias_hn
+from ..engine.calls import call_at_once, last_at_once
+from ..engine.packing import Part
+from .base import Hidden, Recurrent, Weighted
 
 
 class Gated(Weighted, Recurrent):
