@@ -9,7 +9,7 @@ import fastrnn
 from fastrnn import reference
 
 DTYPES = (np.float32, np.float64)
-FOLDED = fastrnn.layers.base.FOLDED
+FOLDED = fastrnn.layers.sequential.FOLDED
 
 # Times max(1, max |reference|), against the reference in float64, for weights uniform in +-1/sqrt(H), with which steps shrink errors.
 TOLERANCES = {
@@ -90,11 +90,11 @@ class Case:
         """The model in fastrnn."""
         model = self._build(fastrnn, dtype, sizes or self.sizes, seed)
         if self.looked_up:
-            fastrnn.layers.base.FOLDED = 0
+            fastrnn.layers.sequential.FOLDED = 0
             try:
                 pack(model)
             finally:
-                fastrnn.layers.base.FOLDED = FOLDED  # not what it was before, which may be another thread's 0
+                fastrnn.layers.sequential.FOLDED = FOLDED  # not what it was before, which may be another thread's 0
         return model
 
     def reference(self, dtype, *, sizes=None, seed=0):

@@ -86,7 +86,7 @@ def test_special_numbers_in_a_table(dtype, special):
         expected = dense(table[[2, 0]])
         models = [fastrnn.Sequential(fastrnn.Embedding(table), dense) for _ in range(2)]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fastrnn.layers.base, "FOLDED", 0)
+            patch.setattr(fastrnn.layers.sequential, "FOLDED", 0)
             models[0].predict([0])
         for model, layers in zip(models, (2, 1), strict=True):
             assert_same_bits(np.signbit(model.predict([2, 0])), np.signbit(expected))

@@ -1,7 +1,11 @@
 """The layers, and models of layers."""
 
-from .base import RNN, Dense, Embedding, Model, Recurrent, Sequential
+from .base import Model, Recurrent
 from .bidirectional import Bidirectional, Merge
+from .dense import Dense
+from .embedding import Embedding
 from .gated import GRU, LSTM
+from .rnn import RNN
+from .sequential import Sequential
 
 __all__ = ["GRU", "LSTM", "RNN", "Bidirectional", "Dense", "Embedding", "Merge", "Model", "Recurrent", "Sequential"]

@@ -41,7 +41,9 @@ from numpy.typing import ArrayLike
 from ..arguments import Array, State, check_choice, check_data, check_directions, check_entries
 from ..engine.progress import shown
 from ..engine.stages import Stage, Stages, call_stages
-from .base import Embedding, Recurrent, network_of_layers
+from .base import Recurrent
+from .embedding import Embedding
+from .sequential import network_of_layers
 
 Merge = Literal["concat", "sum", "mean", "product"]
 

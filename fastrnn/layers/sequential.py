@@ -1,0 +1,211 @@
+"""Layers one after the other, in one pass over the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..arguments import Array, State, check_data, check_layers, check_not_alone, check_states
+from ..engine.calls import call, call_at_once, flat_state, last_at_once
+from ..engine.packing import Network, Part, pack_network
+from ..engine.progress import shown
+from ..engine.stages import Stage, Stages, call_stages
+from .base import Model, Recurrent
+from .dense import Dense
+from .embedding import Embedding
+
+# Bytes of a small table's products with the next weights, which are made when packing, not at every step: a step of V 29, E 256, H 256
+# takes 3.6 us, not 6.4. More would take too long to make: 1 MB of V 1000, E 128 takes some ms.
+FOLDED = 1 << 20
+
+
+def fold(table: Array, part: Part) -> Part:
+    """Give the layer that selects, for each token, what it would compute from the table's row: the same bits, for x + -0.0 is x."""
+    products = Dense(part.weight_ih, part.bias)(table)
+    return part._replace(weight_ih=products.T, bias=np.full(products.shape[1], -0.0, table.dtype), feed="embed")
+
+
+def parts_of(layers: Sequence[Any]) -> list[Part]:
+    """Give layers as the engine sees them: an Embedding and the layer after it may become one."""
+    first, *others = layers
+    parts: list[Part] = [part for layer in others for part in layer._parts()]
+    if not isinstance(first, Embedding):
+        return first._parts() + parts
+    if first.weight is None:
+        return [parts[0]._replace(feed="embed"), *parts[1:]]
+    if parts and first.input_size * len(parts[0].weight_ih) * parts[0].weight_ih.itemsize <= FOLDED:
+        return [fold(first.weight, parts[0]), *parts[1:]]
+    return first._parts() + parts
+
+
+def network_of_layers(layers: Sequence[Any]) -> Network:
+    return pack_network(parts_of(layers))
+
+
+def stages_of(layers: Sequence[Any]) -> Iterator[Stage]:
+    """Cut layers into stages: each Bidirectional is one, together with an Embedding before it, and so are the layers between two."""
+    between: list[Any] = []
+    for layer in layers:
+        if layer._causal:
+            between.append(layer)
+            continue
+        before = between if [type(one) for one in between] == [Embedding] else []
+        if between and not before:
+            yield Stage((network_of_layers(between),))
+        between = []
+        yield layer._stage(before)
+    if between:
+        yield Stage((network_of_layers(between),))
+
+
+class Sequential(Model):
+    """Run layers one after the other in one pass over the data: the same bits as the layers one by one, sooner.
+
+    Parameters
+    ----------
+    *layers : Embedding, RNN, GRU, LSTM, Bidirectional or Dense
+        Each takes what the one before gives; all of one dtype. An Embedding comes first and only there: the model reads tokens.
+    return_sequences : bool
+        What a call does that isn't told: give every step's output, or the last step's alone. Streams and generation are no such calls.
+
+    Attributes
+    ----------
+    layers : tuple
+    return_sequences : bool
+    input_size, output_size : int
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError
+        For something that is not a layer, or layers of different dtypes.
+    ValueError
+        For no layer at all, sizes that disagree, or an Embedding that is not the first layer.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn
+    >>> rnn = fastrnn.RNN(np.eye(3, 2), 0.5 * np.eye(3))
+    >>> model = fastrnn.Sequential(rnn, fastrnn.Dense(np.ones((4, 3)), activation="softmax"))
+    >>> probs, state = model(np.ones((5, 10, 2)))
+    >>> probs.shape, [h.shape for h in state]
+    ((5, 10, 4), [(5, 3)])
+    """
+
+    layers: tuple[Embedding | Recurrent | Dense, ...]
+    return_sequences: bool
+    input_size: int
+    output_size: int
+    dtype: np.dtype[Any]
+    _arguments = ("layers",)
+    _options = ("return_sequences",)
+
+    def __init__(self, *layers: Embedding | Recurrent | Dense, return_sequences: bool = True) -> None:
+        check_layers(layers, (Recurrent, Dense), Embedding)
+        first, last = layers[0], layers[-1]
+        check_not_alone(first, first.input_size, alone=last.dtype is None)
+        self._set(layers=layers, input_size=first.input_size, output_size=last.output_size, dtype=last.dtype, _network=None)
+        self._set(return_sequences=bool(return_sequences), _stages=None, _causal=all(layer._causal for layer in layers))
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: State = None,
+        *,
+        lengths: ArrayLike | None = None,
+        reset: ArrayLike | None = None,
+        return_sequences: bool | None = None,
+        out: Array | None = None,
+        progress: bool = False,
+    ) -> tuple[Array, tuple[Any, ...]]:
+        """Run the layers.
+
+        Parameters
+        ----------
+        x : array_like of shape (..., T, input_size), with an Embedding of integers of shape (..., T)
+            Numbers of any real dtype, converted to the layers' dtype; with an Embedding tokens, from 0 to input_size - 1.
+        state : tuple or list of array_like of shape (..., hidden_size), optional
+            The state before the first step, one entry for each recurrent layer; None, whole or as an entry, means zeros.
+            Where there is one recurrent layer, its state alone will do. A Bidirectional counts as one; its state is a pair.
+        lengths : array_like of int of shape (...), optional
+            Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+        reset : array_like of bool of shape (...), optional
+            Which sequences start from zeros, whatever state is given, and whatever their lengths are.
+        return_sequences : bool, optional
+            Whether to return every step's output, or the last step's alone; for that, a long call computes no others. The model's
+            own return_sequences where not given. Where the last recurrent layer is a Bidirectional, its last output
+            is what its two directions end with.
+        out : ndarray of the output's shape, optional
+            Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or a state.
+        progress : bool
+            Whether to show a bar of the steps done, by tqdm (extra `progress`). A call below 50 ms ends before it moves.
+
+        Returns
+        -------
+        output : ndarray of shape (..., T, output_size)
+            Zero past a sequence's end; without return_sequences (..., output_size), the output of a sequence's last step,
+            zero where it has none.
+        state : tuple of ndarray of shape (..., hidden_size)
+            The states after the last step, one for each recurrent layer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another dtype or shape, tokens beyond the vocabulary, and lengths beyond T.
+        """
+        if return_sequences is None:
+            return_sequences = self.return_sequences
+        network = self._network
+        if network is None:
+            if not self._causal:
+                return self._run_stages(x, state, out, progress, lengths=lengths, reset=reset, return_sequences=return_sequences)
+            network = self._packed()
+        plain = lengths is None and reset is None and not progress
+        at_once = call_at_once if return_sequences else last_at_once
+        if plain and (done := at_once(network, x, flat_state(network, state), out)) is not None:
+            return done[0], done[1:] if len(network.states) == 1 else self._joined(iter(done[1]))
+        data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
+        states = self._named(state)
+        with shown(progress, math.prod(data.shape[:-1])):
+            output, arrays = call(network, data, states, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
+        return output, self._joined(iter(arrays))
+
+    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
+        recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
+        entries = check_states(name, state, len(recurrent))
+        return [array for layer, entry in zip(recurrent, entries, strict=True) for array in layer._split(*entry)]
+
+    def _joined(self, states: Iterator[Array]) -> Any:
+        return tuple([layer._joined(states) for layer in self.layers if isinstance(layer, Recurrent)])
+
+    def _run_stages(
+        self, x: ArrayLike, state: Any, out: Array | None, progress: bool, *, lengths: ArrayLike | None, **options: Any
+    ) -> tuple[Array, tuple[Any, ...]]:
+        stages = self._staged()
+        data = check_data("x", x, self.input_size, tokens=stages.tokens, lengths=lengths)
+        with shown(progress, math.prod(data.shape[:-1]), stages.passes):
+            output, arrays = call_stages(stages, data, self._named(state), out, lengths=lengths, **options)
+        return output, self._joined(iter(arrays))
+
+    def _staged(self) -> Stages:
+        """Pack at the first call what holds a Bidirectional."""
+        stages = self._stages
+        if stages is None:
+            stages = Stages(stages_of(self.layers))
+            self._set(_stages=stages)
+        return stages
+
+    def _parts(self) -> list[Part]:
+        return parts_of(self.layers)
+
+    @classmethod
+    def _from_described(cls, *, layers: Sequence[Any] = (), **options: Any) -> Sequential:
+        return cls(*layers, **options)
+
+    def __repr__(self) -> str:
+        shown = [*map(repr, self.layers), *["return_sequences=False"] * (not self.return_sequences)]
+        return f"Sequential({', '.join(shown)})"
