@@ -563,7 +563,7 @@ def frozen_error(one: object, name: str, verb: str, remedy: str) -> AttributeErr
 
 
 def check_model(model: object) -> Any:
-    if not hasattr(model, "_packed"):
+    if not hasattr(model, "state_form"):
         raise TypeError(f"model must be a layer or a Sequential, got {type(model).__name__}")
     return model
 

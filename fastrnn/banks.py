@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import heapq
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,16 +26,13 @@ from .arguments import (
     refuse_changed_row,
     refuse_row,
 )
-from .engine.calls import start_states, views_of
 from .engine.execute import NOTHING, Prepared, Task, prepare, run_network, step_record, take_team
 from .engine.packing import INT64, Network, empty_aligned, read_only
+from .engine.states import Stateful, start_states, views_of
 from .frozen import Frozen
 from .kernels.layout import BANK, CHANGE, FREE, HANDED, HEAD_BYTES, MOST_WRITTEN, ROW_STATE, TOGETHER, WRITTEN
 from .native import machine_code
 from .streaming import check_successor, owning
-
-if TYPE_CHECKING:
-    from .layers import Model
 
 MOST_AT_ONCE = 1024  # rows of one kernel call; more take so long that planning doesn't count
 MOST_COUNTS = 64  # of rows, for which kernel calls are kept ready
@@ -44,7 +41,7 @@ MOST_COUNTS = 64  # of rows, for which kernel calls are kept ready
 class Engine(NamedTuple):
     """A bank's model, and what its kernel calls need: one object, so that no thread finds parts of two."""
 
-    model: Model
+    model: Stateful
     network: Network
     together: int  # rows of a layer in the workspace
     space: Array
@@ -62,8 +59,8 @@ class Ready(NamedTuple):
     output: tuple[int, ...]
 
 
-def engine_of(model: Model) -> Engine:
-    network = model._packed()
+def engine_of(model: Stateful) -> Engine:
+    network = model.packed()
     together = min(network.rows, 2 * TOGETHER)
     space = empty_aligned(HEAD_BYTES + 2 * together * network.widest * network.dtype.itemsize, np.uint8)
     return Engine(model, network, together, space, {})
@@ -133,12 +130,12 @@ class Bank(Frozen):
     _changing: Array  # the word that add, drop and swap take
     _hold: Callable[..., Any]
 
-    def __init__(self, model: Model, capacity: int, state0: State = None) -> None:
-        check_causal("a bank", model._causal, model)
+    def __init__(self, model: Stateful, capacity: int, state0: State = None) -> None:
+        check_causal("a bank", model.causal, model)
         machine_code.addresses(["advance_rows", "hold"], "")
         capacity, engine = check_capacity(capacity), engine_of(model)
         network = engine.network
-        start, first, _ = start_states(network, model._split("state0", state0), (), given="a row", shape=())
+        start, first, _ = start_states(network, model.state_form.split("state0", state0), (), given="a row", shape=())
         self._set(_engine=engine, _capacity=capacity, _start=start, _first=first, _free=[], _next=0, _hold=machine_code.kept.hold)
         # Pages of zeros that no row has touched take no memory.
         self._set(_flat=np.zeros(capacity * sum(network.states), network.dtype), _words=np.zeros(capacity + 1, np.int64))
@@ -146,7 +143,7 @@ class Bank(Frozen):
         self._set(_in_use=np.zeros(1, np.int64), _changing=np.zeros(1, np.int64))
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Stateful:
         return self._engine.model
 
     @property
@@ -160,12 +157,12 @@ class Bank(Frozen):
     @property
     def state(self) -> Any:
         arrays, _ = self._hold(self._in_use, self._copied)
-        return self.model._joined(map(read_only, arrays))
+        return self.model.state_form.join(map(read_only, arrays))
 
     @state.setter
     def state(self, value: Any) -> None:
         network, leading = self._engine.network, (self._capacity,)
-        named = self.model._named(value)
+        named = self.model.state_form.split("state", value)
         flat, views, _ = start_states(network, named, leading, given="a bank", shape=leading)
         for (_, entry), view, first in zip(named, views, self._first, strict=True):
             if entry is None:
@@ -187,7 +184,7 @@ class Bank(Frozen):
 
     def __reduce__(self) -> tuple[Any, ...]:
         arrays, rows = self._hold(self._in_use, self._copied)
-        state0 = self.model._joined(iter(self._first))
+        state0 = self.model.state_form.join(iter(self._first))
         return Bank, (self.model, self._capacity, state0), (rows, [array[rows] for array in arrays])
 
     def __setstate__(self, kept: tuple[Array, list[Array]]) -> None:
@@ -267,7 +264,7 @@ class Bank(Frozen):
             heapq.heapify(self._free)
             raise
 
-    def swap(self, model: Model) -> None:
+    def swap(self, model: Stateful) -> None:
         """Take another model from the next step on, such as new weights of the same network. States, state0 and rows stay.
 
         Parameters

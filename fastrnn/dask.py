@@ -110,11 +110,12 @@ def forward(
     """
     model = check_model(model)
     layers: Any = model if isinstance(model, (Recurrent, Sequential)) else Sequential(model)  # type: ignore[arg-type]
-    packed = layers._packed() if layers._causal else layers._staged()
+    packed = layers.packed() if layers.causal else layers.staged()
     check_x(layers, x, tokens=packed.tokens)
     axes = x.ndim - (1 if packed.tokens else 2)
     leading, times, steps = x.chunks[:axes], x.chunks[axes], x.shape[axes]
-    states = [chunked_state(name, value, x, leading, size) for (name, value), size in zip(layers._named(state), packed.states, strict=True)]
+    named = layers.state_form.split("state", state)
+    states = [chunked_state(name, value, x, leading, size) for (name, value), size in zip(named, packed.states, strict=True)]
     ends = None if lengths is None else chunked_lengths(lengths, leading, x.shape[:axes], steps)
     if return_sequences is None:
         return_sequences = getattr(layers, "return_sequences", True)
@@ -135,7 +136,7 @@ def forward(
     output = taken(f"fastrnn-forward-{token}", run, () if return_sequences else final, 0, (*chunks, (packed.output_size,)))
     sizes = enumerate(packed.states)
     last = [taken(f"fastrnn-state-{i}-{token}", after, final, 1 + i, (*leading, (size,))) for i, size in sizes]
-    return output, layers._joined(iter(last))
+    return output, layers.state_form.join(iter(last))
 
 
 def tasks_of(
@@ -167,8 +168,8 @@ def run_chunk(
     if lengths is not None:
         leading = np.shape(lengths)
         valid = np.clip(check_lengths(lengths, leading, steps).reshape(leading) - start, 0, size)
-    output, state = model(x, model._joined(iter(arrays)), lengths=valid, return_sequences=return_sequences)
-    after = [array for _, array in model._named(state)]
+    output, state = model(x, model.state_form.join(iter(arrays)), lengths=valid, return_sequences=return_sequences)
+    after = [array for _, array in model.state_form.split("state", state)]
     if return_sequences:
         return output, (None, *after)
     if last is not None:
@@ -237,7 +238,7 @@ def check_x(model: Any, x: Any, *, tokens: bool) -> None:
     elif not shown.ndim:
         raise ValueError("x must have shape (..., T) where it holds tokens, got ()")
     axis = x.ndim - (1 if tokens else 2)
-    if not model._causal and len(x.chunks[axis]) > 1:
+    if not model.causal and len(x.chunks[axis]) > 1:
         reason = "for a model that holds a Bidirectional, whose outputs depend on later steps"
         raise ValueError(f"x must have one chunk along time {reason}, got {len(x.chunks[axis])}; pass x.rechunk({{{axis}: -1}})")
 

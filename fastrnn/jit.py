@@ -72,13 +72,13 @@ class Net:
     """
 
     def __init__(self, model: Any) -> None:
-        check_causal("compiled functions", model._causal, model)
-        network = model._packed()
+        check_causal("compiled functions", model.causal, model)
+        network = model.packed()
         sizes = [INTERFACE, network.input_size, network.output_size, len(network.states), network.widest, network.rows, *network.states]
         job = network.job(function=machine_code.address("begin"))
         self.words = np.concatenate([np.array(sizes, np.int64), job]).view(Words)
         self.words.model = self.model = model
-        form = model._joined(iter(range(len(network.states))))  # which arrays of the state the user has, put together as they are
+        form = model.state_form.join(iter(range(len(network.states))))  # which arrays of the state the user has, put together as they are
         self.type = NetType(network.dtype.name, network.tokens, form)
 
     def __reduce__(self) -> tuple[Any, ...]:

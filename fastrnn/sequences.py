@@ -113,9 +113,9 @@ from .arguments import (
     other_as_array,
     to_pad,
 )
-from .engine.calls import start_states
 from .engine.execute import Task, assign, run_network
 from .engine.progress import shown
+from .engine.states import start_states
 from .kernels.layout import GENERATION, NOTHING
 from .native import machine_code
 
@@ -245,14 +245,14 @@ def log_likelihood(
     >>> bool(fastrnn.log_likelihood(model, [0, 3, 2]) == 2 * np.log(1 / 4))
     True
     """
-    check_causal("log_likelihood, which would score tokens that it has seen", check_model(model)._causal, model)
-    network = model._packed()
+    check_causal("log_likelihood, which would score tokens that it has seen", check_model(model).causal, model)
+    network = model.packed()
     check_reads_tokens("log_likelihood", network.tokens, model, network.input_size)
     check_probabilities("log_likelihood", network.activation in ROW_ACTIVATIONS, model)
     check_vocabulary("log_likelihood", network.input_size, network.output_size)
     data = check_tokens("tokens", as_array("tokens", tokens, pad=to_pad("tokens")), network.input_size, lengths=lengths)
     leading, steps = data.shape[:-2], data.shape[-2]
-    flat, _, _ = start_states(network, model._named(state), leading, given="tokens", shape=data.shape[:-1])
+    flat, _, _ = start_states(network, model.state_form.split("state", state), leading, given="tokens", shape=data.shape[:-1])
     valid = None if lengths is None else np.maximum(check_lengths(lengths, leading, steps) - 1, 0)
     terms = np.zeros((*leading, max(steps - 1, 0)), network.dtype)
     task = Task(data, flat, terms, lengths=valid, further=1, sink="score")
@@ -337,8 +337,8 @@ def generate(
     >>> fastrnn.generate(model, 1, 6, feedback="argmax")[0]
     array([2, 3, 0, 1, 2, 3])
     """
-    check_causal("generate", check_model(model)._causal, model)
-    network = model._packed()
+    check_causal("generate", check_model(model).causal, model)
+    network = model.packed()
     check_choice("feedback", feedback, tuple(SINKS))
     if feedback == "output":
         check_reads_numbers("generate with feedback='output'", not network.tokens, model)
@@ -350,7 +350,7 @@ def generate(
     steps, temperature, top_k, stop = check_sampling(steps, temperature, top_k, stop, network.output_size, vectors=feedback == "output")
     first = check_start(start, network.input_size, vectors=feedback == "output")
     leading = first.shape[:-1]
-    flat, views, _ = start_states(network, model._named(state), leading, given="start", shape=np.shape(start))
+    flat, views, _ = start_states(network, model.state_form.split("state", state), leading, given="start", shape=np.shape(start))
     tokens = feedback != "output"
     data = np.zeros((*leading, steps + 1, first.shape[-1]), network.x_dtype)
     assign(data[..., 0, :], first)
@@ -374,4 +374,4 @@ def generate(
     if tokens:
         generated = generated[..., 0]
         nothing_to_choose(generated == NOTHING)
-    return generated, model._joined(iter(views))
+    return generated, model.state_form.join(iter(views))

@@ -86,7 +86,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -108,33 +108,30 @@ from .arguments import (
     convert,
     no_lengths,
 )
-from .engine.calls import restart, start_states, views_of
 from .engine.execute import Prepared, Task, is_native, prepare, readable, run_network, run_prepared, step_record
 from .engine.packing import FEWEST_ROWS, Network, empty_aligned, read_only
+from .engine.states import Named, Stateful, restart, start_states, views_of
 from .frozen import Frozen
 from .kernels.layout import HEAD_BYTES, TOGETHER
 from .native import machine_code
 
-if TYPE_CHECKING:
-    from .layers import Model
 
-
-def check_successor(present: Model, other: Any) -> None:
+def check_successor(present: Stateful, other: Any) -> None:
     """Check that a model can take another one's place in a stream or a bank, without a change of what goes in and comes out."""
-    check_causal("a stream or a bank", check_model(other)._causal, other)
+    check_causal("a stream or a bank", check_model(other).causal, other)
     check_swap(describe(present), describe(other))
 
 
-def describe(model: Model) -> dict[str, object]:
+def describe(model: Stateful) -> dict[str, object]:
     """Return what two models must have in common, by the words that an error names it by."""
-    network = model._packed()
+    network = model.packed()
     sizes: Any = iter(network.states)
     return {
         "input_size": model.input_size,
         "output_size": model.output_size,
         "dtype": network.dtype,
         "input given as": "tokens" if network.tokens else "numbers",
-        "states of sizes": model._joined(sizes),
+        "states of sizes": model.state_form.join(sizes),
         "kept states of sizes": network.states,  # such as the output of units that leak at the input
     }
 
@@ -200,7 +197,7 @@ class Stream(Frozen):
     """
 
     _remedy = "swap takes another model, state= another state"
-    _model: Model
+    _model: Stateful
     _network: Network
     _first: tuple[Array, ...] | None  # each array of state0, where it is given
     _in_use: Array  # the word that a call takes
@@ -208,12 +205,12 @@ class Stream(Frozen):
     _running: Running | None
     _quick: Callable[..., Array | None] | None  # makes a step by one kernel call; returns None where the arguments need all checks
 
-    def __init__(self, model: Model, state: State = None, state0: State = None) -> None:
-        check_causal("a stream", model._causal, model)
+    def __init__(self, model: Stateful, state: State = None, state0: State = None) -> None:
+        check_causal("a stream", model.causal, model)
         machine_code.addresses(["advance", "hold"], "")
-        self._set(_model=model, _network=model._packed(), _first=None, _in_use=np.zeros(1, np.int64), _hold=machine_code.kept.hold)
+        self._set(_model=model, _network=model.packed(), _first=None, _in_use=np.zeros(1, np.int64), _hold=machine_code.kept.hold)
         self._set(_running=None, _quick=None)
-        named, first = model._named(state), model._split("state0", state0)
+        named, first = model.state_form.split("state", state), model.state_form.split("state0", state0)
         given = [as_array(name, entry).shape[:-1] for name, entry in named + first if entry is not None]
         if any(entry is not None for _, entry in first):
             self._set(_first=start_states(self._network, first, given[0], given="a stream", shape=given[0])[1])
@@ -221,7 +218,7 @@ class Stream(Frozen):
             self._begin(given[0], named)
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Stateful:
         return self._model
 
     @property
@@ -230,14 +227,14 @@ class Stream(Frozen):
         if running is None:
             return None
         flat = self._hold(self._in_use, running.flat.copy)
-        return self._model._joined(map(read_only, views_of(running.network.states, flat, running.leading)))
+        return self._model.state_form.join(map(read_only, views_of(running.network.states, flat, running.leading)))
 
     @state.setter
     def state(self, value: Any) -> None:
         self._hold(self._in_use, self._set_state, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Stream, (self._model, self.state, None if self._first is None else self._model._joined(iter(self._first)))
+        return Stream, (self._model, self.state, None if self._first is None else self._model.state_form.join(iter(self._first)))
 
     def __repr__(self) -> str:
         return f"Stream({self._model!r})"
@@ -259,7 +256,7 @@ class Stream(Frozen):
         """
         self._hold(self._in_use, self._reset, mask)
 
-    def swap(self, model: Model) -> None:
+    def swap(self, model: Stateful) -> None:
         """Take another model from the next step on, such as new weights of the same network. The state, state0 and the batch shape stay.
 
         Parameters
@@ -278,7 +275,7 @@ class Stream(Frozen):
         self._hold(self._in_use, self._swap, model)
 
     def _set_state(self, value: Any) -> None:
-        named, running = self._model._named(value), self._running
+        named, running = self._model.state_form.split("state", value), self._running
         given = [as_array(name, entry).shape for name, entry in named if entry is not None]
         if running is None and given:
             self._begin(given[0][:-1], named)
@@ -294,14 +291,14 @@ class Stream(Frozen):
         assert running is not None
         running.flat[...] = self._restarted(running, check_reset(mask, running.leading, "mask"))
 
-    def _swap(self, model: Model) -> None:
-        network, running = model._packed(), self._running
+    def _swap(self, model: Stateful) -> None:
+        network, running = model.packed(), self._running
         if running is None:
             self._set(_model=model, _network=network)
         else:
             self._run_on(network, running.leading, running.flat, _model=model, _network=network)
 
-    def _started(self, leading: tuple[int, ...], named: list[tuple[str, Any]]) -> Array:
+    def _started(self, leading: tuple[int, ...], named: Named) -> Array:
         """Return a state's arrays, one after the other; state0's where an entry is None."""
         flat, views, _ = start_states(self._network, named, leading, given="a stream", shape=leading)
         for (_, value), view, first in zip(named, views, self._first or (), strict=False):
@@ -309,7 +306,7 @@ class Stream(Frozen):
                 view[...] = first
         return flat
 
-    def _begin(self, leading: tuple[int, ...], named: list[tuple[str, Any]]) -> None:
+    def _begin(self, leading: tuple[int, ...], named: Named) -> None:
         self._run_on(self._network, leading, self._started(leading, named))
 
     def _run_on(self, network: Network, leading: tuple[int, ...], flat: Array, **attributes: object) -> None:
@@ -429,7 +426,7 @@ class Stream(Frozen):
             inputs.append(("reset", np.asarray(reset)))
         output = np.empty(shape, self._network.dtype) if out is None else check_out(out, shape, self._network.dtype, inputs)
         if self._running is None:
-            self._begin(leading, self._model._named(None))
+            self._begin(leading, self._model.state_form.split("state", None))
         return output, again
 
     def _restarted(self, running: Running, again: Array) -> Array:

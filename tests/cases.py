@@ -159,7 +159,7 @@ class Case:
 
 def pack(model):
     """Pack a model's weights, as its first call does, and give what it keeps of them."""
-    return (model._packed if model._causal else model._staged)()
+    return (model.packed if model.causal else model.staged)()
 
 
 def width_of(kind, form):

@@ -78,7 +78,7 @@ def test_calls_at_once(dtype, which, leading):
     for given in (None, entries):
         state = None if given is None else whole(given)
         expected = long_way(model, x, state)
-        result = call_at_once(model._packed(), x, state, None)
+        result = call_at_once(model.packed(), x, state, None)
         assert result is not None
         for array, other in zip(arrays_of(result), expected, strict=True):
             assert array.dtype == dtype
@@ -101,13 +101,13 @@ def test_last_steps_at_once(which, leading, head, monkeypatch):
     entries = [rng.normal(size=(*leading, size)).astype("float32") for size in sizes]
     for steps in (1, 2, 5):
         x = rng.normal(size=(*leading, steps, 3)).astype("float32")
-        for state in (None, model._joined(iter(entries))):
-            given = calls.flat_state(model._packed(), state)
-            assert last_at_once(model._packed(), x, given, None) is not None
+        for state in (None, model.state_form.join(iter(entries))):
+            given = model.state_form.flat(state) if isinstance(model, fastrnn.Sequential) else state
+            assert last_at_once(model.packed(), x, given, None) is not None
             result = model(x, state, return_sequences=False)
             with monkeypatch.context() as patch:
                 patch.setattr(calls, "SHORT", 0)
-                assert last_at_once(model._packed(), x, given, None) is None
+                assert last_at_once(model.packed(), x, given, None) is None
                 expected = model(x, state, return_sequences=False)
             for array, other in zip(arrays_of(result), arrays_of(expected), strict=True):
                 assert array.shape == other.shape
@@ -127,7 +127,7 @@ def test_what_is_not_at_once(which):
     """Anything but arrays of the right shapes is left to the long way; nothing is computed or changed."""
     model, sizes = layers("float32")[which]
     x, entries = np.ones((2, 4, 3), np.float32), [np.ones((2, size), np.float32) for size in sizes]
-    network, out = model._packed(), np.full((2, 4, model.output_size), 7, np.float32)
+    network, out = model.packed(), np.full((2, 4, model.output_size), 7, np.float32)
     assert call_at_once(network, x, whole(entries), None) is not None
     large = np.ones((50000, 4, 3))
     for other in [
@@ -158,11 +158,11 @@ def test_tokens_at_once(case, leading, dtype, monkeypatch):
     """Tokens of any integer dtype and layout give what they give on the long way, and are not changed."""
     monkeypatch.setattr(calls, "SHORT", 1 << 40)
     model, (tokens, states) = case.layer(dtype), case.data(dtype, leading, 5)
-    network, vocabulary = model._packed(), model.input_size
+    network, vocabulary = model.packed(), model.input_size
     tokens.flat[:1], tokens.flat[-1:] = 0, vocabulary - 1
     for begun in (False, True):
         state = nested(model, states) if begun else None
-        given, expected = calls.flat_state(network, state), [array.tobytes() for array in long_way(model, tokens, state)]
+        given, expected = model.state_form.flat(state), [array.tobytes() for array in long_way(model, tokens, state)]
         others = [tokens.astype(kind) for kind in ("u1", "i2", ">i4", "u8")]
         for x in [tokens, *others, np.repeat(tokens, 2, axis=-1)[..., ::2], np.asfortranarray(tokens)]:
             before, out = x.tobytes(), np.empty((*tokens.shape, model.output_size), dtype)
@@ -180,7 +180,7 @@ def test_tokens_at_once(case, leading, dtype, monkeypatch):
 def test_what_are_no_tokens(case):
     """A token beyond the vocabulary, wherever it is, and what holds no integers, are left to the long way, which refuses them."""
     model, (tokens, _) = case.layer(np.float32), case.data(np.float32, (2,), 5)
-    network, out = model._packed(), np.full((2, 5, case.output_size), 7, np.float32)
+    network, out = model.packed(), np.full((2, 5, case.output_size), 7, np.float32)
     assert call_at_once(network, tokens, None, None) is not None
     for place in range(tokens.size):
         for wrong in (-1, model.input_size, 1 << 40, -(1 << 63), (1 << 63) - 1):
@@ -225,7 +225,7 @@ def test_copies(which):
     cases = [(other, whole(entries)) for other in varied(x)] + [(x, whole([other, *entries[1:]])) for other in varied(entries[0])]
     for other, state in cases:
         before = other.tobytes()
-        result = call_at_once(model._packed(), other, state, None)
+        result = call_at_once(model.packed(), other, state, None)
         assert result is not None
         assert [array.tobytes() for array in arrays_of(result)] == expected
         assert other.tobytes() == before
@@ -236,7 +236,7 @@ def test_copies_that_overflow():
     model, _ = layers("float32")[0]
     x = np.array([[1e300, -1e300, 1e-300]])
     with np.errstate(all="raise"):
-        result = call_at_once(model._packed(), x, None, None)
+        result = call_at_once(model.packed(), x, None, None)
     assert result is not None
     assert [array.tobytes() for array in result] == [array.tobytes() for array in long_way(model, x, None)]
 
@@ -248,7 +248,7 @@ def test_out(which, begun):
     model, sizes = layers("float32")[which]
     memory = np.ones(400, np.float32)
     x, entries = memory[:24].reshape(2, 4, 3), [memory[24 + 20 * i :][: 2 * size].reshape(2, size) for i, size in enumerate(sizes)]
-    state, network, shape = whole(entries) if begun else None, model._packed(), (2, 4, model.output_size)
+    state, network, shape = whole(entries) if begun else None, model.packed(), (2, 4, model.output_size)
     size = 8 * model.output_size
     expected = [array.tobytes() for array in long_way(model, x, state)]
     for other in (x, x.astype(np.float64)):
@@ -332,7 +332,7 @@ def test_unpickled_arrays():
     x, state = pickle.loads(pickle.dumps((x, state), protocol=5))
     assert x.dtype is not np.dtype(np.float32)
     for one in (model, pickle.loads(pickle.dumps(model))):
-        result = call_at_once(one._packed(), x, state, None)
+        result = call_at_once(one.packed(), x, state, None)
         assert result is not None
         assert [array.tobytes() for array in arrays_of(result)] == expected
 
@@ -343,7 +343,7 @@ def test_what_may_not_be_written_is_read_at_once():
     x, h = np.ones((2, 3), np.float32), np.ones(8, np.float32)
     expected = model(x, h)
     x.flags.writeable = h.flags.writeable = False
-    result = call_at_once(model._packed(), x, h, None)
+    result = call_at_once(model.packed(), x, h, None)
     assert result is not None
     assert [array.tobytes() for array in result] == [array.tobytes() for array in expected]
 
@@ -353,7 +353,7 @@ def test_calls_at_once_keep_nothing(which):
     """A call at once, taken or not, holds no reference to what it was given or gives."""
     model, sizes = layers("float32")[which]
     x, entries = np.ones((2, 3), np.float32), [np.ones(size, np.float32) for size in sizes]
-    state, network, out = whole(entries), model._packed(), np.empty((2, model.output_size), np.float32)
+    state, network, out = whole(entries), model.packed(), np.empty((2, model.output_size), np.float32)
     objects = [x, state, *entries, out, None, np.dtype(np.float32), network.plans]
 
     def counts():
@@ -405,7 +405,7 @@ def test_an_error_in_a_call_with_help(monkeypatch):
     monkeypatch.setattr(execute, "take_team", lambda prepared: taken.append(take(threads.pool, 1)) or taken[-1])
     model, x = fastrnn.RNN(np.eye(64, dtype="f4"), np.eye(64, dtype="f4") / 2), np.ones((8, 20, 64), np.float32)
     model(x)
-    assert model._packed().plans[x.shape].prepared is not None
+    assert model.packed().plans[x.shape].prepared is not None
     free, spaces = len(threads.pool.free), len(execute.idle)
     with no_memory(), pytest.raises(MemoryError):
         model(x)

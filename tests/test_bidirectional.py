@@ -277,7 +277,7 @@ def test_a_job_that_another_thread_forgets(monkeypatch):
     expected = run(model, x, states)
     monkeypatch.setattr(fastrnn.engine.threads, "chosen", 2)
     monkeypatch.setattr(plan, "WORTH_HELP", 1)
-    for network in model._staged().all[0].networks:
+    for network in model.staged().all[0].networks:
         monkeypatch.setitem(network.__dict__, "jobs", Forgetful())
     for _ in range(3):
         assert_same_results(run(model, x, states), expected)

@@ -33,7 +33,7 @@ def test_shapes_of_a_model(options, kind):
     kept = []
     for steps in range(1, KINDS):
         layer(np.ones((2, steps, 2)), **options(steps))
-        kept.append(len(getattr(layer._packed(), kind)))
+        kept.append(len(getattr(layer.packed(), kind)))
     assert max(kept) == execute.MOST_KINDS
 
 

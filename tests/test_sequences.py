@@ -91,7 +91,7 @@ def test_special_numbers_in_a_table(dtype, special):
         for model, layers in zip(models, (2, 1), strict=True):
             assert_same_bits(np.signbit(model.predict([2, 0])), np.signbit(expected))
             assert_same_bits(model.predict([2, 0]), expected)
-            assert len(model._packed().layers) == layers
+            assert len(model.packed().layers) == layers
 
 
 @every_dtype

@@ -436,7 +436,7 @@ LATE = {
 @pytest.mark.parametrize(("case", "leading", "steps", "options"), LATE.values(), ids=LATE)
 def test_nobody_runs_ahead(case, leading, steps, options, dtype):
     """However late the leader is with a layer's rows or steps, helpers neither read them too early nor overwrite what it still reads."""
-    call, network, ahead = whole(case, leading, steps, **options), case.layer(dtype)._packed(), set()
+    call, network, ahead = whole(case, leading, steps, **options), case.layer(dtype).packed(), set()
     expected, piece = alone(call, dtype), 45 * math.prod(leading) * (network.work + plan.OUTPUT * network.output_size)
     turns = itertools.cycle([True, *[False] * len(case.layers)])  # another layer in every chunk: late in all of them, all is in order again
 
@@ -730,7 +730,7 @@ def test_who_helps_may_be_asked_again(threads_now, monkeypatch):
     """A call that has help looks whether the count of threads is still the same."""
     monkeypatch.setattr(threads, "chosen", threads_now)
     for hidden, count in itertools.product((16, 64, 100, 256, 512, 1024), (1, 2, 3, 5, 8, 13, 40, 64, 300)):
-        network = Case("", (("RNN", "tanh"),), (10, hidden)).layer(np.float32)._packed()
+        network = Case("", (("RNN", "tanh"),), (10, hidden)).layer(np.float32).packed()
         helping = plan.help_at_once(network, (count, 1, 10), threads_now)
         assert helping is None or helping.ever or not helping.workers
 
@@ -746,7 +746,7 @@ def test_a_count_that_changes_meanwhile(monkeypatch):
         return asked(*given)
 
     monkeypatch.setattr(execute, "help_at_once", change)
-    prepared = execute.prepare(model._packed(), x.shape, 64)
+    prepared = execute.prepare(model.packed(), x.shape, 64)
     assert prepared.help.workers == 3
     assert prepared.is_stale
 
@@ -769,7 +769,7 @@ def test_helpers_go_to_sleep():
 def test_no_more_help_than_is_worth_it(leading, steps, helpers, unset):
     """Each helper has WORTH_HELP bytes to multiply by at least; those who meet at every step are few."""
     fastrnn.set_num_threads(51)
-    network = (PLAIN if leading else LARGE).layer(np.float32)._packed()
+    network = (PLAIN if leading else LARGE).layer(np.float32).packed()
     assert plan.division(network, math.prod(leading), steps, fed_back=False) == (helpers, not leading)
 
 
@@ -778,7 +778,7 @@ def test_no_more_help_than_is_worth_it(leading, steps, helpers, unset):
 def test_a_small_layer_is_not_shared(dtype, cell, sizes):
     """One sequence stays on one thread, however long it is, where nearly all of a step's work needs the state before it."""
     form = {"LSTM": "plain", "GRU": "after"}[cell]
-    network = Case("", ((cell, form),), sizes).layer(dtype)._packed()
+    network = Case("", ((cell, form),), sizes).layer(dtype).packed()
     assert plan.division(network, 1, 10_000_000, fed_back=False, threads=2) == (0, True)
 
 
@@ -803,7 +803,7 @@ SMALL = {"one dense layer": (HEAD, ()), "a batch": (PLAIN, (4,)), "a large layer
 def test_small_work_stays_with_the_caller(case, leading):
     """A worker that sleeps isn't asked for help with less than WORTH_HELP bytes of weights, with more it is."""
     model = case.layer(np.float32)
-    most = (plan.WORTH_HELP - 1) // (model._packed().work * 4 * math.prod(leading))
+    most = (plan.WORTH_HELP - 1) // (model.packed().work * 4 * math.prod(leading))
     for steps, helpers in ((1, 0), (most, 0), (most + 1, 1)):
         with team(2) as watch:
             run(model, case.data(np.float32, leading, steps)[0])

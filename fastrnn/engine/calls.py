@@ -1,16 +1,16 @@
 """One call of a model: its states and its output, whole or of the last step alone."""
 
-import itertools
 import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import REAL_KINDS, Array, check_lengths, check_out, check_reset, check_state
+from ..arguments import REAL_KINDS, Array, check_lengths, check_out, check_reset
 from ..native import machine_code
-from .execute import LATEST, NOTHING, SPACE, Task, assign, idle, plan_at_once, readable, run_network, run_with_help, take_space
+from .execute import LATEST, NOTHING, SPACE, Task, idle, plan_at_once, readable, run_network, run_with_help, take_space
 from .packing import Network
+from .states import Named, restart, start_states
 
 SHORT = 1 << 17  # multiplications, some 8 us: as long as all checks of a call take
 
@@ -85,23 +85,6 @@ def call_by_shape(network: Network, x: object, state: object, out: object, tried
     return run_with_help(known, known.prepared, x, state, out) or copy_and_call(network, x, state, out)
 
 
-def flat_state(network: Network, state: Any) -> Any:
-    """Give a Sequential's state as `call_at_once` takes it: one array, or a tuple of them, empty where the state is not as it should be."""
-    several = isinstance(state, (tuple, list))
-    if not network.nested or state is None:
-        return state[0] if several and len(state) == 1 else state
-    counts = [count for count in network.kept if count]
-    entries = state if several and (len(counts) > 1 or len(state) == 1) else [state]
-    if len(entries) != len(counts):
-        return ()
-    arrays: list[Any] = []
-    for count, entry in zip(counts, entries, strict=True):
-        if count > 1 and not (isinstance(entry, (tuple, list)) and len(entry) == count):
-            return ()
-        arrays += [entry] if count == 1 else entry
-    return tuple(arrays)
-
-
 def copy_and_call(network: Network, x: Array, state: Any, out: object) -> tuple[Array, Any] | None:
     """Copy what is small and has another dtype or layout, and call again. None where there is nothing to copy."""
     several = type(state) is tuple
@@ -116,37 +99,8 @@ def copy_and_call(network: Network, x: Array, state: Any, out: object) -> tuple[
     return call_at_once(network, own, tuple(states) if several else states[0] if states else None, out)
 
 
-def start_states(
-    model: Model, states: list[tuple[str, Any]], leading: tuple[int, ...], *, given: str, shape: tuple[int, ...]
-) -> tuple[Array, tuple[Array, ...], list[tuple[str, Array]]]:
-    """Copy states into one array: return that, a view of it for each array of the layers' states, and the arrays given."""
-    flat, checked = np.zeros(math.prod(leading) * sum(model.states), model.dtype), []
-    views = views_of(model.states, flat, leading)
-    for (name, value), view in zip(states, views, strict=True):
-        if value is not None:
-            state = check_state(name, value, view.shape, given=given, shape=shape)
-            checked.append((name, state))
-            assign(view, state)
-    return flat, views, checked
-
-
-def views_of(sizes: tuple[int, ...], flat: Array, leading: tuple[int, ...]) -> tuple[Array, ...]:
-    """Give each array of the layers' states, which lie in one array one after the other."""
-    sequences = math.prod(leading)
-    ends = [sequences * end for end in itertools.accumulate(sizes)]
-    return tuple([flat[end - sequences * size : end].reshape(*leading, size) for end, size in zip(ends, sizes, strict=True)])
-
-
-def restart(views: tuple[Array, ...], reset: Array, first: tuple[Array, ...] | None) -> None:
-    """Set the states of those sequences whose boolean is true to what they are in `first`, or to zeros."""
-    for i, view in enumerate(views):
-        shape = len(reset), view.shape[-1]
-        values: Any = 0 if first is None else first[i].reshape(shape)
-        np.copyto(view.reshape(shape), values, where=reset[:, np.newaxis])
-
-
 def call(
-    network: Network, x: Array, states: list[tuple[str, Any]], out: Array | None, *, return_sequences: bool = True, **options: Any
+    network: Network, x: Array, states: Named, out: Array | None, *, return_sequences: bool = True, **options: Any
 ) -> tuple[Array, tuple[Array, ...]]:
     """Check what is left to check, and run."""
     flat, final, output, lengths = begin(network, x, states, out, return_sequences=return_sequences, **options)
@@ -160,7 +114,7 @@ def call(
 def begin(
     model: Model,
     x: Array,
-    states: list[tuple[str, Any]],
+    states: Named,
     out: Array | None,
     *,
     lengths: ArrayLike | None = None,

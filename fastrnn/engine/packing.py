@@ -99,7 +99,6 @@ class Network:
     output_size: int
     states: tuple[int, ...]  # the size of each array of the layers' states
     kept: tuple[int, ...]  # by layer: how many arrays its state has
-    nested: bool  # whether some layer's state has several
     enters: bool  # whether some array of a state is computed from the others
     activation: DenseActivation  # of the last layer
     widest: int  # elements of a row
@@ -225,7 +224,6 @@ def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
         output_size=parts[-1].output_size,
         states=tuple([size for part in parts for size in part.states]),
         kept=tuple([part.cell.kept for part in parts]),
-        nested=any(part.cell.kept > 1 for part in parts),
         enters=any(part.cell.enter for part in parts),
         activation=parts[-1].activation,
         widest=widest,

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import Array
-from .calls import begin, run_last, views_of
+from .calls import begin, run_last
 from .directions import run_directions
 from .execute import Task, run_network
 from .packing import Network
+from .states import views_of
 from .threads import get_num_threads
 
 BETWEEN = 1 << 24  # bytes of rows between stages

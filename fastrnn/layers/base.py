@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import Array, State, check_data, check_states, check_weights
-from ..banks import Bank
+from ..arguments import Array, State, check_data, check_weights
 from ..engine.calls import call, call_at_once, last_at_once
 from ..engine.packing import Network, Part, pack_network, read_only
 from ..engine.progress import shown
 from ..engine.stages import Stages
+from ..engine.states import StateForm, TupleForm
 from ..frozen import Frozen
-from ..streaming import Stream
 from .summary import summary_of
+
+if TYPE_CHECKING:
+    from ..banks import Bank
+    from ..streaming import Stream
 
 
 class Model(Frozen):
@@ -45,7 +47,8 @@ class Model(Frozen):
     dtype: np.dtype[Any] | None
     _network: Network | None
     _stages: Stages | None
-    _causal = True  # whether no output depends on later steps
+    state_form: StateForm
+    causal = True  # whether no output depends on later steps
     _arguments: tuple[str, ...]  # names of what it is made from, each an attribute
     _options: tuple[str, ...]  # and of what a repr names
 
@@ -95,23 +98,16 @@ class Model(Frozen):
     def _parts(self) -> list[Part]:
         raise NotImplementedError
 
-    def _named(self, state: Any) -> list[tuple[str, Any]]:
-        """Split a state as users give it into its arrays, each under the name that they know it by."""
-        return self._split("state", state)
-
-    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        raise NotImplementedError
-
-    def _joined(self, states: Iterator[Array]) -> Any:
-        """Take as many arrays as this layer's state has, and give them as users get them."""
-        raise NotImplementedError
-
     def stream(self, state: State = None, *, state0: State = None) -> Stream:
         """Start a stream, which keeps the state from call to call, at `state`, or else at `state0`, where a reset goes: see `Stream`."""
+        from ..streaming import Stream  # which needs a model's engine, and no layer
+
         return Stream(self, state, state0)
 
     def streams(self, capacity: int, state0: State = None) -> Bank:
         """Make a bank of so many states, each of a sequence of its own, which step together or apart: see `Bank`."""
+        from ..banks import Bank
+
         return Bank(self, capacity, state0)
 
     def jit(self) -> Any:
@@ -126,8 +122,8 @@ class Model(Frozen):
 
         return Net(self)
 
-    def _packed(self) -> Network:
-        """Pack at the first call: a layer inside a Sequential is never packed on its own."""
+    def packed(self) -> Network:
+        """Return the model as the engine runs it, packed at the first call: a layer inside a Sequential is never packed on its own."""
         network = self._network
         if network is None:
             network = pack_network(self._parts())
@@ -174,14 +170,10 @@ class Weighted(Model):
 class Stateless(Model):
     """What layers without a state have in common."""
 
-    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        return check_states(name, state, 0)
-
-    def _joined(self, states: Iterator[Array]) -> Any:
-        return ()
+    state_form = TupleForm()
 
     def _run(self, x: ArrayLike, out: Array | None, *, tokens: bool, progress: bool) -> Array:
-        network = self._packed()
+        network = self.packed()
         data = check_data("x", x, self.input_size, tokens=tokens)
         if not progress:  # 0.3 us less than with what shows nothing
             return call(network, data, [], out)[0]
@@ -199,16 +191,10 @@ class Recurrent(Model):
 
     def _run(self, x: ArrayLike, name: str, state: Any, out: Array | None, *, progress: bool, **options: Any) -> tuple[Array, Any]:
         data = check_data("x", x, self.input_size, tokens=False)
-        given = self._split(name, state)
+        given = self.state_form.split(name, state)
         with shown(progress, math.prod(data.shape[:-1])):
-            output, arrays = call(self._packed(), data, given, out, **options)
-        return output, self._joined(iter(arrays))
-
-    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        return [(name, state)]
-
-    def _joined(self, states: Iterator[Array]) -> Any:
-        return next(states)
+            output, arrays = call(self.packed(), data, given, out, **options)
+        return output, self.state_form.join(iter(arrays))
 
 
 class Hidden(Recurrent):
@@ -257,7 +243,7 @@ class Hidden(Recurrent):
         TypeError, ValueError
             For arguments of another dtype or shape, and lengths beyond T.
         """
-        network = self._network or self._packed()
+        network = self._network or self.packed()
         plain = lengths is None and reset is None and not progress
         at_once = call_at_once if return_sequences else last_at_once
         if plain and (done := at_once(network, x, h0, out)) is not None:

@@ -33,14 +33,15 @@ True
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
 
-from ..arguments import Array, State, check_choice, check_data, check_directions, check_entries
+from ..arguments import Array, State, check_choice, check_data, check_directions
 from ..engine.progress import shown
 from ..engine.stages import Stage, Stages, call_stages
+from ..engine.states import PairForm
 from .base import Recurrent
 from .embedding import Embedding
 from .sequential import network_of_layers
@@ -93,7 +94,7 @@ class Bidirectional(Recurrent):
     forward: Recurrent
     backward: Recurrent
     merge: Merge
-    _causal = False
+    causal = False
     _arguments = ("forward", "backward")
     _options = ("merge",)
 
@@ -102,7 +103,8 @@ class Bidirectional(Recurrent):
         check_directions(forward, backward, merge, Recurrent, Bidirectional)
         outputs = forward.output_size + (backward.output_size if merge == "concat" else 0)
         self._set(forward=forward, backward=backward, merge=merge, _network=None, _stages=None)
-        self._set(input_size=forward.input_size, output_size=outputs, dtype=forward.dtype)
+        form = PairForm((forward.state_form, backward.state_form), "forward's and backward's")
+        self._set(input_size=forward.input_size, output_size=outputs, dtype=forward.dtype, state_form=form)
 
     def __call__(
         self,
@@ -149,26 +151,19 @@ class Bidirectional(Recurrent):
         TypeError, ValueError
             For arguments of another dtype or shape, and lengths beyond T.
         """
-        data, given = check_data("x", x, self.input_size, tokens=False), self._split("state", state)
-        stages = self._staged()
+        data, given = check_data("x", x, self.input_size, tokens=False), self.state_form.split("state", state)
+        stages = self.staged()
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences}
         with shown(progress, math.prod(data.shape[:-1]), stages.passes):
             output, arrays = call_stages(stages, data, given, out, **options)
-        return output, self._joined(iter(arrays))
-
-    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        entries = check_entries(name, state, 2, "forward's and backward's")
-        layers = self.forward, self.backward
-        return [array for i, layer in enumerate(layers) for array in layer._split(f"{name}[{i}]", entries[i])]
-
-    def _joined(self, states: Iterator[Array]) -> tuple[Any, Any]:
-        return self.forward._joined(states), self.backward._joined(states)
+        return output, self.state_form.join(iter(arrays))
 
     def _stage(self, before: Sequence[Embedding]) -> Stage:
         """Pack both layers, each behind what comes before: a token's vector is looked up twice, not kept."""
         return Stage(tuple([network_of_layers([*before, layer]) for layer in (self.forward, self.backward)]), self.merge)
 
-    def _staged(self) -> Stages:
+    def staged(self) -> Stages:
+        """Return both layers as the engine runs them, packed at the first call."""
         if self._stages is None:
             self._set(_stages=Stages([self._stage([])]))
         assert self._stages is not None

@@ -33,15 +33,15 @@ In a model each recurrent layer has one entry of the state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import Activation, Array, State, check_activation, check_entries, check_projection, no_bias_hn
+from ..arguments import Activation, Array, State, check_activation, check_projection, no_bias_hn
 from ..engine.calls import call_at_once, last_at_once
 from ..engine.packing import Part
+from ..engine.states import ArrayForm, PairForm
 from .base import Hidden, Recurrent, Weighted
 
 
@@ -144,7 +144,7 @@ class GRU(Gated, Hidden):
         self._begin(named, activation, recurrent_activation)
         if not reset_after:
             no_bias_hn(bias_hn)
-        self._set(hidden_size=self.output_size, reset_after=bool(reset_after))
+        self._set(hidden_size=self.output_size, reset_after=bool(reset_after), state_form=ArrayForm(self.output_size))
 
     def _parts(self) -> list[Part]:
         vector_hh = None
@@ -241,6 +241,7 @@ class LSTM(Gated):
         self._begin(named, activation, recurrent_activation)
         self._set(hidden_size=len(self.weight_ih) // 4)
         check_projection(self.output_size, self.hidden_size)
+        self._set(state_form=PairForm((ArrayForm(self.output_size), ArrayForm(self.hidden_size)), "h and c"))
 
     def __call__(
         self,
@@ -285,19 +286,13 @@ class LSTM(Gated):
         TypeError, ValueError
             For arguments of another dtype or shape, and lengths beyond T.
         """
-        network = self._network or self._packed()
+        network = self._network or self.packed()
         plain = lengths is None and reset is None and not progress
         at_once = call_at_once if return_sequences else last_at_once
         if plain and (done := at_once(network, x, state, out)) is not None:
             return done
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
         return self._run(x, "state", state, out, **options)
-
-    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        return [(f"{name}[{i}]", entry) for i, entry in enumerate(check_entries(name, state, 2, "h and c"))]
-
-    def _joined(self, states: Iterator[Array]) -> Any:
-        return next(states), next(states)
 
     def _parts(self) -> list[Part]:
         hidden, vector_hh = self.hidden_size, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..arguments import Activation, Array, check_activation, check_choice, check_leak
 from ..engine.packing import Part
+from ..engine.states import ArrayForm, SecondOfTwoForm
 from .base import Hidden, Weighted
 
 
@@ -101,7 +101,8 @@ class RNN(Hidden, Weighted):
         )
         hidden, inputs = self.weight_ih.shape
         self._set(nonlinearity=nonlinearity, leak=check_leak(leak, hidden, self.dtype), leak_at=leak_at)
-        self._set(input_size=inputs, hidden_size=hidden, output_size=hidden)
+        form = ArrayForm(hidden) if leak_at == "output" else SecondOfTwoForm(hidden)
+        self._set(input_size=inputs, hidden_size=hidden, output_size=hidden, state_form=form)
 
     def _parts(self) -> list[Part]:
         if self._plain:
@@ -112,13 +113,6 @@ class RNN(Hidden, Weighted):
     @property
     def _plain(self) -> bool:
         return isinstance(self.leak, float) and self.leak == 1 and self.leak_at == "output"
-
-    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        return [(name, state)] if self.leak_at == "output" else [(name, None), (name, state)]
-
-    def _joined(self, states: Iterator[Array]) -> Any:
-        first = next(states)
-        return first if self.leak_at == "output" else next(states)
 
     def _shown(self) -> dict[str, Any]:
         return {"nonlinearity": self.nonlinearity} if self._plain else super()._shown()

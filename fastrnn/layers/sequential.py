@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import Array, State, check_data, check_layers, check_not_alone, check_states
-from ..engine.calls import call, call_at_once, flat_state, last_at_once
+from ..arguments import Array, State, check_data, check_layers, check_not_alone
+from ..engine.calls import call, call_at_once, last_at_once
 from ..engine.packing import Network, Part, pack_network
 from ..engine.progress import shown
 from ..engine.stages import Stage, Stages, call_stages
+from ..engine.states import TupleForm
 from .base import Model, Recurrent
 from .dense import Dense
 from .embedding import Embedding
@@ -50,7 +51,7 @@ def stages_of(layers: Sequence[Any]) -> Iterator[Stage]:
     """Cut layers into stages: each Bidirectional is one, together with an Embedding before it, and so are the layers between two."""
     between: list[Any] = []
     for layer in layers:
-        if layer._causal:
+        if layer.causal:
             between.append(layer)
             continue
         before = between if [type(one) for one in between] == [Embedding] else []
@@ -98,6 +99,7 @@ class Sequential(Model):
 
     layers: tuple[Embedding | Recurrent | Dense, ...]
     return_sequences: bool
+    state_form: TupleForm
     input_size: int
     output_size: int
     dtype: np.dtype[Any]
@@ -109,7 +111,9 @@ class Sequential(Model):
         first, last = layers[0], layers[-1]
         check_not_alone(first, first.input_size, alone=last.dtype is None)
         self._set(layers=layers, input_size=first.input_size, output_size=last.output_size, dtype=last.dtype, _network=None)
-        self._set(return_sequences=bool(return_sequences), _stages=None, _causal=all(layer._causal for layer in layers))
+        form = TupleForm([layer.state_form for layer in layers if isinstance(layer, Recurrent)])
+        causal = all(layer.causal for layer in layers)
+        self._set(return_sequences=bool(return_sequences), state_form=form, causal=causal, _stages=None)
 
     def __call__(
         self,
@@ -161,38 +165,30 @@ class Sequential(Model):
             return_sequences = self.return_sequences
         network = self._network
         if network is None:
-            if not self._causal:
+            if not self.causal:
                 return self._run_stages(x, state, out, progress, lengths=lengths, reset=reset, return_sequences=return_sequences)
-            network = self._packed()
+            network = self.packed()
         plain = lengths is None and reset is None and not progress
         at_once = call_at_once if return_sequences else last_at_once
-        if plain and (done := at_once(network, x, flat_state(network, state), out)) is not None:
-            return done[0], done[1:] if len(network.states) == 1 else self._joined(iter(done[1]))
+        if plain and (done := at_once(network, x, self.state_form.flat(state), out)) is not None:
+            return done[0], done[1:] if len(network.states) == 1 else self.state_form.join(iter(done[1]))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
-        states = self._named(state)
+        states = self.state_form.split("state", state)
         with shown(progress, math.prod(data.shape[:-1])):
             output, arrays = call(network, data, states, out, lengths=lengths, reset=reset, return_sequences=return_sequences)
-        return output, self._joined(iter(arrays))
-
-    def _split(self, name: str, state: Any) -> list[tuple[str, Any]]:
-        recurrent = [layer for layer in self.layers if isinstance(layer, Recurrent)]
-        entries = check_states(name, state, len(recurrent))
-        return [array for layer, entry in zip(recurrent, entries, strict=True) for array in layer._split(*entry)]
-
-    def _joined(self, states: Iterator[Array]) -> Any:
-        return tuple([layer._joined(states) for layer in self.layers if isinstance(layer, Recurrent)])
+        return output, self.state_form.join(iter(arrays))
 
     def _run_stages(
         self, x: ArrayLike, state: Any, out: Array | None, progress: bool, *, lengths: ArrayLike | None, **options: Any
     ) -> tuple[Array, tuple[Any, ...]]:
-        stages = self._staged()
+        stages = self.staged()
         data = check_data("x", x, self.input_size, tokens=stages.tokens, lengths=lengths)
         with shown(progress, math.prod(data.shape[:-1]), stages.passes):
-            output, arrays = call_stages(stages, data, self._named(state), out, lengths=lengths, **options)
-        return output, self._joined(iter(arrays))
+            output, arrays = call_stages(stages, data, self.state_form.split("state", state), out, lengths=lengths, **options)
+        return output, self.state_form.join(iter(arrays))
 
-    def _staged(self) -> Stages:
-        """Pack at the first call what holds a Bidirectional."""
+    def staged(self) -> Stages:
+        """Return a model that holds a Bidirectional as the engine runs it, packed at the first call."""
         stages = self._stages
         if stages is None:
             stages = Stages(stages_of(self.layers))

@@ -66,7 +66,7 @@ def compiled(rng, counts):
             order = np.random.default_rng(seed)
             for _ in range(20):
                 x = np.ascontiguousarray(order.standard_normal((int(order.integers(12)), s.sizes[0])), s.dtype)
-                arrays = [np.zeros(size, s.dtype) for size in s.model._packed().states]
+                arrays = [np.zeros(size, s.dtype) for size in s.model.packed().states]
                 state, out = nested(s.model, arrays), np.full((len(x), s.model.output_size), np.nan, s.dtype)
                 cut = int(order.integers(len(x), endpoint=True))
                 for part in (slice(cut), slice(cut, None)):

@@ -1,0 +1,170 @@
+"""The states of a model: how users hold them, and how they lie in memory, one array after the other."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..arguments import Array, check_entries, check_state, check_states
+from .execute import assign
+from .packing import Network
+
+Named = list[tuple[str, Any]]  # each array of a state, perhaps None, under the name that users know it by
+
+
+class StateForm(Protocol):
+    """How users hold a model's state."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Return the elements of each array of a sequence's state, in the engine's order."""
+
+    def split(self, name: str, state: Any) -> Named:
+        """Split a state as users give it into its arrays, each with its name."""
+
+    def join(self, arrays: Iterator[Any]) -> Any:
+        """Take as many arrays as the state has, and return them as users get them."""
+
+
+class Stateful(Protocol):
+    """What streams and banks need to know of a model."""
+
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    @property
+    def state_form(self) -> StateForm: ...
+    @property
+    def causal(self) -> bool: ...
+    def packed(self) -> Network: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayForm:
+    """One array."""
+
+    size: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.size,)
+
+    def split(self, name: str, state: Any) -> Named:
+        return [(name, state)]
+
+    def join(self, arrays: Iterator[Any]) -> Any:
+        return next(arrays)
+
+
+@dataclasses.dataclass(frozen=True)
+class SecondOfTwoForm:
+    """One array, after another one that the engine computes from it and users never see."""
+
+    size: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.size, self.size
+
+    def split(self, name: str, state: Any) -> Named:
+        return [(name, None), (name, state)]
+
+    def join(self, arrays: Iterator[Any]) -> Any:
+        next(arrays)
+        return next(arrays)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairForm:
+    """A pair of states."""
+
+    forms: tuple[StateForm, StateForm]
+    meaning: str  # of its entries, for errors
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self.forms[0].sizes + self.forms[1].sizes
+
+    def split(self, name: str, state: Any) -> Named:
+        entries = check_entries(name, state, 2, self.meaning)
+        return [array for i, form in enumerate(self.forms) for array in form.split(f"{name}[{i}]", entries[i])]
+
+    def join(self, arrays: Iterator[Any]) -> Any:
+        return self.forms[0].join(arrays), self.forms[1].join(arrays)
+
+
+class TupleForm:
+    """A tuple with an entry for each recurrent layer. A single entry may also be given without the tuple."""
+
+    def __init__(self, forms: Sequence[StateForm] = ()) -> None:
+        self.forms = tuple(forms)
+        self.counts = [len(form.sizes) for form in forms]
+        self.nested = any(count > 1 for count in self.counts)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple([size for form in self.forms for size in form.sizes])
+
+    def split(self, name: str, state: Any) -> Named:
+        entries = check_states(name, state, len(self.forms))
+        return [array for form, entry in zip(self.forms, entries, strict=True) for array in form.split(*entry)]
+
+    def join(self, arrays: Iterator[Any]) -> tuple[Any, ...]:
+        return tuple([form.join(arrays) for form in self.forms])
+
+    def flat(self, state: Any) -> Any:
+        """Return the state as a prepared call takes it: an array, or a tuple of arrays, empty where it is put together wrongly."""
+        several, counts = isinstance(state, (tuple, list)), self.counts
+        if state is None or not self.nested:
+            return state[0] if several and len(state) == 1 else state
+        entries = state if several and (len(counts) > 1 or len(state) == 1) else [state]
+        if len(entries) != len(counts):
+            return ()
+        arrays: list[Any] = []
+        for count, entry in zip(counts, entries, strict=True):
+            if count > 1 and not (isinstance(entry, (tuple, list)) and len(entry) == count):
+                return ()
+            arrays += [entry] if count == 1 else entry
+        return tuple(arrays)
+
+
+class Sized(Protocol):
+    """A network, or stages: what has a state."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def states(self) -> tuple[int, ...]: ...
+
+
+def start_states(
+    model: Sized, states: Named, leading: tuple[int, ...], *, given: str, shape: tuple[int, ...]
+) -> tuple[Array, tuple[Array, ...], list[tuple[str, Array]]]:
+    """Copy states into one array: return that, a view of it for each array of the layers' states, and the arrays given."""
+    flat, checked = np.zeros(math.prod(leading) * sum(model.states), model.dtype), []
+    views = views_of(model.states, flat, leading)
+    for (name, value), view in zip(states, views, strict=True):
+        if value is not None:
+            state = check_state(name, value, view.shape, given=given, shape=shape)
+            checked.append((name, state))
+            assign(view, state)
+    return flat, views, checked
+
+
+def views_of(sizes: tuple[int, ...], flat: Array, leading: tuple[int, ...]) -> tuple[Array, ...]:
+    """Return a view of each array of the layers' states, which lie in `flat` one after the other."""
+    sequences = math.prod(leading)
+    ends = [sequences * end for end in itertools.accumulate(sizes)]
+    return tuple([flat[end - sequences * size : end].reshape(*leading, size) for end, size in zip(ends, sizes, strict=True)])
+
+
+def restart(views: tuple[Array, ...], reset: Array, first: tuple[Array, ...] | None) -> None:
+    """Set the states of those sequences whose boolean is true to what they are in `first`, or to zeros."""
+    for i, view in enumerate(views):
+        shape = len(reset), view.shape[-1]
+        values: Any = 0 if first is None else first[i].reshape(shape)
+        np.copyto(view.reshape(shape), values, where=reset[:, np.newaxis])
