@@ -26,13 +26,15 @@ from .arguments import (
     refuse_changed_row,
     refuse_row,
 )
-from .engine.execute import NOTHING, Prepared, Task, prepare, run_network, step_record, take_team
+from .engine.execute import Task, run_network
 from .engine.packing import INT64, Network, empty_aligned, read_only
+from .engine.prepared import NOTHING, PreparedCall, prepare
+from .engine.recent import Recent
 from .engine.states import Stateful, start_states, views_of
 from .frozen import Frozen
 from .kernels.layout import BANK, CHANGE, FREE, HANDED, HEAD_BYTES, MOST_WRITTEN, ROW_STATE, TOGETHER, WRITTEN
 from .native import machine_code
-from .streaming import check_successor, owning
+from .streaming import check_successor
 
 MOST_AT_ONCE = 1024  # rows of one kernel call; more take so long that planning doesn't count
 MOST_COUNTS = 64  # of rows, for which kernel calls are kept ready
@@ -45,15 +47,15 @@ class Engine(NamedTuple):
     network: Network
     together: int  # rows of a layer in the workspace
     space: Array
-    ready: dict[int, Ready]  # by the number of rows
+    steps: Recent  # kernel calls by the number of rows
 
 
-class Ready(NamedTuple):
+class Step(NamedTuple):
     """A kernel call that steps so many rows."""
 
-    prepared: Prepared
-    alone: Callable[..., Any]  # takes x, the rows, out, a word for each row that says whether it is reset, and a team's words
-    helped: Callable[..., Any]  # the same with workers
+    prepared: PreparedCall
+    states: Array  # which the call copies the rows' states to
+    rows: Array  # and their numbers
     never: Array  # for no reset at all
     shape: tuple[int, ...]  # of x
     output: tuple[int, ...]
@@ -63,7 +65,7 @@ def engine_of(model: Stateful) -> Engine:
     network = model.packed()
     together = min(network.rows, 2 * TOGETHER)
     space = empty_aligned(HEAD_BYTES + 2 * together * network.widest * network.dtype.itemsize, np.uint8)
-    return Engine(model, network, together, space, {})
+    return Engine(model, network, together, space, Recent(MOST_COUNTS))
 
 
 def as_given(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -314,7 +316,7 @@ class Bank(Frozen):
         """
         rows: Any = self._all_rows() if at is None else at if type(at) is np.ndarray and at.ndim == 1 else check_at(at)
         count, engine = len(rows), self._engine
-        ready = engine.ready.get(count)
+        ready = engine.steps.get(count)
         if ready is None or ready.prepared.is_stale:
             ready = self._prepare(engine, count)
         if ready is None:
@@ -322,7 +324,7 @@ class Bank(Frozen):
         again = ready.never if reset is None else check_reset(reset, (count,)).astype(np.int64)
         done = None
         if out is None or reset is None:  # else these may share memory
-            done = self._advance(ready, x, rows, out, again)
+            done = self._advance(engine, ready, x, rows, out, again)
         if done is None:
             data = self._checked(engine.network, x, count)
             if out is not None:
@@ -330,19 +332,20 @@ class Bank(Frozen):
             read = as_given(data.reshape(ready.shape), engine.network.x_dtype)
             self._checked(engine.network, read, count)  # anew: another thread may have changed tokens before they were copied
             target = None if out is None else np.asarray(out).view(engine.network.dtype)
-            done = self._advance(ready, read, as_given(check_at(rows), INT64), target, again)
+            done = self._advance(engine, ready, read, as_given(check_at(rows), INT64), target, again)
             assert done is not None
         if type(done) is int:
             refuse_row(rows, done)
         return done if out is None else out
 
-    def _advance(self, ready: Ready, x: ArrayLike, rows: Array, out: Array | None, again: Array) -> Any:
+    def _advance(self, engine: Engine, ready: Step, x: ArrayLike, rows: Array, out: Array | None, again: Array) -> Any:
         """Make the kernel call: return the output, where a wrong row stands, or None for arguments that need all checks."""
-        team = take_team(ready.prepared) if ready.prepared.threads else None
+        prepared, own = ready.prepared, (engine.space, ready.states, ready.rows, x, rows, out, again)
+        team = prepared.take_team() if prepared.thread_count else None
         if team is None:
-            return ready.alone(x, rows, out, again, NOTHING)
+            return machine_code.kept.advance_rows(self._in_use, prepared.serial, *own, NOTHING)
         try:
-            return ready.helped(x, rows, out, again, team.words)
+            return machine_code.kept.advance_rows(self._in_use, prepared.shared, *own, team.words)
         finally:
             team.give_back()
 
@@ -365,53 +368,33 @@ class Bank(Frozen):
         inputs = [("x", x)] if reset is None else [("x", x), ("reset", np.asarray(reset))]
         return check_out(out, shape, network.dtype, inputs)
 
-    def _prepare(self, engine: Engine, count: int) -> Ready | None:
+    def _prepare(self, engine: Engine, count: int) -> Step | None:
         """Prepare the kernel call for so many rows, and keep it for the next such step; None where one call won't do."""
         network = engine.network
-        shape = count, 1, network.inputs
-        prepared = prepare(network, shape, engine.together, "step_rows") if count <= MOST_AT_ONCE else None
+        if count > MOST_AT_ONCE:
+            return None
+        prepared = prepare(network, (count,), (), engine.together, "step_rows", self._record())
         if prepared is None:
             return None
-        states, rows = np.empty(count * sum(network.states), network.dtype), np.empty(count + 1, np.int64)
-        alone, helped = (
-            owning(
-                functools.partial(
-                    machine_code.kept.advance_rows,
-                    self._in_use,
-                    step_record(network, (count,), self._plan(prepared.alone if job is None else job)),
-                    engine.space,
-                    states,
-                    rows,
-                ),
-                network,
-                self._flat,
-                self._words,
-                self._start,
-            )
-            for job in (prepared.alone, prepared.helped)
-        )
-        ready = Ready(
+        step = Step(
             prepared=prepared,
-            alone=alone,
-            helped=helped,
+            states=np.empty(count * sum(network.states), network.dtype),
+            rows=np.empty(count + 1, np.int64),
             never=np.zeros(count, np.int64),
             shape=(count,) if network.tokens else (count, network.input_size),
             output=(count, network.output_size),
         )
-        if len(engine.ready) >= MOST_COUNTS:
-            engine.ready.clear()
-        engine.ready[count] = ready
-        return ready
+        engine.steps.keep(count, step)
+        return step
 
-    def _plan(self, job: Array) -> Array:
-        """Append the bank's record to a job."""
-        bank = BANK.filled(
+    def _record(self) -> Array:
+        """Return the bank's record, for the operations on its rows."""
+        return BANK.filled(
             states=machine_code.address_of(self._flat),
             capacity=self._capacity,
             handed=machine_code.address_of(self._words),
             start=machine_code.address_of(self._start),
         )
-        return np.concatenate([job, bank])
 
     def _step_many(self, engine: Engine, x: ArrayLike, rows: Array, reset: ArrayLike | None, out: Array | None) -> Array:
         """Advance a copy of the rows' states, in bounded pieces: a call that is interrupted leaves the bank as it was.
@@ -424,7 +407,8 @@ class Bank(Frozen):
         output = np.empty(shape, network.dtype) if out is None else self._check_out(network, out, shape, data, reset)
         own, states = np.empty(2 * count + 1, np.int64), np.empty(count * sum(network.states), network.dtype)
         own[:count] = rows
-        take, put = (self._plan(network.job(function=machine_code.address(name), count=count)) for name in ("take_rows", "put_rows"))
+        bank = self._record()
+        take, put = (np.append(network.job(function=machine_code.address(name), count=count), bank) for name in ("take_rows", "put_rows"))
         self._hold(self._in_use, machine_code.kept.call, take, states, again, own)
         if own[count] >= 0:
             refuse_row(rows, int(own[count]))

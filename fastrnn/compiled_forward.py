@@ -118,7 +118,7 @@ def plan_of(words, lanes, vectors, sizes, item):
             words[LAYERS + layer * LAYER_WORDS + ADDRESSES[i]] = item * starts[own[layer][i]]
     widest = max(columns, stride_out)
     block, rows = rows_for(steps, sequences, rows_that_fit(widest, item))
-    size_job(words, (steps, sequences, inputs, outputs), block, rows, widest)
+    size_job(words, (steps, sequences, inputs, outputs, block, rows, widest))
     words[PACKED] = after * item
     return HEAD_BYTES + 8 * 2 * LAYER_WORDS + item * (after + 2 * rows * widest) + 3 * 64
 

@@ -56,8 +56,10 @@ from .arguments import (
     check_state,
     check_weights,
 )
-from .engine.execute import Task, assign, is_native, plan_once, readable, run_network, run_once
+from .engine.execute import Task, assign, is_native, readable, run_network
 from .engine.packing import Part, network_of, pack_network
+from .engine.prepared import plan_once, run_once
+from .engine.recent import Recent
 
 MOST_RECENT = 16
 
@@ -71,7 +73,7 @@ class Once(NamedTuple):
     state: tuple[int, ...]
 
 
-recent: dict[Hashable, Once] = {}  # by the arguments' shapes, dtype and nonlinearity: arguments of these shapes are right
+recent = Recent(MOST_RECENT)  # calls by the arguments' shapes, dtype and nonlinearity: arguments of these shapes are right
 
 
 def rnn_forward(
@@ -188,9 +190,7 @@ def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonline
         network = network_of(parts, ["once"])
         plan = plan_once(network, x.shape)
         if plan is not None:
-            if len(recent) >= MOST_RECENT:
-                recent.clear()  # at once: another thread may be looking
-            recent[key] = Once(plan, network.parameters, output.shape, (*x.shape[:-2], len(W)))
+            recent.keep(key, Once(plan, network.parameters, output.shape, (*x.shape[:-2], len(W))))
     known = recent.get(key)
     if known is None:
         run_network(pack_network(parts), Task(x, None, output, h0=h0))

@@ -36,6 +36,7 @@ from numba.core.typing.typeof import Purpose
 from numba.extending import NativeValue, box, intrinsic, models, overload, register_jitable, register_model, typeof_impl, unbox
 
 from .arguments import Array, check_causal
+from .kernels import layout
 from .kernels.layout import HEAD_BYTES, JOB, TOGETHER
 from .native import machine_code
 
@@ -44,9 +45,7 @@ VERSION, INPUT, OUTPUT, ARRAYS, WIDEST, ROWS, SIZES = range(7)
 WORDS = JOB.words
 # Compiled code that is cached has the places of these fields in it.
 INTERFACE = zlib.crc32(repr((JOB.names, HEAD_BYTES, TOGETHER, SIZES, 1)).encode())
-STEPS, COUNT, BLOCK, CHUNK, TOTAL = (JOB.offsets[name] for name in ("steps", "count", "block", "chunk", "total"))
-X_SEQUENCE, X_STEP = JOB.offsets["x_sequence"], JOB.offsets["x_step"]
-OUT_SEQUENCE, OUT_STEP, OUT_SIZE, BUFFER = (JOB.offsets[name] for name in ("out_sequence", "out_step", "out_size", "buffer"))
+SIZE_OFFSETS = tuple([JOB.offsets[name] for name in layout.JOB_SIZES])
 OTHER = "net must come from the fastrnn that this function was compiled with; compile it anew"
 
 
@@ -404,19 +403,20 @@ def is_apart(out, array):
 
 @register_jitable
 def rows_for(steps, sequences, most):
-    """Tell how many sequences are run side by side, and how many of a layer's rows a workspace has for them, `most` at most."""
+    """Return how many sequences are run side by side, and how many of a layer's rows a workspace has for them, `most` at most."""
     block = max(1, min(sequences, TOGETHER, most // 2))
     return block, max(2 * block, min(most, block * (steps + 1)))
 
 
+job_sizes = register_jitable(layout.job_sizes)
+
+
 @register_jitable
-def size_job(job, sizes, block, rows, widest):
-    """Fill in the sizes of a job that does all its work in one piece."""
-    steps, sequences, inputs, outputs = sizes
-    job[STEPS], job[COUNT], job[TOTAL], job[BLOCK] = steps, sequences, sequences, block
-    job[CHUNK], job[BUFFER] = min(steps, rows // block - 1), rows * widest
-    job[X_STEP], job[X_SEQUENCE] = inputs, steps * inputs
-    job[OUT_STEP], job[OUT_SEQUENCE], job[OUT_SIZE] = outputs, steps * outputs, outputs
+def size_job(job, sizes):
+    """Fill in the sizes of a job, of the arguments that `job_sizes` takes."""
+    fields = job_sizes(*sizes)
+    for i in range(len(SIZE_OFFSETS)):
+        job[SIZE_OFFSETS[i]] = fields[i]
 
 
 @intrinsic
@@ -511,7 +511,7 @@ def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> An
             job = SIZES + words[ARRAYS]
             for i in range(WORDS):
                 buffer[i] = words[job + i]
-            size_job(buffer, (steps, sequences, inputs, outputs), block, rows, words[WIDEST])
+            size_job(buffer, (steps, sequences, inputs, outputs, block, rows, words[WIDEST]))
             space = (states + 8 * count + 63) // 64 * 64
             invoke(buffer[0], (begin, space, address_of(data), address_of(out), states))
             move(words, arrays, states, sequences, out, True)

@@ -108,8 +108,9 @@ from .arguments import (
     convert,
     no_lengths,
 )
-from .engine.execute import Prepared, Task, is_native, prepare, readable, run_network, run_prepared, step_record
+from .engine.execute import Task, is_native, readable, run_network
 from .engine.packing import FEWEST_ROWS, Network, empty_aligned, read_only
+from .engine.prepared import PreparedCall, prepare, run_job
 from .engine.states import Named, Stateful, restart, start_states, views_of
 from .frozen import Frozen
 from .kernels.layout import HEAD_BYTES, TOGETHER
@@ -154,7 +155,7 @@ class Running(NamedTuple):
     flat: Array  # each array of the layers' states (N, H), one after the other
     space: Array
     rows: int  # of a layer in the workspace
-    prepared: Prepared | None  # a step, where one kernel call will do
+    prepared: PreparedCall | None  # a step, where one kernel call will do
 
 
 def owning(call: functools.partial[Any], *owners: object) -> functools.partial[Any]:
@@ -313,12 +314,11 @@ class Stream(Frozen):
         """Prepare a step, and have it used from now on."""
         rows = max(FEWEST_ROWS, min(2 * math.prod(leading), 2 * TOGETHER, network.rows))
         space = empty_aligned(HEAD_BYTES + 2 * rows * network.widest * network.dtype.itemsize, np.uint8)
-        prepared = prepare(network, (*leading, 1, network.inputs), rows)
+        prepared = prepare(network, leading, (), rows)
         running, quick = Running(network, leading, flat, space, rows, prepared), None
-        if prepared is not None and prepared.plan is not None:
-            known = step_record(network, leading, prepared.plan)
+        if prepared is not None and not prepared.thread_count:
             first = np.zeros_like(flat) if self._first is None else np.concatenate([array.ravel() for array in self._first])
-            quick = owning(functools.partial(machine_code.kept.advance, self._in_use, known, space, flat, first), network)
+            quick = owning(functools.partial(machine_code.kept.advance, self._in_use, prepared.serial, space, flat, first), network)
         self._set(_running=running, _quick=quick, **attributes)
 
     def step(self, x_t: ArrayLike, *, reset: ArrayLike | None = None, out: Array | None = None) -> Array:
@@ -392,7 +392,7 @@ class Stream(Frozen):
         read, flat = readable(data, running.network.x_dtype), running.flat if again is None else self._restarted(running, again)
         if not is_native(read, running.network.x_dtype):
             read = convert(read, running.network.x_dtype)
-        run_prepared(running.prepared, running.space, read, output, flat)
+        run_job(running.prepared, running.space, read, output, flat)
         if again is not None:
             running.flat[...] = flat
         return output

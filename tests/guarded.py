@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 import fastrnn
-from fastrnn.engine import execute
+from fastrnn.engine import prepared
 
 from .cases import DTYPES, assert_same_bits, assert_same_results, nested, run
 from .guard import beside, guard_own, zeros
@@ -82,7 +82,7 @@ def notebook(sizes, dtype, placed):
 def place(*, last):
     """Place all that the library allocates from now on, and give the function that places what a caller gives."""
     guard_own(last=last)
-    execute.idle.clear()  # workspaces of calls before
+    prepared.idle.clear()  # workspaces of calls before
 
     def placed(array):
         return beside(array, last=last)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn.engine import calls, execute, threads
+from fastrnn.engine import calls, prepared, threads
 from fastrnn.engine.calls import call_at_once, last_at_once
 from fastrnn.kernels.layout import PYTHON
 from fastrnn.native import machine_code
@@ -354,7 +354,7 @@ def test_calls_at_once_keep_nothing(which):
     model, sizes = layers("float32")[which]
     x, entries = np.ones((2, 3), np.float32), [np.ones(size, np.float32) for size in sizes]
     state, network, out = whole(entries), model.packed(), np.empty((2, model.output_size), np.float32)
-    objects = [x, state, *entries, out, None, np.dtype(np.float32), network.plans]
+    objects = [x, state, *entries, out, None, np.dtype(np.float32), network.calls]
 
     def counts():
         return [sys.getrefcount(one) for one in objects]
@@ -402,14 +402,14 @@ def test_an_error_in_a_call_with_help(monkeypatch):
     """Such a call gives its team and its workspace back; one whose x is copied takes a team once, when it runs."""
     monkeypatch.setattr(threads, "chosen", 2)
     taken, take = [], threads.Pool.take
-    monkeypatch.setattr(execute, "take_team", lambda prepared: taken.append(take(threads.pool, 1)) or taken[-1])
+    monkeypatch.setattr(prepared.PreparedCall, "take_team", lambda call: taken.append(take(threads.pool, 1)) or taken[-1])
     model, x = fastrnn.RNN(np.eye(64, dtype="f4"), np.eye(64, dtype="f4") / 2), np.ones((8, 20, 64), np.float32)
     model(x)
-    assert model.packed().plans[x.shape].prepared is not None
-    free, spaces = len(threads.pool.free), len(execute.idle)
+    assert model.packed().calls[x.shape].thread_count
+    free, spaces = len(threads.pool.free), len(prepared.idle)
     with no_memory(), pytest.raises(MemoryError):
         model(x)
-    assert (len(threads.pool.free), len(execute.idle)) == (free, spaces)
+    assert (len(threads.pool.free), len(prepared.idle)) == (free, spaces)
     taken.clear()
     assert model(x.astype(np.float64))[0].tobytes() == model(x)[0].tobytes()
     assert len(taken) == 2

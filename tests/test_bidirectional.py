@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn.engine import directions, plan, stages
+from fastrnn.engine.packing import MOST_KINDS
+from fastrnn.engine.recent import Recent
 
 from .cases import CASES, DTYPES, MIXED, READERS, Case, assert_same_bits, assert_same_results, flat, nested, run
 from .situations import often, situations
@@ -261,7 +263,7 @@ def test_one_entry_of_a_state():
     assert_same_bits(model(x, [(None, (g, None))])[0], both(x, zeros)[0])
 
 
-class Forgetful(dict):
+class Forgetful(Recent):
     """What a network keeps, as it is where another thread clears it right after a look."""
 
     def __contains__(self, key):
@@ -278,7 +280,7 @@ def test_a_job_that_another_thread_forgets(monkeypatch):
     monkeypatch.setattr(fastrnn.engine.threads, "chosen", 2)
     monkeypatch.setattr(plan, "WORTH_HELP", 1)
     for network in model.staged().all[0].networks:
-        monkeypatch.setitem(network.__dict__, "jobs", Forgetful())
+        monkeypatch.setitem(network.__dict__, "calls", Forgetful(MOST_KINDS))
     for _ in range(3):
         assert_same_results(run(model, x, states), expected)
-    assert network.jobs
+    assert network.calls

@@ -191,7 +191,7 @@ def test_no_step_is_lost():
     assert python(COUNTED) == "True True True\n"
 
 
-def reentered(act, other, at, files=("streaming.py", "banks.py", "execute.py")):
+def reentered(act, other, at, files=("streaming.py", "banks.py", "execute.py", "prepared.py")):
     """Call `act`, and at the instruction of that number in Python's part of it `other`, as a signal's handler would.
 
     Return what both gave, and whether `act` was long enough.

@@ -5,17 +5,18 @@ import pytest
 
 import fastrnn
 from fastrnn import functional
-from fastrnn.engine import execute, threads
+from fastrnn.engine import packing, prepared, threads
+from fastrnn.engine.recent import Recent
 
 from .cases import Case, assert_same_bits
 from .test_threads import PROMPTLY, at_once, never, team, word
 
-KINDS = 3 * max(functional.MOST_RECENT, execute.MOST_KINDS)
+KINDS = 3 * max(functional.MOST_RECENT, packing.MOST_KINDS)
 
 
 def test_shapes_of_the_notebooks_function(monkeypatch):
     """Calls of many shapes keep no more than MOST_RECENT of them ready, and have a model's bits."""
-    monkeypatch.setattr(functional, "recent", {})
+    monkeypatch.setattr(functional, "recent", Recent(functional.MOST_RECENT))
     U, W, V, b = np.full((4, 2), 0.1), np.full((4, 4), 0.1), np.full((3, 4), 0.1), np.full(4, 0.1)
     model = fastrnn.Sequential(fastrnn.RNN(U, W, b), fastrnn.Dense(V, activation="softmax"))
     kept = []
@@ -26,22 +27,22 @@ def test_shapes_of_the_notebooks_function(monkeypatch):
     assert max(kept) == functional.MOST_RECENT
 
 
-@pytest.mark.parametrize(("options", "kind"), [(lambda steps: {}, "plans"), (lambda steps: {"lengths": [1, steps]}, "jobs")])
-def test_shapes_of_a_model(options, kind):
-    """Nor do calls of a model keep more than MOST_KINDS, at once and not."""
+@pytest.mark.parametrize("options", [lambda steps: {}, lambda steps: {"lengths": [1, steps]}], ids=["plain", "of lengths"])
+def test_shapes_of_a_model(options):
+    """Nor do calls of a model keep more than MOST_KINDS."""
     layer = Case("", (("RNN", "tanh"),), (2, 4)).layer(np.float64)
     kept = []
     for steps in range(1, KINDS):
         layer(np.ones((2, steps, 2)), **options(steps))
-        kept.append(len(getattr(layer.packed(), kind)))
-    assert max(kept) == execute.MOST_KINDS
+        kept.append(len(layer.packed().calls))
+    assert max(kept) == packing.MOST_KINDS
 
 
 def test_workspaces():
     """No more than MOST_IDLE workspaces are kept for later calls."""
-    for space in [execute.take_space(1) for _ in range(2 * execute.MOST_IDLE)]:
-        execute.give_back(space)
-    assert len(execute.idle) == execute.MOST_IDLE
+    for space in [prepared.take_space(1) for _ in range(2 * prepared.MOST_IDLE)]:
+        prepared.give_back(space)
+    assert len(prepared.idle) == prepared.MOST_IDLE
 
 
 def test_what_was_prepared_for_one_thread(monkeypatch):

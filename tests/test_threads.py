@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import functional
-from fastrnn.engine import execute, plan, threads
+from fastrnn.engine import execute, plan, prepared, threads
 from fastrnn.kernels.layout import CHUNK, JOB, MEETINGS, POOL, TEAM, TEAMS
 from fastrnn.kernels.threads import team as kernels
 
@@ -731,7 +731,7 @@ def test_who_helps_may_be_asked_again(threads_now, monkeypatch):
     monkeypatch.setattr(threads, "chosen", threads_now)
     for hidden, count in itertools.product((16, 64, 100, 256, 512, 1024), (1, 2, 3, 5, 8, 13, 40, 64, 300)):
         network = Case("", (("RNN", "tanh"),), (10, hidden)).layer(np.float32).packed()
-        helping = plan.help_at_once(network, (count, 1, 10), threads_now)
+        helping = plan.help_at_once(network, count, 1, threads_now)
         assert helping is None or helping.ever or not helping.workers
 
 
@@ -739,16 +739,16 @@ def test_a_count_that_changes_meanwhile(monkeypatch):
     """What is prepared for one count of threads doesn't pass for another's."""
     model, x = Case("", (("RNN", "tanh"),), (30, 300)).layer(np.float32), np.ones((64, 1, 30), np.float32)
     monkeypatch.setattr(threads, "chosen", 4)
-    asked = execute.help_at_once
+    asked = prepared.help_at_once
 
     def change(*given):
         monkeypatch.setattr(threads, "chosen", 1)
         return asked(*given)
 
-    monkeypatch.setattr(execute, "help_at_once", change)
-    prepared = execute.prepare(model.packed(), x.shape, 64)
-    assert prepared.help.workers == 3
-    assert prepared.is_stale
+    monkeypatch.setattr(prepared, "help_at_once", change)
+    call = prepared.prepare(model.packed(), x.shape[:1], x.shape[1:2], 64)
+    assert call.help.workers == 3
+    assert call.is_stale
 
 
 @pytest.mark.skipif(os.name == "nt", reason="processor time comes in 16 ms there")

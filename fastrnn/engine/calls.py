@@ -6,12 +6,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import REAL_KINDS, Array, check_lengths, check_out, check_reset
+from ..arguments import MOST_AXES, REAL_KINDS, Array, check_lengths, check_out, check_reset
+from ..kernels.layout import HEAD_BYTES
 from ..native import machine_code
-from .execute import LATEST, NOTHING, SPACE, Task, idle, plan_at_once, readable, run_network, run_with_help, take_space
+from .execute import Task, readable, run_network
 from .packing import Network
+from .prepared import NOTHING, SPACE, PreparedCall, idle, prepare, run_checked, take_space
 from .states import Named, restart, start_states
 
+LATEST = "latest"  # among a network's calls: the record of the last one without workers
 SHORT = 1 << 17  # multiplications, some 8 us: as long as all checks of a call take
 
 
@@ -37,24 +40,30 @@ class Begun(NamedTuple):
     lengths: Array | None
 
 
-def call_at_once(network: Network, x: object, state: object, out: object, alone: Array | None = None) -> tuple[Array, Any] | None:
-    """Make a call by the built-in `at_once`. None for arguments that need all checks, wrong or right.
+def call_at_once(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
+    """Make a call whose arguments the built-in `at_once` checks. None for arguments that need all checks, wrong or right.
 
-    `alone` is the record of the prepared call; where it isn't given, the last one's, which the built-in refuses if it doesn't fit.
-
-    The state is an array, or a tuple of them where the layers' states have several. So is the one that comes with the output.
+    The call is looked up; else prepared; else x and the state are converted. The last call without workers is tried first: the built-in
+    returns None where it doesn't fit. The state is an array, or a tuple of them where the layers' states have several. So is the one that
+    is returned with the output.
     """
-    if alone is None and (alone := network.plans.get(LATEST)) is None:
-        return call_by_shape(network, x, state, out, None)
-    try:
-        space = idle.pop()
-    except IndexError:
-        space = take_space(SPACE)
-    try:
-        done = machine_code.kept.at_once(alone, space, x, state, out, NOTHING)
-    finally:
-        idle.append(space)
-    return done or call_by_shape(network, x, state, out, alone)
+    if (latest := network.calls.get(LATEST)) is not None:
+        try:
+            space = idle.pop()
+        except IndexError:
+            space = take_space(SPACE)
+        try:
+            done = machine_code.kept.at_once(latest, space, x, state, out, NOTHING)
+        finally:
+            idle.append(space)
+        if done is not None:
+            return done
+    if type(x) is not np.ndarray or (prepared := call_for(network, x.shape)) is None:
+        return None
+    if x.dtype is network.x_dtype and prepared.serial is not latest and (done := run_checked(prepared, x, state, out)) is not None:
+        return done
+    converted = converted_arguments(network, x, state, out)
+    return None if converted is None else run_checked(prepared, *converted, out)
 
 
 def last_at_once(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
@@ -65,28 +74,27 @@ def last_at_once(network: Network, x: object, state: object, out: object) -> tup
     return done and (done[0][..., -1, :].copy(), done[1])
 
 
-def call_by_shape(network: Network, x: object, state: object, out: object, tried: Array | None) -> tuple[Array, Any] | None:
-    """Make a call as it is prepared for the shape of x, unless it was tried that way: then x or the state may have to be copied."""
-    if type(x) is not np.ndarray:
-        return None
-    known = network.plans.get(x.shape) or plan_at_once(network, x.shape)
-    if known is None:
-        return None
-    if known.prepared is None:
-        if known.alone is tried:
-            return copy_and_call(network, x, state, out)
-        network.plans[LATEST] = known.alone
-        return call_at_once(network, x, state, out, known.alone)
-    if known.prepared.is_stale:
-        network.plans.pop(x.shape, None)
-        return call_by_shape(network, x, state, out, tried)
-    if x.dtype is not network.x_dtype:  # before a team is taken in vain
-        return copy_and_call(network, x, state, out)
-    return run_with_help(known, known.prepared, x, state, out) or copy_and_call(network, x, state, out)
+def call_for(network: Network, shape: tuple[int, ...]) -> PreparedCall | None:
+    """Return the kernel call for x of a shape, prepared where it isn't there. None where one call won't do, or the shape is wrong."""
+    prepared: PreparedCall | None = network.calls.get(shape)
+    if prepared is None or prepared.is_stale:
+        axes = 1 if network.tokens else 2
+        right = axes <= len(shape) <= MOST_AXES + axes - 2 and (network.tokens or shape[-1] == network.input_size)
+        small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
+        if not (right and small and network.states) or network.enters:
+            return None
+        leading, time = shape[:-axes], shape[-axes : len(shape) - axes + 1]
+        prepared = prepare(network, leading, time, network.rows)
+        if prepared is None:
+            return None
+        network.calls.keep(shape, prepared)
+    if not prepared.thread_count:
+        network.calls.keep(LATEST, prepared.serial)
+    return prepared
 
 
-def copy_and_call(network: Network, x: Array, state: Any, out: object) -> tuple[Array, Any] | None:
-    """Copy what is small and has another dtype or layout, and call again. None where there is nothing to copy."""
+def converted_arguments(network: Network, x: Array, state: Any, out: object) -> tuple[Array, Any] | None:
+    """Return x and the state as kernels read them, copied where they are small. None where a copy won't do, or nothing has to be copied."""
     several = type(state) is tuple
     given = [x, *(state if several else [] if state is None else [state])]
     real = all(type(array) is np.ndarray and array.dtype.kind in REAL_KINDS for array in given)
@@ -96,7 +104,7 @@ def copy_and_call(network: Network, x: Array, state: Any, out: object) -> tuple[
     same = all(copy is array for copy, array in zip(copies, given, strict=True))
     if same or (isinstance(out, np.ndarray) and any(np.may_share_memory(out, array) for array in given)):
         return None
-    return call_at_once(network, own, tuple(states) if several else states[0] if states else None, out)
+    return own, tuple(states) if several else states[0] if states else None
 
 
 def call(

@@ -18,9 +18,10 @@ from ..arguments import Array
 from ..kernels.layout import HEAD_BYTES, JOB
 from ..native import machine_code
 from . import threads
-from .execute import NOTHING, Source, Task, common_to_pieces, give_back, jobs_of, remember, run_network, sharing, take_space, wanted
+from .execute import Source, Task, common_to_pieces, jobs_of, run_network
 from .packing import Network
 from .plan import Demand, Piece, plan_call, worth_two_threads
+from .prepared import NOTHING, give_back, helpers, sharing, take_space
 from .progress import BAR
 
 Pair = tuple[Network, Network]
@@ -59,7 +60,7 @@ def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
     operations = {"function": "begin"} if team is None else {"function": "lead", **sharing(by_steps=False)}
     addresses = machine_code.all_addresses((*operations.values(), "each"), networks[0].dtype.char)
     common = {field: addresses[name] for field, name in operations.items()} | {"run": addresses["each"], "block": 1}
-    common |= wanted(0 if team is None else 1, len(space) // 2)
+    common |= helpers(0 if team is None else 1, len(space) // 2)
     arrays = (NOTHING, NOTHING, NOTHING, *([] if team is None else [team.words]))
     both, bar = itertools.zip_longest(*[one.jobs() for one in given]), BAR.get()
     try:
@@ -86,7 +87,7 @@ class Alone:
     def __init__(self, network: Network, task: Task) -> None:
         self.task, self.source = task, Source(task, network.x_dtype)
         simple, kind = self.source.direct and task.lengths is None, ("alone", task.kind)
-        ready = network.jobs.get(kind) if simple else None  # in one look: another thread may clear what is kept
+        ready = network.calls.get(kind) if simple else None  # in one look: another thread may clear what is kept
         if ready is not None:
             self.rows, self.relative = ready
             return
@@ -99,7 +100,7 @@ class Alone:
         self.relative = jobs_of(network, task, plan, self.source, common)
         if simple and (plan.at_once, plan.length) == (plan.sequences, plan.steps):
             self.relative = list(self.relative)
-            remember(network.jobs, kind, (self.rows, self.relative))
+            network.calls.keep(kind, (self.rows, self.relative))
 
     def jobs(self) -> Iterator[tuple[Piece, Array]]:
         """Give each piece, and its job, which says by itself where its data is."""

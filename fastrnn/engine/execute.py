@@ -1,46 +1,22 @@
 """Carries a plan out: kernel calls of bounded work, alone or with the help of other threads."""
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import MOST_AXES, Array, convert
-from ..kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB, KNOWN, LENGTH, MATRIX, PATIENTLY, PROMPTLY, TABLE_ROWS, TOGETHER
+from ..arguments import Array, convert
+from ..kernels.layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB, JOB_SIZES, LENGTH, TABLE_ROWS, job_sizes
 from ..native import machine_code
 from . import threads
-from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
-from .plan import Conversion, Demand, Help, Piece, Plan, fits_at_once, help_at_once, longest_first, plan_call, side_by_side
+from .packing import Network
+from .plan import Conversion, Demand, Piece, Plan, is_short, longest_first, plan_call
+from .prepared import NOTHING, SPACE, give_back, helpers, sharing, take_space
 from .progress import BAR
 
-NOTHING = np.empty(0)
 FEEDBACKS = ("argmax", "sample", "repeat")  # sinks that make an output the next input
-SPACE = HEAD_BYTES + 2 * WORKSPACE  # bytes
-MOST_IDLE = 16  # workspaces
-MOST_KINDS = 8  # of calls that a network keeps ready
 FEW = 1 << 14  # elements: an array with no more may be converted whole
-# Multiplications of a call, some 2 us, that keep Python's lock: to give it back and take it again takes 0.06 us, and others get no more of
-# it, for Python shares it out every 5 ms.
-BRIEF = 1 << 15
-LATEST = "latest"  # among a network's plans: the record of the last call that was made alone
-
-idle: list[Array] = []  # workspaces that no call uses; nothing in them outlives a kernel call
-
-
-def take_space(size: int) -> Array:
-    """Give a workspace of so many bytes at least."""
-    if size <= SPACE:
-        try:
-            return idle.pop()
-        except IndexError:
-            size = SPACE
-    return empty_aligned(size, np.uint8)
-
-
-def give_back(space: Array) -> None:
-    if len(space) == SPACE and len(idle) < MOST_IDLE:
-        idle.append(space)
 
 
 class Task(NamedTuple):
@@ -90,193 +66,13 @@ class Task(NamedTuple):
         return self.x.shape[-2] - self.further
 
 
-class Prepared(NamedTuple):
-    """A kernel call for data of a known shape, alone and with help."""
-
-    alone: Array
-    helped: Array | None  # None where help is not worth it
-    help: Help
-    threads: int  # that calls could use when it was prepared; 0 where help is never worth it
-
-    @property
-    def plan(self) -> Array | None:
-        """Give the plan where help is never worth it."""
-        return None if self.threads else self.alone
-
-    @property
-    def is_stale(self) -> bool:
-        return self.threads not in (0, threads.get_num_threads())
-
-
-class AtOnce(NamedTuple):
-    """A prepared kernel call as the built-in `at_once` takes it: a record for each of its plans."""
-
-    alone: Array
-    helped: Array | None
-    prepared: Prepared | None  # None where help is never worth it
-
-
-def plan_at_once(network: Network, shape: tuple[int, ...]) -> AtOnce | None:
-    """Prepare the kernel call for x of a shape, and keep it for the next such call; None where one call won't do."""
-    small = HEAD_BYTES + 2 * network.buffer * network.dtype.itemsize <= SPACE
-    rows = (*shape, 1) if network.tokens else shape
-    right = network.states and not network.enters and 2 <= len(rows) <= MOST_AXES and rows[-1] == network.inputs
-    if not right or not small or (prepared := prepare(network, rows, network.rows)) is None:
-        return None
-    helped = None if prepared.helped is None else known_for(network, shape, prepared.helped)
-    known = AtOnce(known_for(network, shape, prepared.alone), helped, prepared if prepared.threads else None)
-    remember(network.plans, shape, known)
-    return known
-
-
-def known_for(network: Network, shape: tuple[int, ...], plan: Array) -> Array:
-    """Make the record of a call of `at_once` for x of a shape."""
-    steps = network.steps_of(shape)
-    return record_of(network, plan, shape, (*steps, network.output_size), [(*steps[:-1], units) for units in network.states])
-
-
-def step_record(network: Network, leading: tuple[int, ...], plan: Array) -> Array:
-    """Make the record of a single step of sequences on leading axes."""
-    shape = leading if network.tokens else (*leading, network.input_size)
-    return record_of(network, plan, shape, (*leading, network.output_size), [(*leading, units) for units in network.states])
-
-
-def record_of(network: Network, plan: Array, shape: tuple[int, ...], output: tuple[int, ...], states: Sequence[tuple[int, ...]]) -> Array:
-    """Make the record of a prepared call, with the shapes of x, of the output and of each array of the state."""
-    sequences, itemsize = math.prod(states[0][:-1]) if states else math.prod(output[:-1]), network.dtype.itemsize
-    sizes = [*shape, *output, *[size for one in states for size in one]]
-    words = np.concatenate([np.zeros(KNOWN.words, np.int64), np.array(sizes, np.int64), plan])
-    KNOWN.fill(
-        words,
-        plan=machine_code.address_of(words[-len(plan) :]),
-        dtype=id(network.dtype),  # of all arrays that weren't unpickled; see `readable`
-        x_dtype=id(network.x_dtype),
-        vocabulary=network.input_size if network.tokens else 0,
-        x_dimensions=len(shape),
-        dimensions=len(output),
-        states=len(states),
-        brief=math.prod(output[:-1]) * network.read <= BRIEF,
-        sequences=sequences,
-        elements=sequences * sum(network.states),
-        x_bytes=math.prod(shape) * network.x_dtype.itemsize,
-        out_bytes=math.prod(output) * itemsize,
-        unit_bytes=sequences * itemsize,
-    )
-    return words
-
-
-def prepare(network: Network, shape: tuple[int, ...], rows: int, step_rows: str = "") -> Prepared | None:
-    """Make all work on data of a shape one kernel call, of an operation for rows of a bank where it is named; None where one won't do."""
-    count = threads.get_num_threads()
-    helping = help_at_once(network, shape, count)
-    if helping is None:
-        return None
-    alone, helped = job_at_once(network, shape, rows, 1, function=machine_code.address(step_rows or "begin")), None
-    if helping.workers:
-        operations = {"function": step_rows or "lead", **sharing(helping.by_steps)}
-        addresses = machine_code.all_addresses(tuple(operations.values()), network.dtype.char)
-        fields = {field: addresses[name] for field, name in operations.items()}
-        fields |= wanted(helping.workers, rows * network.widest * network.dtype.itemsize, PROMPTLY if helping.prompt else PATIENTLY)
-        helped = job_at_once(network, shape, rows, 1 if helping.by_steps else helping.workers + 1, **fields)
-    return Prepared(alone, helped, helping, count if helping.ever else 0)
-
-
-def wanted(workers: int, size: int, patience: int = PATIENTLY) -> dict[str, int]:
-    """Say how many workers may help, what bytes a layer's rows take for each, and how often to look for those that share steps."""
-    return {"helpers": workers, "room": 2 * size, "patience": patience}
-
-
-def sharing(by_steps: bool) -> dict[str, str]:
-    """Name the operations by which threads share work."""
-    return {"meet": "meet", "divide": "divide", "share": "share"} if by_steps else {"claim": "claim"}
-
-
-def take_team(prepared: Prepared) -> threads.Team | None:
-    """Take a team for a prepared kernel call, where help is worth it and can be had."""
-    if prepared.helped is None or (prepared.help.prompt and not threads.pool.is_at_hand()):
-        return None
-    return threads.pool.take(prepared.help.workers)
-
-
-def run_prepared(prepared: Prepared, space: Array, *arrays: Array) -> None:
-    """Make a prepared kernel call, with help where it is worth it and can be had."""
-    team = take_team(prepared)
-    if team is None or prepared.helped is None:
-        machine_code.kept.call(prepared.alone, space, *arrays, NOTHING)
-    else:
-        try:
-            machine_code.kept.call(prepared.helped, space, *arrays, team.words)
-        finally:
-            team.give_back()
-
-
-def run_with_help(known: AtOnce, prepared: Prepared, *arguments: object) -> Any:
-    """Call `at_once` with x, a state and out, and with a team if there is one."""
-    team, space = take_team(prepared), take_space(SPACE)
-    try:
-        if team is None:
-            return machine_code.kept.at_once(known.alone, space, *arguments, NOTHING)
-        return machine_code.kept.at_once(known.helped, space, *arguments, team.words)
-    finally:
-        if team is not None:
-            team.give_back()
-        give_back(space)
-
-
-def remember(calls: dict[Any, Any], kind: Hashable, call: Any) -> None:
-    """Keep what a call of a kind is made with, of some kinds only."""
-    if len(calls) >= MOST_KINDS:
-        calls.clear()
-    calls[kind] = call
-
-
-def job_at_once(network: Network, shape: tuple[int, ...], rows: int, takers: int, **values: int) -> Array:
-    """Make all work on data of a shape one piece, for so many threads that take sequences in turn."""
-    *leading, steps, inputs = shape
-    sequences = math.prod(leading)
-    block = side_by_side(sequences, rows, takers)
-    return network.job(
-        steps=steps,
-        count=sequences,
-        block=block,
-        chunk=min(steps, rows // block - 1),
-        total=sequences,
-        x_sequence=steps * inputs,
-        x_step=inputs,
-        out_sequence=steps * network.output_size,
-        out_step=network.output_size,
-        out_size=network.output_size,
-        buffer=rows * network.widest,
-        **values,
-    )
-
-
-def plan_once(network: Network, shape: tuple[int, ...]) -> Array | None:
-    """Prepare a kernel call that packs layers, which were only described, and runs them over data of a shape."""
-    matrices = network.matrices[network.matrices[:, MATRIX.offsets["columns"]] > 0]
-    packed = network.work * network.dtype.itemsize
-    room = SPACE - HEAD_BYTES - network.layers.nbytes - packed - 2 * ALIGNMENT
-    rows = min(room // (2 * network.widest * network.dtype.itemsize), network.rows)
-    if not fits_at_once(network, shape) or rows < 2 * TOGETHER:
-        return None
-    job = job_at_once(network, shape, rows, 1, function=machine_code.address("once"), matrices=len(matrices), packed=packed)
-    return np.concatenate([job, network.layers.ravel(), matrices.ravel()])
-
-
-def run_once(plan: Array, x: Array, output: Array, states: Array, weights: Sequence[Array]) -> None:
-    """Make a prepared kernel call: pack the weights, and run over x into the output, advancing the states."""
-    space = take_space(SPACE)
-    machine_code.kept.call(plan, space, x, output, states, *weights)
-    give_back(space)
-
-
 def run_network(network: Network, task: Task) -> None:
     """Fill the task's out from its x, and advance its states."""
     if not task.sequences or task.steps <= 0:
         return
     source = Source(task, network.x_dtype)
     simple = source.direct and task.generation is None and task.states is not None
-    ready = network.jobs.get(task.kind) if simple else None
+    ready = network.calls.get(task.kind) if simple else None
     if ready is not None:
         run_ready(ready, task, source)
         return
@@ -302,8 +98,8 @@ def run_network(network: Network, task: Task) -> None:
             team.give_back()
     give_back(space)
     whole = (plan.at_once, plan.length) == (task.sequences, task.steps) and (plan.lengths is None or plan.lengths[-1] > 0)
-    if simple and whole and len(space) == SPACE and fits_at_once(network, task.x.shape):
-        remember(network.jobs, task.kind, job)
+    if simple and whole and len(space) == SPACE and is_short(network, task.sequences, task.steps):
+        network.calls.keep(task.kind, job)
 
 
 def run_ready(job: Array, task: Task, source: "Source") -> None:
@@ -326,7 +122,7 @@ def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: 
         of_x, x_places = source.take(piece)
         fill_table(table, task, piece, x_places)
         at_table = machine_code.address_of(table) if len(table) else 0
-        yield piece, network.job(table=at_table, **of_x, **common, **place(network, task, plan, piece))
+        yield piece, network.job(table=at_table, **common, **place(network, task, plan, piece) | of_x)
 
 
 def fill_table(table: Array, task: Task, piece: Piece, x_places: Array) -> None:
@@ -349,15 +145,10 @@ def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) 
     if task.generation is not None:
         operations["leave"] = "leave"
     addresses = machine_code.all_addresses(tuple(operations.values()), network.dtype.char)
-    size = 1 if task.sink == "score" else network.output_size
     return {
         **{field: addresses[name] for field, name in operations.items()},
-        **wanted(plan.workers if shared else 0, plan.rows * plan.width * network.dtype.itemsize),
+        **helpers(plan.workers if shared else 0, plan.rows * plan.width * network.dtype.itemsize),
         "generation": 0 if task.generation is None else machine_code.address_of(task.generation),
-        "out_size": 0 if task.out is None else size,
-        "out_sequence": task.steps * task.width,
-        "out_step": -task.width if task.backwards else task.width,
-        "buffer": plan.rows * plan.width,
     }
 
 
@@ -367,15 +158,17 @@ def place(network: Network, task: Task, plan: Plan, piece: Piece) -> dict[str, i
     out = task.column
     if piece.which is None:
         out += task.width * (task.first_step(piece) + (0 if kept else piece.first * task.steps))
+    sizes = job_sizes(piece.span, piece.sequences, network.inputs, task.width, piece.block, plan.rows, plan.width)
     return {
-        "count": piece.sequences,
-        "steps": piece.span,
-        "block": piece.block,
-        "chunk": 1 if task.sink in FEEDBACKS else min(piece.span, plan.rows // piece.block - 1),
+        **dict(zip(JOB_SIZES, sizes, strict=True)),
+        "out_step": -task.width if task.backwards else task.width,
+        "out_sequence": task.steps * task.width,
+        "out_size": 0 if task.out is None else 1 if task.sink == "score" else network.output_size,
         "first": piece.first if kept else 0,
-        "total": plan.sequences if kept else piece.sequences,
         "begun": piece.start,
         "out": out * network.dtype.itemsize,
+        **({"chunk": 1} if task.sink in FEEDBACKS else {}),
+        **({"total": plan.sequences} if kept else {}),
     }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 from ..arguments import ROW_ACTIVATIONS, Activation, Array, DenseActivation
 from ..kernels.layout import BLOCK, CELLS, DENSE, JOB, LAYER, MATRIX, MOST_PARAMETERS, Cell, first_half
 from ..native import machine_code
+from .recent import Recent
 
 INT64 = np.dtype(np.int64)
 ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
@@ -21,6 +22,7 @@ WIDEST_WORKSPACE = 1 << 23
 # WORTH_SHARING, threads that share a step take longer, for the barrier, than one takes alone. That is for processors that see each other's
 # writes after 250 ns; after 50 ns, half as much work would do.
 WORTH_SHARING, FUNCTION = 5 << 16, 90
+MOST_KINDS = 16  # of calls that a network keeps ready
 PACKED = 1 << 22  # elements packed in a kernel call
 WHOLE_PANELS = 256  # columns: a multiple of every panel's
 PACKED_SIZE = [MATRIX.offsets[name] for name in ("gates", "columns", "size")]  # whose product is a packed matrix's elements
@@ -108,8 +110,7 @@ class Network:
     shared_work: int  # multiplications that threads can share in
     shares: bool  # whether threads share the columns of a step of one sequence
     largest: int  # elements of the largest weight_hh
-    plans: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # kernel calls by the input's shape; see LATEST
-    jobs: dict[Any, Any] = dataclasses.field(init=False, default_factory=dict)  # jobs of one piece by the kind of call
+    calls: Recent = dataclasses.field(init=False, default_factory=lambda: Recent(MOST_KINDS))  # kernel calls by what they depend on
     variants: dict[Any, "Network"] = dataclasses.field(init=False, default_factory=dict)  # made of this one
 
     @property

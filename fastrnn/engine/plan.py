@@ -1,6 +1,5 @@
 """How a call is cut into bounded pieces of work, and which threads work on what."""
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -146,15 +145,14 @@ class Help(NamedTuple):
     ever: bool  # whether anyone helps, where there are threads enough
 
 
-def fits_at_once(network: Network, shape: tuple[int, ...]) -> bool:
-    """Tell whether data of a shape is work for one kernel call, which has help at most of workers who spin."""
-    return 0 < math.prod(shape[:-1]) * network.work * network.dtype.itemsize < WORTH_HELP
+def is_short(network: Network, sequences: int, steps: int) -> bool:
+    """Return whether all steps are work for one kernel call, with the help of no workers but those that spin."""
+    return 0 < sequences * steps * network.work * network.dtype.itemsize < WORTH_HELP
 
 
-def help_at_once(network: Network, shape: tuple[int, ...], threads: int) -> Help | None:
-    """Tell who of so many threads helps with data of a shape in one kernel call; None where one call won't do."""
-    sequences, steps = math.prod(shape[:-2]), shape[-2]
-    if fits_at_once(network, shape):
+def help_at_once(network: Network, sequences: int, steps: int, threads: int) -> Help | None:
+    """Return which of so many threads help with all steps in one kernel call; None where one call won't do."""
+    if is_short(network, sequences, steps):
         counts = threads, 2, MOST_WORKERS
         divided = [division(network, sequences, steps, fed_back=False, prompt=True, threads=count) for count in counts]
         return Help(*divided[0], True, any(workers for workers, _ in divided))

@@ -313,3 +313,12 @@ def padded(size: int, lanes: int, full: int) -> int:
 def first_half(size: int, itemsize: int) -> int:
     """Tell how many products of a state's row are summed first; the sum of the others is added to theirs, where there are any."""
     return (size + 1) // 2 if size * itemsize <= TWO_SUMS else size
+
+
+JOB_SIZES = "steps", "count", "total", "block", "chunk", "buffer", "x_step", "x_sequence", "out_step", "out_sequence", "out_size"
+
+
+def job_sizes(steps: int, sequences: int, inputs: int, outputs: int, block: int, rows: int, widest: int) -> tuple[int, ...]:
+    """Return a job's fields JOB_SIZES for C-contiguous x and out: `block` sequences run side by side, in `rows` rows of a workspace."""
+    chunk, buffer = min(steps, rows // block - 1), rows * widest
+    return steps, sequences, sequences, block, chunk, buffer, inputs, steps * inputs, outputs, steps * outputs, outputs
