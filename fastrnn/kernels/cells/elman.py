@@ -13,8 +13,10 @@ def step_together(layer, job, chunk, count):
     factors.weights = gate_at(layer, job, chunk, 0)
     for t in range(chunk.at, chunk.at + chunk.steps):
         current = part_at(layer, job, chunk, t, 0)
+        # 1. W s_{t-1} + p_t
         factors.x, factors.start, factors.out = part_at(layer, job, chunk, t - 1, 0), current + left, current + left
         invoke_one(layer.product, factors)
+        # 2. f
         activate_here(layer, job, chunk, count, current, layer.activation, layer.parameters)
 
 
@@ -32,8 +34,9 @@ def elman(layer, job, chunk, like):
         for t in range(chunk.at, chunk.at + chunk.steps):
             previous = ahead(rows, t * step)
             current = ahead(previous, step)
-            # every other step backwards: the panels read last are still in L1
+            # 1. W s_{t-1} + p_t; every other step backwards: the panels read last are still in L1
             row_product(previous, current, current, size, half, weights, (left, right, t % 2 == 1))
+            # 2. f
             if layer.activation:
                 values = chunk.there + item * (n * stride + (t + 1) * step + left)
                 invoke_activation(layer.activation, values, right - left, layer.parameters)

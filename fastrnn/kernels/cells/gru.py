@@ -76,6 +76,7 @@ def gru(layer, job, chunk, like):
     factors, item = factors_of(layer, chunk, 0), job.itemsize
     left, bias = item * chunk.left, layer.vector_hh + item * (CANDIDATE * layer.columns + chunk.left)
     for t in range(chunk.at, chunk.at + chunk.steps):
+        # 1. U_r h and U_z h, added to their slots; U_n h + b_hn, put into the room
         factors.x, backwards = part_at(layer, job, chunk, t - 1, 0), t % 2 == 1
         for i in range(3):
             gate = CANDIDATE - i if backwards else i  # every other step backwards: the panels read last are still in L1
@@ -85,9 +86,12 @@ def gru(layer, job, chunk, like):
             factors.start, factors.start_stride = bias if alone else factors.out, 0 if alone else layer.stride
             multiply(layer, chunk, factors, backwards, like)
         if layer.usual:
+            # 2. and 3. as below, in registers
             update_usual(layer, job, chunk, t, like)
         else:
+            # 2. r, and r (U_n h + b_hn), added to the slot of n
             reset_product(layer, job, chunk, t, like)
+            # 3. z and n; h = (1 - z) n + z h, in the slot of r
             update(layer, job, chunk, t, like)
 
 
@@ -110,10 +114,14 @@ def gru_reset_before(layer, job, chunk, like):
     factors = factors_of(layer, chunk, 0)
     for t in range(chunk.at, chunk.at + chunk.steps):
         if chunk.phase == 0:
+            # 1. U_r h and U_z h, added to their slots
             factors.x = part_at(layer, job, chunk, t - 1, 0)
             add_gates(layer, job, chunk, t, (RESET, CANDIDATE), factors, like)
+            # 2. r, and r h, put into the room
             reset_state(layer, job, chunk, t, like)
         if chunk.phases == 2:
+            # 3. U_n (r h), added to the slot of n
             factors.x = part_at(layer, job, chunk, t - 1, ROOM)
             add_gates(layer, job, chunk, t, (CANDIDATE, CANDIDATE + 1), factors, like)
+            # 4. z and n; h = (1 - z) n + z h, in the slot of r
             update(layer, job, chunk, t, like)

@@ -41,8 +41,11 @@ def leaky_output(layer, job, chunk, like):
     # there (1 + span, together, columns)   the state before the first step, then for each step its projected input, replaced by the state
     # vector_hh                             the leaks
     for t in range(chunk.at, chunk.at + chunk.steps):
+        # 1. W h + p
         multiply_state(layer, job, chunk, t, like)
+        # 2. f
         activate(layer, job, chunk, chunk.together, part_at(layer, job, chunk, t, OUTPUT), layer.activation, layer.parameters)
+        # 3. h = (1 - a) h + a f(W h + p)
         leak(layer, job, chunk, t, OUTPUT, like)
 
 
@@ -61,8 +64,11 @@ def put_out(layer, job, chunk, t, like):
 def leaky_input(layer, job, chunk, like):
     # there (1 + span, together, 2 columns)   the same; beside the output is v
     for t in range(chunk.at, chunk.at + chunk.steps):
+        # 1. W f(v) + p
         multiply_state(layer, job, chunk, t, like)
+        # 2. v = (1 - a) v + a (W f(v) + p)
         leak(layer, job, chunk, t, VALUE, like)
+        # 3. the output, f(v)
         put_out(layer, job, chunk, t, like)
 
 

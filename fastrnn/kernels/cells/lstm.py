@@ -56,10 +56,12 @@ def peep(layer, job, chunk, t, gate, like):
 def update(layer, job, chunk, t, part, like):
     """Do what follows the products. o tanh(c) becomes a part."""
     columns, size, count, first = layer.columns, job.itemsize * layer.columns, chunk.together, part_at(layer, job, chunk, t, 0)
+    # 2. i and f
     for gate in (INPUT, FORGET):
         if layer.peephole:
             peep(layer, job, chunk, t, gate, like)
         activate(layer, job, chunk, count, first + gate * size, layer.recurrent_activation, layer.recurrent_parameters)
+    # 3. g; c = f c + i g
     activate(layer, job, chunk, count, first + CELL * size, layer.activation, layer.parameters)
     for n in range(count):
         row, before = row_at(layer, first, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
@@ -68,9 +70,11 @@ def update(layer, job, chunk, t, part, like):
             c = new_cell(*gates, vector(before, columns, STATE, i))
             store(ahead(row, STATE * columns + i), 0, c)
             store(ahead(row, UNITS * columns + i), 0, c)
+    # 4. o
     if layer.peephole:
         peep(layer, job, chunk, t, OUTPUT, like)
     activate(layer, job, chunk, count, first + OUTPUT * size, layer.recurrent_activation, layer.recurrent_parameters)
+    # 5. tanh(c); o tanh(c)
     activate(layer, job, chunk, count, first + UNITS * size, layer.activation, layer.parameters)
     for n in range(count):
         row = row_at(layer, first, n, like)
@@ -80,10 +84,12 @@ def update(layer, job, chunk, t, part, like):
 
 @function
 def step(layer, job, chunk, t, part, like):
+    # 1. U_i h, U_f h, U_g h and U_o h, added to their slots
     factors = factors_of(layer, chunk, 0)
     factors.x = part_at(layer, job, chunk, t - 1, 0)
     add_gates(layer, job, chunk, t, (INPUT, OUTPUT + 1), factors, like)
     if layer.usual:
+        # 2. to 5. as in `update`, in registers
         update_usual(layer, job, chunk, t, part, like)
     else:
         update(layer, job, chunk, t, part, like)
@@ -117,4 +123,5 @@ def lstm_projected(layer, job, chunk, like):
         if chunk.phase == 0:
             step(layer, job, chunk, t, UNITS, like)
         if chunk.phases == 2:
+            # 6. R (o tanh(c)), in the slot of h
             project_units(layer, job, chunk, t, like)
