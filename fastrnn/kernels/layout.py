@@ -249,6 +249,27 @@ class Cell(NamedTuple):
     enter: str = ""  # an operation of the same module that completes a state
 
 
+def check_row(name: str, cell: Cell) -> None:
+    """Raise ValueError for a row of `CELLS` that no kernel could work with."""
+    if not cell.module.startswith(f"{KERNELS}.cells."):
+        raise ValueError(f"cell {name!r} must have module={KERNELS}.cells..., got {cell.module!r}")
+    for field, least in {"gates": 1, "kept": 1, "parts": max(cell.gates, cell.kept), "phases": 1}.items():
+        if getattr(cell, field) < least:
+            why = ", slots for its gates and for the state that is kept" if field == "parts" else ""
+            raise ValueError(f"cell {name!r} must have {field}={least} at least{why}, got {getattr(cell, field)}")
+    if cell.enter and cell.kept == 1:
+        raise ValueError(f"cell {name!r} must have no enter where kept=1, for the caller gives all of its state, got {cell.enter!r}")
+
+
+def check_kernel(name: str, declared: Cell) -> None:
+    """Check a cell's row against the one that its kernel declares."""
+    if name not in CELLS:
+        raise ValueError(f"cell {name!r} must have a row in CELLS, got a kernel alone")
+    for field, needed, given in zip(Cell._fields, declared, CELLS[name], strict=True):
+        if given != needed:
+            raise ValueError(f"cell {name!r} must have {field}={needed!r} in CELLS, as its kernel declares, got {given!r}")
+
+
 CELLS = {
     "elman": Cell(f"{KERNELS}.cells.elman", gates=1, parts=1, kept=1, phases=1),
     "gru": Cell(f"{KERNELS}.cells.gru", gates=3, parts=3, kept=1, phases=1),
@@ -280,7 +301,6 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "look_up": (f"{KERNELS}.feeds", False),
     "trim": (f"{KERNELS}.ragged", False),
     "gather": (f"{KERNELS}.ragged", False),
-    **{name: (cell.module, True) for cell_name, cell in CELLS.items() for name in (cell_name, cell.enter) if name},
     "tanh": (f"{KERNELS}.simd.elementary", True),
     "relu": (f"{KERNELS}.simd.elementary", True),
     "sigmoid": (f"{KERNELS}.simd.elementary", True),
@@ -306,6 +326,20 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "divide": (f"{KERNELS}.threads.team", False),
     "share": (f"{KERNELS}.threads.team", False),
 }
+
+
+def add_cells(operations: dict[str, tuple[str, bool]], cells: dict[str, Cell]) -> None:
+    """Check the table of cells, and add their operations to the others."""
+    for name, cell in cells.items():
+        check_row(name, cell)
+        for field, operation in (("a name", name), ("enter", cell.enter)):
+            if operation in operations:
+                raise ValueError(f"cell {name!r} must have {field} that no other operation has, got {operation!r}")
+            if operation:
+                operations[operation] = cell.module, True
+
+
+add_cells(OPERATIONS, CELLS)
 
 
 class Shape(NamedTuple):

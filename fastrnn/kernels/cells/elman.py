@@ -1,9 +1,9 @@
 """The steps of an Elman layer: s_t = f(W s_{t-1} + p_t), p_t being U x_t + b."""
 
-from ..options import ROWS, inline, operation
-from ..records import CHUNK, JOB, LAYER, invoke_activation, invoke_one
+from ..options import ROWS, inline
+from ..records import invoke_activation, invoke_one
 from ..simd.tile import ahead, at
-from .recurrent import activate_here, factors_of, gate_at, part_at, row_product
+from .recurrent import activate_here, cell, factors_of, gate_at, part_at, row_product
 
 
 @inline
@@ -20,7 +20,7 @@ def step_together(layer, job, chunk, count):
         activate_here(layer, job, chunk, count, current, layer.activation, layer.parameters)
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=1, parts=1, kept=1, phases=1)
 def elman(layer, job, chunk, like):
     # there (1 + span, together, stride)   the state before the first step, then for each step its projected input, replaced by the
     #                                      state after it: steps `at` to at + steps, columns left to right

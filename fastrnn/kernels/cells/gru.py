@@ -5,11 +5,10 @@ after:  n = tanh(W_n x + b_n + r (U_n h + b_hn))      before:  n = tanh(W_n x + 
 h = (1 - z) n + z h, which keeps h exactly where z is 1
 """
 
-from ..options import function, operation
-from ..records import CHUNK, JOB, LAYER
+from ..options import function
 from ..simd.elementary import sigmoid_vector, tanh_vector
 from ..simd.tile import ahead, elementwise, fma, lanes_of, store
-from .recurrent import activate, add_gates, factors_of, gate_at, multiply, part_at, row_at, vector
+from .recurrent import activate, add_gates, cell, factors_of, gate_at, multiply, part_at, row_at, vector
 
 RESET, UPDATE, CANDIDATE = range(3)  # the parts of a row; the new state takes the place of the reset gate
 ROOM = UPDATE  # a part of the rows before: step t no longer needs the update gate of step t - 1
@@ -68,7 +67,7 @@ def reset_product(layer, job, chunk, t, like):
             store(ahead(row, CANDIDATE * columns + i), 0, add_scaled(vector(row, columns, RESET, i), product, candidate))
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=3, parts=3, kept=1, phases=1)
 def gru(layer, job, chunk, like):
     # there (1 + span, together, 3 columns)   the state before the first step, then for each step its projected gates, replaced by the
     #                                         state after it and what is no longer needed
@@ -108,7 +107,7 @@ def reset_state(layer, job, chunk, t, like):
             store(ahead(before, ROOM * columns + i), 0, reset_usual(gate, h) if layer.usual else times(gate, h))
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=3, parts=3, kept=1, phases=2)
 def gru_reset_before(layer, job, chunk, like):
     # as above; the second phase needs the whole of r h
     factors = factors_of(layer, chunk, 0)

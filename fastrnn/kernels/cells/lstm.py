@@ -7,11 +7,10 @@ o    = sigmoid(W_o x + U_o h + b_o + p_o c)
 h    = o tanh(c), or R (o tanh(c))
 """
 
-from ..options import function, operation
-from ..records import CHUNK, JOB, LAYER
+from ..options import function
 from ..simd.elementary import sigmoid_vector, tanh_vector
 from ..simd.tile import ahead, at, elementwise, fma, lanes_of, store
-from .recurrent import activate, add_gates, factors_of, multiply, part_at, row_at, vector
+from .recurrent import activate, add_gates, cell, factors_of, multiply, part_at, row_at, vector
 
 INPUT, FORGET, CELL, OUTPUT = range(4)  # the parts of a row
 STATE, UNITS = 1, 2  # parts that a step leaves: c in the place of the forget gate, and o tanh(c) where it is projected
@@ -95,7 +94,7 @@ def step(layer, job, chunk, t, part, like):
         update(layer, job, chunk, t, part, like)
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=4, parts=4, kept=2, phases=1)
 def lstm(layer, job, chunk, like):
     # there (1 + span, together, 4 columns)   h and c before the first step, then for each step its projected gates, replaced by h and c
     #                                         after it, and what is no longer needed
@@ -116,7 +115,7 @@ def project_units(layer, job, chunk, t, like):
     multiply(layer, chunk, factors, False, like)
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=4, parts=4, kept=2, phases=2)
 def lstm_projected(layer, job, chunk, like):
     # as above; the second phase needs the whole of o tanh(c)
     for t in range(chunk.at, chunk.at + chunk.steps):
