@@ -12,7 +12,7 @@ from fastrnn.kernels import layout
 from .cases import CELLS, DTYPES, Case, assert_same_results, run
 from .process import copy_package, own_cache, start
 
-GATED = [Case(f"{kind}, {form}", ((kind, form),), (8, 290)) for kind, (_, _, forms) in CELLS.items() for form in forms]
+GATED = [Case(f"{kind}, {form}", ((kind, form),), (8, 290)) for kind, (_, forms) in CELLS.items() for form in forms]
 every_cell = pytest.mark.parametrize("case", GATED, ids=lambda case: case.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
