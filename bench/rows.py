@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from bench.cases import DTYPES, SHAPES, Problem, Shape, draw_lengths, problem
-from fastrnn import reference
+from fastrnn import GRU, LSTM, RNN, reference
 
 RAGGED = ("uniform lengths", "long tail")
-CELLS = {"GRU": ("GRU", 3), "LSTM": ("LSTM", 4), "LSTM steps": ("LSTM", 4), "leaky": ("leaky", 1)}  # a group's cell and its gates
+CELLS = {"GRU": ("GRU", GRU), "LSTM": ("LSTM", LSTM), "LSTM steps": ("LSTM", LSTM), "leaky": ("leaky", RNN)}  # a group's cell and layer
 SINGLE = ("single step", "single call")  # stream.step(x_t); rnn(x, h) with one step in x. Rivals run the same step in both.
 LEAK = 0.3
 COMPARED = 20  # single steps, one after the other
@@ -134,8 +134,8 @@ def expect(changed: Problem) -> Task:
 
 def cell_task(row: Row) -> Task:
     """Draw the arrays of a gated or a leaky layer, and run the reference. "LSTM steps" has single steps, all with the same input."""
-    (cell, gates), shape, rng = CELLS[row.group], row.shape, np.random.default_rng(0)
-    leading, single = (shape.batch,) if shape.batch else (), row.group == "LSTM steps"
+    (cell, kind), shape, rng = CELLS[row.group], row.shape, np.random.default_rng(0)
+    gates, leading, single = kind._gates, (shape.batch,) if shape.batch else (), row.group == "LSTM steps"
 
     def draw(*sizes: int) -> np.ndarray:
         return rng.uniform(-(shape.hidden**-0.5), shape.hidden**-0.5, sizes).astype(row.dtype)
@@ -162,7 +162,8 @@ def bidirectional_task(row: Row) -> Task:
     shape, rng = row.shape, np.random.default_rng(0)
     leading, bound = (shape.batch,) if shape.batch else (), shape.hidden**-0.5
     U, W, b = (
-        rng.uniform(-bound, bound, (2, 4 * shape.hidden, *size)).astype(row.dtype) for size in ((shape.inputs,), (shape.hidden,), ())
+        rng.uniform(-bound, bound, (2, LSTM._gates * shape.hidden, *size)).astype(row.dtype)
+        for size in ((shape.inputs,), (shape.hidden,), ())
     )
     x = rng.random((*leading, shape.steps, shape.inputs)).astype(row.dtype)
     drawn = Task(x, U, W, None, b, np.zeros((*leading, shape.hidden), row.dtype), x, cell="BiLSTM")

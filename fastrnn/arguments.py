@@ -573,11 +573,17 @@ def check_causal(purpose: str, causal: bool, model: object) -> None:
         raise ValueError(f"model must hold no Bidirectional for {purpose}: its outputs depend on later steps, too; got {model!r}")
 
 
-def check_directions(forward: Any, backward: Any, merge: str, kind: type, nested: type) -> None:
+def one_of(kinds: Sequence[type]) -> str:
+    """Return classes' names as a text has them, with the articles of abbreviations: "an RNN, a GRU or an LSTM"."""
+    *names, last = [f"{'an' if kind.__name__[0] in 'AEFHILMNORSX' else 'a'} {kind.__name__}" for kind in kinds]
+    return f"{', '.join(names)} or {last}"
+
+
+def check_directions(forward: Any, backward: Any, merge: str, kinds: tuple[type, ...]) -> None:
     """Check the two layers of a Bidirectional."""
     for name, layer in (("forward", forward), ("backward", backward)):
-        if not isinstance(layer, kind) or isinstance(layer, nested):
-            raise TypeError(f"{name} must be an RNN, a GRU or an LSTM, got {type(layer).__name__}")
+        if not isinstance(layer, kinds):
+            raise TypeError(f"{name} must be {one_of(kinds)}, got {type(layer).__name__}")
     if forward.dtype != backward.dtype:
         raise TypeError(f"forward and backward must have the same dtype, got {forward.dtype} and {backward.dtype}")
     if forward.input_size != backward.input_size:

@@ -339,7 +339,7 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     Parameters
     ----------
-    model : RNN, GRU, LSTM, Bidirectional or Sequential
+    model : recurrent layer, Bidirectional or Sequential
         Trained elsewhere. `sklearn.base.clone` copies it, as do processes.
     output : {"last", "mean", "all"}
         What `transform` gives: the output of a sequence's last step, the mean of all outputs, or every output. Where the last

@@ -18,10 +18,9 @@ TOLERANCES = {
 }
 
 
-# What a kind of layer is called and made of: gates, arrays of its state, and its forms with their options.
+# What a kind of layer is called and made of: arrays of its state, and its forms with their options.
 CELLS = {
     "RNN": (
-        1,
         1,
         {
             "leaky": {"leak": 0.3},
@@ -31,7 +30,6 @@ CELLS = {
         },
     ),
     "GRU": (
-        3,
         1,
         {
             "after": {},
@@ -41,7 +39,6 @@ CELLS = {
         },
     ),
     "LSTM": (
-        4,
         2,
         {
             "plain": {},
@@ -130,7 +127,7 @@ class Case:
         return [(below * width, above) for (below, above), width in zip(pairwise(sizes), doubled, strict=False)]
 
     def _recurrent(self, library, kind, form, draw, inputs, outputs):
-        gates, _, forms = CELLS[kind]
+        gates, (_, forms) = gates_of(kind), CELLS[kind]
         options, units = dict(forms.get(form, {"nonlinearity": form})), units_of(kind, form, outputs)
         bias = draw(gates * units) if self.bias else None
         weights = [draw(gates * units, inputs), draw(gates * units, outputs), bias]
@@ -153,7 +150,7 @@ class Case:
         of_states = []
         for (kind, form), size in zip(self.layers, sizes[1:], strict=True):
             for cell, own in form[1:] if kind == "Bidirectional" else [(kind, form)]:
-                of_states += [size, units_of(cell, own, size)][: CELLS[cell][1]] if cell in CELLS else []
+                of_states += [size, units_of(cell, own, size)][: CELLS[cell][0]] if cell in CELLS else []
         return x, tuple(uniform(rng, (*leading, size), dtype, 0.9) for size in of_states)
 
 
@@ -165,6 +162,11 @@ def pack(model):
 def width_of(kind, form):
     """How many times its size a layer's output has."""
     return 2 if kind == "Bidirectional" and form[0] == "concat" else 1
+
+
+def gates_of(kind):
+    """How many matrices are stacked in the weights of a kind of layer."""
+    return getattr(fastrnn, kind)._gates
 
 
 def units_of(kind, form, outputs):
@@ -287,7 +289,7 @@ def arrays_of(layer):
     """How many arrays a layer's state has."""
     if type(layer).__name__ == "Bidirectional":
         return arrays_of(layer.forward) + arrays_of(layer.backward)
-    return CELLS[type(layer).__name__][1] if type(layer).__name__ in CELLS else 0
+    return CELLS[type(layer).__name__][0] if type(layer).__name__ in CELLS else 0
 
 
 def flat(state):

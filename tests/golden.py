@@ -10,6 +10,8 @@ import numpy as np
 
 import fastrnn
 
+from .cases import gates_of
+
 FILE = pathlib.Path(__file__).with_name("golden.npz")
 BATCH = 9
 BATCHES = (1, 3, 4, BATCH)
@@ -85,7 +87,7 @@ def build_recurrent(kind, form, inputs, outputs, bound, dtype):
     """Make a layer of its form: an RNN's function, or options, with sizes in place of arrays."""
     options = dict(form) if isinstance(form, dict) else {"nonlinearity": form}
     units = options.get("projection", outputs)
-    rows = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind] * units
+    rows = gates_of(kind) * units
     weights = [numbers((rows, inputs), 40503, 4 * bound, dtype), numbers((rows, outputs), 12345, bound, dtype)]
     weights.append(numbers((rows,), 30011, 1.0, dtype))
     if kind == "GRU" and options.get("reset_after", True):

@@ -28,6 +28,8 @@ from fastrnn import (
     set_num_threads,
     unpad,
 )
+from fastrnn.arguments import one_of
+from fastrnn.layers.recurrent import RECURRENT
 
 from .cases import CASES, DTYPES, READERS, assert_same_bits, assert_same_results, nested, run
 
@@ -124,6 +126,7 @@ RNG = "rng must be None, a seed of integers from 0 up, or a numpy.random.Generat
 KNOWN = "'tanh', 'relu', 'sigmoid', 'identity', 'hard_sigmoid', 'softplus', 'softsign', "
 KNOWN += "('leaky_relu', alpha), ('elu', alpha), ('hard_sigmoid', alpha, beta)"
 
+RECURRENT_NAMES = one_of(RECURRENT)
 NEEDS_LATER = "model must hold no Bidirectional for {}: its outputs depend on later steps, too; got {!r}"
 
 # call, exception, its whole text
@@ -131,22 +134,22 @@ ERRORS = {
     "a direction that is no layer": (
         lambda: Bidirectional(RNN_2_3, ones(3, 3)),
         TypeError,
-        "backward must be an RNN, a GRU or an LSTM, got ndarray",
+        f"backward must be {RECURRENT_NAMES}, got ndarray",
     ),
     "a direction that is a Dense": (
         lambda: Bidirectional(Dense(ones(3, 2)), RNN_2_3),
         TypeError,
-        "forward must be an RNN, a GRU or an LSTM, got Dense",
+        f"forward must be {RECURRENT_NAMES}, got Dense",
     ),
     "a direction that is a Sequential": (
         lambda: Bidirectional(MODEL, RNN_2_3),
         TypeError,
-        "forward must be an RNN, a GRU or an LSTM, got Sequential",
+        f"forward must be {RECURRENT_NAMES}, got Sequential",
     ),
     "a direction that is a Bidirectional": (
         lambda: Bidirectional(RNN_2_3, BOTH),
         TypeError,
-        "backward must be an RNN, a GRU or an LSTM, got Bidirectional",
+        f"backward must be {RECURRENT_NAMES}, got Bidirectional",
     ),
     "directions of two dtypes": (
         lambda: Bidirectional(RNN_2_3, RNN(ones(3, 2, dtype=SINGLE), ones(3, 3, dtype=SINGLE))),
@@ -1837,3 +1840,8 @@ def test_predict(case):
         assert_same_bits(model.predict(*given, **options), run(model, x, states, **options)[0])
     with pytest.raises(TypeError, match="positional argument"):
         model.predict(x, None, None)
+
+
+def test_classes_have_articles():
+    """A text that names classes gives each its article, and "or" before the last."""
+    assert one_of((RNN, GRU, LSTM)) == "an RNN, a GRU or an LSTM"

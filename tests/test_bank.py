@@ -335,7 +335,7 @@ def test_kernel_calls_that_are_kept_ready(monkeypatch):
     expected = stream.step(x)
     for count in (9, 1, 2, 3, 9, 4):
         assert_same_bits(bank.step(x[:count], at=at[:count], reset=[True] * count), expected[:count])
-        assert len(bank._engine.ready) <= 2
+        assert len(bank._engine.steps) <= 2
 
 
 def test_banks_share_a_model():

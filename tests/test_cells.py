@@ -1,14 +1,18 @@
-"""What only cells of several gates, or of several phases a step, can get wrong."""
+"""What only cells of several gates, or of several phases a step, can get wrong; and what a wrong row of the engine's cells is told."""
+
+import re
 
 import numpy as np
 import pytest
 
 import fastrnn
 from fastrnn.engine import plan
+from fastrnn.kernels import layout
 
 from .cases import CELLS, DTYPES, Case, assert_same_results, run
+from .process import copy_package, own_cache, start
 
-GATED = [Case(f"{kind}, {form}", ((kind, form),), (8, 290)) for kind, (_, _, forms) in CELLS.items() for form in forms]
+GATED = [Case(f"{kind}, {form}", ((kind, form),), (8, 290)) for kind, (_, forms) in CELLS.items() for form in forms]
 every_cell = pytest.mark.parametrize("case", GATED, ids=lambda case: case.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -81,3 +85,72 @@ def test_what_lies_past_the_units(case):
     expected = run(model, x, states)
     run(fastrnn.RNN(np.full((300, 3), np.nan), np.eye(300)), np.ones((64, 20, 3)))
     assert_same_results(run(model, x, states), expected)
+
+
+ROW = layout.CELLS["leaky_input"]
+WRONG_ROWS = {
+    "no gates": ({"gates": 0}, "cell 'new' must have gates=1 at least, got 0"),
+    "no output": ({"kept": 0, "enter": ""}, "cell 'new' must have kept=1 at least, got 0"),
+    "no phases": ({"phases": 0}, "cell 'new' must have phases=1 at least, got 0"),
+    "no slot for a gate": (
+        {"gates": 3},
+        "cell 'new' must have parts=3 at least, slots for its gates and for the state that is kept, got 2",
+    ),
+    "no slot for a state": (
+        {"kept": 4},
+        "cell 'new' must have parts=4 at least, slots for its gates and for the state that is kept, got 2",
+    ),
+    "no kernel": ({"module": ""}, "cell 'new' must have module=fastrnn.kernels.cells..., got ''"),
+    "nothing to enter": (
+        {"kept": 1},
+        "cell 'new' must have no enter where kept=1, for the caller gives all of its state, got 'leaky_enter'",
+    ),
+    "enter of another": ({"enter": "tanh"}, "cell 'new' must have enter that no other operation has, got 'tanh'"),
+}
+
+
+@pytest.mark.parametrize(("fields", "text"), WRONG_ROWS.values(), ids=WRONG_ROWS)
+def test_a_wrong_row_is_refused(fields, text):
+    """A row of cells that no kernel could work with names the cell and the field."""
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        layout.add_cells({"tanh": ("", True)}, {"new": ROW._replace(**fields)})
+
+
+def test_a_name_that_is_taken_is_refused():
+    """A cell that has another operation's name would replace it."""
+    with pytest.raises(ValueError, match=r"^cell 'run' must have a name that no other operation has, got 'run'$"):
+        layout.add_cells(dict(layout.OPERATIONS), {"run": ROW})
+
+
+@pytest.mark.parametrize("field", layout.Cell._fields)
+def test_a_row_that_is_not_the_kernels_is_refused(field):
+    """A row that differs in any field from what its kernel declares names the cell, the field and both values."""
+    needed, given = f"no {field}", getattr(ROW, field)
+    text = f"cell 'leaky_input' must have {field}={needed!r} in CELLS, as its kernel declares, got {given!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        layout.check_kernel("leaky_input", ROW._replace(**{field: needed}))
+
+
+def test_a_kernel_without_a_row_is_refused():
+    """So does a kernel that no row names."""
+    with pytest.raises(ValueError, match=r"^cell 'new' must have a row in CELLS, got a kernel alone$"):
+        layout.check_kernel("new", ROW)
+
+
+CALL = "import fastrnn, numpy as np; print(fastrnn.GRU(np.ones((6, 3)), np.ones((6, 2)), reset_after=False)(np.ones((4, 3))))"
+MISTAKES = {
+    "import": ("parts=2", "ValueError: cell 'gru_reset_before' must have parts=3 at least, slots for its gates and for the state"),
+    "kernel": ("phases=1", "ValueError: cell 'gru_reset_before' must have phases=2 in CELLS, as its kernel declares, got 1"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "text"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_a_row_gives_no_numbers(wrong, text, tmp_path):
+    """A mistake in a row is told before there is any result: by the import, or where only the kernel shows it, by the first call."""
+    path = copy_package(tmp_path) / "fastrnn" / "kernels" / "layout.py"
+    source, row = path.read_text(), 'cells.gru", gates=3, parts=3, kept=1, phases=2)'
+    assert source.count(row) == 1
+    path.write_text(source.replace(row, re.sub(wrong.partition("=")[0] + r"=\d", wrong, row)))
+    printed, errors = start(CALL, **own_cache(tmp_path / "cache", tmp_path)).communicate(timeout=300)
+    assert text in errors
+    assert not printed

@@ -332,7 +332,7 @@ def described(model, tensors=None):
 
 WEIGHT = {"sha256": files.digest_of(np.ones((2, 3)))}
 NESTED = 50_000
-LAYERS = "RNN, GRU, LSTM, Dense, Embedding, Bidirectional, Sequential"
+LAYERS = ", ".join(kind.__name__ for kind in fastrnn.layers.LAYERS)
 HOSTILE = {
     "no description": (
         lambda path: save_file({"weight": np.ones(3)}, path),

@@ -201,17 +201,75 @@ JOB_BYTES, HEAD_BYTES = 512, 1024
 
 
 class Cell(NamedTuple):
-    """What a recurrent layer needs of the engine."""
+    """What the engine knows of a recurrent layer's cell: the contract of the driver (network.py) and the cell's kernel.
 
-    module: str  # of the operation that takes the layer's steps; it has the cell's name
-    gates: int  # matrices stacked in weight_ih and weight_hh: parts of a row that are projected
-    parts: int  # of a row, each as wide as the packed output: the gates, and what a step needs room for
-    kept: int  # parts that are the state when a step is over: first the output, then what is as wide as the units
-    phases: int  # of a step: each reads the whole row of the one before, not only its own columns
-    enter: str = ""  # an operation of the same module that completes a state that was copied in
+    A kernel takes N = `chunk.together` sequences, side by side, through a chunk of steps. It finds them in an array at `chunk.there`, of
+    shape (1 + chunk.span, N, parts, columns): row 0 has the state before the chunk's first step, row 1 + t belongs to step t. A row has
+    `parts` slots for each sequence. A slot has `layer.columns` elements: the layer's units, padded to whole registers.
+
+    1. Feed (feeds.py): gate g of W x_t + b, for every step t, is written to slot g of row 1 + t. Slots from `gates` on are not written:
+       they hold whatever was there before, perhaps NaN.
+    2. State: array k of the layer's state is copied to slot k of row 0, for each k below `kept`. Array 0 is as long as the output,
+       each other one as the units; zeros follow, up to the slot's end.
+    3. `enter`, in cells that have it: called once for all columns, to complete row 0, where the caller gives a part of the state only.
+       (`leaky_enter` computes the output, slot 0, from the units' values, slot 1.)
+    4. Steps: the kernel is called. A call takes the steps from `chunk.at` to at + steps, in the columns from `chunk.left` to right of
+       every slot, through those phases p with `chunk.phase` <= p < `chunk.phases`. A step t, when all of its phases are done,
+       a. has read the state before it from row t, and its projected gates from row 1 + t,
+       b. has added the products with U, of which the packed `weight_hh` has one for each gate, and applied the activations,
+       c. has left the state after it in the first `kept` slots of row 1 + t: the output in slot 0, then the state's other arrays.
+    5. State: slot k of the last row is copied to array k of the layer's state. (A sequence that has ended while others are generated
+       keeps the state that it had.)
+    6. Output: slot 0 of every row 1 + t is read by the next layer's feed, or copied to the caller's array.
+
+    Phases and columns: one thread takes all steps, columns and phases in one call, step after step, and phase after phase in each.
+    Threads that share steps each take their own columns, in one call for each phase of each step, with a barrier after every call. A
+    product reads all columns of its input, so a product of something that the same step computes needs a second phase. A phase
+    - writes nothing but its columns `left` to `right` of row 1 + t, and of row t in slots from 1 on that were read before. (`gru` puts
+      U_n h + b_hn where the step before had its update gate.) Slot 0 of row t is still needed, for point 6.
+    - reads other columns only of slots that nothing is written to in the same phase.
+
+    Padding, the elements of a slot past the units, is computed as units are, and can become NaN. No product may read it: a product
+    with `weight_hh` reads as many elements of a slot as there are outputs, one with `weight_hr` as many as there are units.
+
+    Activations: `layer.activation` and `layer.recurrent_activation` are addresses of operations, 0 for the identity; `activate` in
+    cells/recurrent.py calls one for a slot's columns. `layer.usual` is 1 where these are the default activations, tanh and sigmoid, and
+    no gate has a peephole: then a kernel may compute them in registers (`tanh_vector`, `sigmoid_vector`), without a call. A kernel that
+    doesn't look at `usual` is right, too.
+
+    A layer's vectors: `layer.vector_hh` has `layer.columns` elements for each gate: peepholes, leaks, a bias. Where the layer has none,
+    there is nothing to be read.
+    """
+
+    module: str  # of the kernel, which has the cell's name there
+    gates: int  # matrices stacked in weight_ih and weight_hh, and slots that the feed writes
+    parts: int  # slots of a row: for the gates, for the state, and for what a step computes on its way
+    kept: int  # slots that hold the state after a step, and arrays of the layer's state
+    phases: int  # of a step
+    enter: str = ""  # an operation of the same module that completes a state
 
 
-# A new cell is a row here, the file of its kernel, a class of layers, and a loop in the reference.
+def check_row(name: str, cell: Cell) -> None:
+    """Raise ValueError for a row of `CELLS` that no kernel could work with."""
+    if not cell.module.startswith(f"{KERNELS}.cells."):
+        raise ValueError(f"cell {name!r} must have module={KERNELS}.cells..., got {cell.module!r}")
+    for field, least in {"gates": 1, "kept": 1, "parts": max(cell.gates, cell.kept), "phases": 1}.items():
+        if getattr(cell, field) < least:
+            why = ", slots for its gates and for the state that is kept" if field == "parts" else ""
+            raise ValueError(f"cell {name!r} must have {field}={least} at least{why}, got {getattr(cell, field)}")
+    if cell.enter and cell.kept == 1:
+        raise ValueError(f"cell {name!r} must have no enter where kept=1, for the caller gives all of its state, got {cell.enter!r}")
+
+
+def check_kernel(name: str, declared: Cell) -> None:
+    """Check a cell's row against the one that its kernel declares."""
+    if name not in CELLS:
+        raise ValueError(f"cell {name!r} must have a row in CELLS, got a kernel alone")
+    for field, needed, given in zip(Cell._fields, declared, CELLS[name], strict=True):
+        if given != needed:
+            raise ValueError(f"cell {name!r} must have {field}={needed!r} in CELLS, as its kernel declares, got {given!r}")
+
+
 CELLS = {
     "elman": Cell(f"{KERNELS}.cells.elman", gates=1, parts=1, kept=1, phases=1),
     "gru": Cell(f"{KERNELS}.cells.gru", gates=3, parts=3, kept=1, phases=1),
@@ -243,7 +301,6 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "look_up": (f"{KERNELS}.feeds", False),
     "trim": (f"{KERNELS}.ragged", False),
     "gather": (f"{KERNELS}.ragged", False),
-    **{name: (cell.module, True) for cell_name, cell in CELLS.items() for name in (cell_name, cell.enter) if name},
     "tanh": (f"{KERNELS}.simd.elementary", True),
     "relu": (f"{KERNELS}.simd.elementary", True),
     "sigmoid": (f"{KERNELS}.simd.elementary", True),
@@ -269,6 +326,20 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "divide": (f"{KERNELS}.threads.team", False),
     "share": (f"{KERNELS}.threads.team", False),
 }
+
+
+def add_cells(operations: dict[str, tuple[str, bool]], cells: dict[str, Cell]) -> None:
+    """Check the table of cells, and add their operations to the others."""
+    for name, cell in cells.items():
+        check_row(name, cell)
+        for field, operation in (("a name", name), ("enter", cell.enter)):
+            if operation in operations:
+                raise ValueError(f"cell {name!r} must have {field} that no other operation has, got {operation!r}")
+            if operation:
+                operations[operation] = cell.module, True
+
+
+add_cells(OPERATIONS, CELLS)
 
 
 class Shape(NamedTuple):

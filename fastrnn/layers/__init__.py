@@ -5,7 +5,16 @@ from .bidirectional import Bidirectional, Merge
 from .dense import Dense
 from .embedding import Embedding
 from .gated import GRU, LSTM
+from .recurrent import RECURRENT
 from .rnn import RNN
 from .sequential import Sequential
 
 __all__ = ["GRU", "LSTM", "RNN", "Bidirectional", "Dense", "Embedding", "Merge", "Model", "Recurrent", "Sequential"]
+
+LAYERS: tuple[type[Model], ...] = (
+    *RECURRENT,
+    Dense,
+    Embedding,
+    Bidirectional,
+    Sequential,
+)  # all that are made, in the order of error texts

@@ -184,6 +184,7 @@ class Stateless(Model):
 class Recurrent(Model):
     """What recurrent layers have in common. The state is an array, their output, where they don't say otherwise."""
 
+    _gates: int  # matrices stacked in weight_ih and weight_hh
     input_size: int
     hidden_size: int
     output_size: int

@@ -44,6 +44,7 @@ from ..engine.stages import Stage, Stages, call_stages
 from ..engine.states import PairForm
 from .base import Recurrent
 from .embedding import Embedding
+from .recurrent import RECURRENT
 from .sequential import network_of_layers
 
 Merge = Literal["concat", "sum", "mean", "product"]
@@ -54,15 +55,15 @@ class Bidirectional(Recurrent):
 
     Parameters
     ----------
-    forward, backward : RNN, GRU or LSTM
-        Of any kinds, of one input_size and dtype.
+    forward, backward : recurrent layer
+        Of any kinds but this one, of one input_size and dtype.
     merge : {"concat", "sum", "mean", "product"}
         What becomes of the two outputs of a step: one behind the other, forward's first, or their sum, mean or product, for
         which both must have the same output_size.
 
     Attributes
     ----------
-    forward, backward : RNN, GRU or LSTM
+    forward, backward : recurrent layer
     merge : str
     input_size, output_size : int
     dtype : numpy.dtype
@@ -100,7 +101,7 @@ class Bidirectional(Recurrent):
 
     def __init__(self, forward: Recurrent, backward: Recurrent, *, merge: Merge = "concat") -> None:
         check_choice("merge", merge, get_args(Merge))
-        check_directions(forward, backward, merge, Recurrent, Bidirectional)
+        check_directions(forward, backward, merge, RECURRENT)
         outputs = forward.output_size + (backward.output_size if merge == "concat" else 0)
         self._set(forward=forward, backward=backward, merge=merge, _network=None, _stages=None)
         form = PairForm((forward.state_form, backward.state_form), "forward's and backward's")

@@ -42,6 +42,7 @@ from ..arguments import Activation, Array, State, check_activation, check_projec
 from ..engine.calls import call_at_once, last_at_once
 from ..engine.packing import Part
 from ..engine.states import ArrayForm, PairForm
+from ..kernels.layout import CELLS
 from .base import Hidden, Recurrent, Weighted
 
 
@@ -121,6 +122,7 @@ class GRU(Gated, Hidden):
 
     bias_hn: Array | None
     reset_after: bool
+    _gates = CELLS["gru"].gates
     _arguments = ("weight_ih", "weight_hh", "bias", "bias_hn")
     _options = ("reset_after", "activation", "recurrent_activation")
 
@@ -135,10 +137,11 @@ class GRU(Gated, Hidden):
         activation: Activation = "tanh",
         recurrent_activation: Activation = "sigmoid",
     ) -> None:
+        rows = f"{self._gates} * hidden_size"
         named: list[tuple[str, Any, tuple[str, ...]]] = [
-            ("weight_ih", weight_ih, ("3 * hidden_size", "input_size")),
-            ("weight_hh", weight_hh, ("3 * hidden_size", "hidden_size")),
-            ("bias", bias, ("3 * hidden_size",)),
+            ("weight_ih", weight_ih, (rows, "input_size")),
+            ("weight_hh", weight_hh, (rows, "hidden_size")),
+            ("bias", bias, (rows,)),
             ("bias_hn", bias_hn, ("hidden_size",)),
         ]
         self._begin(named, activation, recurrent_activation)
@@ -149,8 +152,8 @@ class GRU(Gated, Hidden):
     def _parts(self) -> list[Part]:
         vector_hh = None
         if self.reset_after:
-            vector_hh = np.zeros(3 * self.hidden_size, self.dtype)
-            vector_hh[2 * self.hidden_size :] = 0 if self.bias_hn is None else self.bias_hn
+            vector_hh = np.zeros(self._gates * self.hidden_size, self.dtype)
+            vector_hh[-self.hidden_size :] = 0 if self.bias_hn is None else self.bias_hn
         cell, functions = "gru" if self.reset_after else "gru_reset_before", (self.activation, self.recurrent_activation)
         return [Part(cell, self.weight_ih, self.weight_hh, self.bias, *functions, vector_hh)]
 
@@ -216,6 +219,7 @@ class LSTM(Gated):
 
     peephole: Array | None
     projection: Array | None
+    _gates = CELLS["lstm"].gates
     _arguments = ("weight_ih", "weight_hh", "bias")
     _options = ("peephole", "projection", "activation", "recurrent_activation")
 
@@ -230,16 +234,16 @@ class LSTM(Gated):
         activation: Activation = "tanh",
         recurrent_activation: Activation = "sigmoid",
     ) -> None:
-        outputs = "hidden_size" if projection is None else "output_size"
+        rows, outputs = f"{self._gates} * hidden_size", "hidden_size" if projection is None else "output_size"
         named: list[tuple[str, Any, tuple[str, ...]]] = [
-            ("weight_ih", weight_ih, ("4 * hidden_size", "input_size")),
-            ("weight_hh", weight_hh, ("4 * hidden_size", outputs)),
-            ("bias", bias, ("4 * hidden_size",)),
+            ("weight_ih", weight_ih, (rows, "input_size")),
+            ("weight_hh", weight_hh, (rows, outputs)),
+            ("bias", bias, (rows,)),
             ("peephole", peephole, ("3", "hidden_size")),
             ("projection", projection, ("output_size", "hidden_size")),
         ]
         self._begin(named, activation, recurrent_activation)
-        self._set(hidden_size=len(self.weight_ih) // 4)
+        self._set(hidden_size=len(self.weight_ih) // self._gates)
         check_projection(self.output_size, self.hidden_size)
         self._set(state_form=PairForm((ArrayForm(self.output_size), ArrayForm(self.hidden_size)), "h and c"))
 
@@ -297,7 +301,7 @@ class LSTM(Gated):
     def _parts(self) -> list[Part]:
         hidden, vector_hh = self.hidden_size, None
         if self.peephole is not None or self.projection is not None:
-            vector_hh = np.zeros((4, hidden), self.dtype)
+            vector_hh = np.zeros((self._gates, hidden), self.dtype)
             vector_hh[[0, 1, 3]] = 0 if self.peephole is None else self.peephole
         return [
             Part(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from ..arguments import Activation, Array, check_activation, check_choice, check_leak
 from ..engine.packing import Part
 from ..engine.states import ArrayForm, SecondOfTwoForm
+from ..kernels.layout import CELLS
 from .base import Hidden, Weighted
 
 
@@ -77,6 +78,7 @@ class RNN(Hidden, Weighted):
     nonlinearity: Activation
     leak: float | Array
     leak_at: Literal["output", "input"]
+    _gates = CELLS["elman"].gates
     _arguments = ("weight_ih", "weight_hh", "bias")
     _options = ("nonlinearity", "leak", "leak_at")
 

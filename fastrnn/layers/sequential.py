@@ -68,7 +68,7 @@ class Sequential(Model):
 
     Parameters
     ----------
-    *layers : Embedding, RNN, GRU, LSTM, Bidirectional or Dense
+    *layers : Embedding, recurrent layer, Bidirectional or Dense
         Each takes what the one before gives; all of one dtype. An Embedding comes first and only there: the model reads tokens.
     return_sequences : bool
         What a call does that isn't told: give every step's output, or the last step's alone. Streams and generation are no such calls.

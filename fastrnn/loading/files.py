@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..arguments import Array
-from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Model, Sequential
+from ..layers import LAYERS, Model
 from .boundary import RAW, is_ours
 from .gates import as_numbers, check_dtype
 
 VERSION = 1  # of the description; a file of a later one is refused
 KEY = "fastrnn"  # under which the metadata have it
-LAYERS: dict[str, type[Model]] = {kind.__name__: kind for kind in (RNN, GRU, LSTM, Dense, Embedding, Bidirectional, Sequential)}
+KINDS = {kind.__name__: kind for kind in LAYERS}
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -39,7 +39,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : RNN, GRU, LSTM, Bidirectional, Dense, Embedding or Sequential
+    model : Model
     path : str or path
         By custom ``*.safetensors``: any program that reads safetensors finds the weights in it, under names like
         ``layers.0.weight_ih``. A file that is there is replaced when the new one is complete.
@@ -72,7 +72,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
 def described(layer: Model, place: str, tensors: dict[str, Array]) -> dict[str, Any]:
     """Give a layer as JSON has it. Its arrays go to `tensors`, under their attributes' names after the layer's place."""
-    if LAYERS.get(type(layer).__name__) is not type(layer):
+    if KINDS.get(type(layer).__name__) is not type(layer):
         raise TypeError(f"model must be a layer or a Sequential of fastrnn's own, got {type(layer).__name__}")
     entry: dict[str, Any] = {"layer": type(layer).__name__}
     for name, value in layer._described().items():
@@ -111,7 +111,7 @@ def load(path: str | os.PathLike[str], *, dtype: DTypeLike | None = None) -> Any
 
     Returns
     -------
-    RNN, GRU, LSTM, Bidirectional, Dense, Embedding or Sequential
+    Model
         What was saved.
 
     Raises
@@ -176,10 +176,10 @@ class Reader:
 
     def model(self, entry: Any, place: str) -> Any:
         """Make the layer that an entry describes."""
-        where, kind = f"{place or 'model.'}"[:-1], LAYERS.get(str(entry.get("layer"))) if isinstance(entry, dict) else None
+        where, kind = f"{place or 'model.'}"[:-1], KINDS.get(str(entry.get("layer"))) if isinstance(entry, dict) else None
         self.layers_left -= 1
         if kind is None or self.layers_left < 0:
-            raise ValueError(f"{where} must be one of {', '.join(LAYERS)}, and have arrays, got {str(entry)[:80]}")
+            raise ValueError(f"{where} must be one of {', '.join(KINDS)}, and have arrays, got {str(entry)[:80]}")
         options = {name: self.value(name, value, place) for name, value in entry.items() if name != "layer"}
         try:
             return kind._from_described(**options)

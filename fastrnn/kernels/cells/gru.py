@@ -5,11 +5,10 @@ after:  n = tanh(W_n x + b_n + r (U_n h + b_hn))      before:  n = tanh(W_n x + 
 h = (1 - z) n + z h, which keeps h exactly where z is 1
 """
 
-from ..options import function, operation
-from ..records import CHUNK, JOB, LAYER
+from ..options import function
 from ..simd.elementary import sigmoid_vector, tanh_vector
 from ..simd.tile import ahead, elementwise, fma, lanes_of, store
-from .recurrent import activate, add_gates, factors_of, gate_at, multiply, part_at, row_at, vector
+from .recurrent import activate, add_gates, cell, factors_of, gate_at, multiply, part_at, row_at, vector
 
 RESET, UPDATE, CANDIDATE = range(3)  # the parts of a row; the new state takes the place of the reset gate
 ROOM = UPDATE  # a part of the rows before: step t no longer needs the update gate of step t - 1
@@ -68,7 +67,7 @@ def reset_product(layer, job, chunk, t, like):
             store(ahead(row, CANDIDATE * columns + i), 0, add_scaled(vector(row, columns, RESET, i), product, candidate))
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=3, parts=3, kept=1, phases=1)
 def gru(layer, job, chunk, like):
     # there (1 + span, together, 3 columns)   the state before the first step, then for each step its projected gates, replaced by the
     #                                         state after it and what is no longer needed
@@ -76,6 +75,7 @@ def gru(layer, job, chunk, like):
     factors, item = factors_of(layer, chunk, 0), job.itemsize
     left, bias = item * chunk.left, layer.vector_hh + item * (CANDIDATE * layer.columns + chunk.left)
     for t in range(chunk.at, chunk.at + chunk.steps):
+        # 1. U_r h and U_z h, added to their slots; U_n h + b_hn, put into the room
         factors.x, backwards = part_at(layer, job, chunk, t - 1, 0), t % 2 == 1
         for i in range(3):
             gate = CANDIDATE - i if backwards else i  # every other step backwards: the panels read last are still in L1
@@ -85,9 +85,12 @@ def gru(layer, job, chunk, like):
             factors.start, factors.start_stride = bias if alone else factors.out, 0 if alone else layer.stride
             multiply(layer, chunk, factors, backwards, like)
         if layer.usual:
+            # 2. and 3. as below, in registers
             update_usual(layer, job, chunk, t, like)
         else:
+            # 2. r, and r (U_n h + b_hn), added to the slot of n
             reset_product(layer, job, chunk, t, like)
+            # 3. z and n; h = (1 - z) n + z h, in the slot of r
             update(layer, job, chunk, t, like)
 
 
@@ -104,16 +107,20 @@ def reset_state(layer, job, chunk, t, like):
             store(ahead(before, ROOM * columns + i), 0, reset_usual(gate, h) if layer.usual else times(gate, h))
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=3, parts=3, kept=1, phases=2)
 def gru_reset_before(layer, job, chunk, like):
     # as above; the second phase needs the whole of r h
     factors = factors_of(layer, chunk, 0)
     for t in range(chunk.at, chunk.at + chunk.steps):
         if chunk.phase == 0:
+            # 1. U_r h and U_z h, added to their slots
             factors.x = part_at(layer, job, chunk, t - 1, 0)
             add_gates(layer, job, chunk, t, (RESET, CANDIDATE), factors, like)
+            # 2. r, and r h, put into the room
             reset_state(layer, job, chunk, t, like)
         if chunk.phases == 2:
+            # 3. U_n (r h), added to the slot of n
             factors.x = part_at(layer, job, chunk, t - 1, ROOM)
             add_gates(layer, job, chunk, t, (CANDIDATE, CANDIDATE + 1), factors, like)
+            # 4. z and n; h = (1 - z) n + z h, in the slot of r
             update(layer, job, chunk, t, like)

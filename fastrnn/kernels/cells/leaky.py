@@ -10,7 +10,7 @@ A unit with a = 1 is a plain one, to the last bit.
 from ..options import function, operation
 from ..records import CHUNK, JOB, LAYER
 from ..simd.tile import ahead, at, choose, elementwise, fma, lanes_of, load, store
-from .recurrent import activate, add_gates, factors_of, part_at, row_at, vector
+from .recurrent import activate, add_gates, cell, factors_of, part_at, row_at, vector
 
 OUTPUT, VALUE = range(2)  # the parts of a row: the output, and v
 
@@ -36,13 +36,16 @@ def multiply_state(layer, job, chunk, t, like):
     add_gates(layer, job, chunk, t, (0, 1), factors, like)
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=1, parts=1, kept=1, phases=1)
 def leaky_output(layer, job, chunk, like):
     # there (1 + span, together, columns)   the state before the first step, then for each step its projected input, replaced by the state
     # vector_hh                             the leaks
     for t in range(chunk.at, chunk.at + chunk.steps):
+        # 1. W h + p
         multiply_state(layer, job, chunk, t, like)
+        # 2. f
         activate(layer, job, chunk, chunk.together, part_at(layer, job, chunk, t, OUTPUT), layer.activation, layer.parameters)
+        # 3. h = (1 - a) h + a f(W h + p)
         leak(layer, job, chunk, t, OUTPUT, like)
 
 
@@ -57,12 +60,15 @@ def put_out(layer, job, chunk, t, like):
     activate(layer, job, chunk, chunk.together, out, layer.activation, layer.parameters)
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=1, parts=2, kept=2, phases=1, enter="leaky_enter")
 def leaky_input(layer, job, chunk, like):
     # there (1 + span, together, 2 columns)   the same; beside the output is v
     for t in range(chunk.at, chunk.at + chunk.steps):
+        # 1. W f(v) + p
         multiply_state(layer, job, chunk, t, like)
+        # 2. v = (1 - a) v + a (W f(v) + p)
         leak(layer, job, chunk, t, VALUE, like)
+        # 3. the output, f(v)
         put_out(layer, job, chunk, t, like)
 
 

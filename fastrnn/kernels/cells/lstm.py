@@ -7,11 +7,10 @@ o    = sigmoid(W_o x + U_o h + b_o + p_o c)
 h    = o tanh(c), or R (o tanh(c))
 """
 
-from ..options import function, operation
-from ..records import CHUNK, JOB, LAYER
+from ..options import function
 from ..simd.elementary import sigmoid_vector, tanh_vector
 from ..simd.tile import ahead, at, elementwise, fma, lanes_of, store
-from .recurrent import activate, add_gates, factors_of, multiply, part_at, row_at, vector
+from .recurrent import activate, add_gates, cell, factors_of, multiply, part_at, row_at, vector
 
 INPUT, FORGET, CELL, OUTPUT = range(4)  # the parts of a row
 STATE, UNITS = 1, 2  # parts that a step leaves: c in the place of the forget gate, and o tanh(c) where it is projected
@@ -56,10 +55,12 @@ def peep(layer, job, chunk, t, gate, like):
 def update(layer, job, chunk, t, part, like):
     """Do what follows the products. o tanh(c) becomes a part."""
     columns, size, count, first = layer.columns, job.itemsize * layer.columns, chunk.together, part_at(layer, job, chunk, t, 0)
+    # 2. i and f
     for gate in (INPUT, FORGET):
         if layer.peephole:
             peep(layer, job, chunk, t, gate, like)
         activate(layer, job, chunk, count, first + gate * size, layer.recurrent_activation, layer.recurrent_parameters)
+    # 3. g; c = f c + i g
     activate(layer, job, chunk, count, first + CELL * size, layer.activation, layer.parameters)
     for n in range(count):
         row, before = row_at(layer, first, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
@@ -68,9 +69,11 @@ def update(layer, job, chunk, t, part, like):
             c = new_cell(*gates, vector(before, columns, STATE, i))
             store(ahead(row, STATE * columns + i), 0, c)
             store(ahead(row, UNITS * columns + i), 0, c)
+    # 4. o
     if layer.peephole:
         peep(layer, job, chunk, t, OUTPUT, like)
     activate(layer, job, chunk, count, first + OUTPUT * size, layer.recurrent_activation, layer.recurrent_parameters)
+    # 5. tanh(c); o tanh(c)
     activate(layer, job, chunk, count, first + UNITS * size, layer.activation, layer.parameters)
     for n in range(count):
         row = row_at(layer, first, n, like)
@@ -80,16 +83,18 @@ def update(layer, job, chunk, t, part, like):
 
 @function
 def step(layer, job, chunk, t, part, like):
+    # 1. U_i h, U_f h, U_g h and U_o h, added to their slots
     factors = factors_of(layer, chunk, 0)
     factors.x = part_at(layer, job, chunk, t - 1, 0)
     add_gates(layer, job, chunk, t, (INPUT, OUTPUT + 1), factors, like)
     if layer.usual:
+        # 2. to 5. as in `update`, in registers
         update_usual(layer, job, chunk, t, part, like)
     else:
         update(layer, job, chunk, t, part, like)
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=4, parts=4, kept=2, phases=1)
 def lstm(layer, job, chunk, like):
     # there (1 + span, together, 4 columns)   h and c before the first step, then for each step its projected gates, replaced by h and c
     #                                         after it, and what is no longer needed
@@ -110,11 +115,12 @@ def project_units(layer, job, chunk, t, like):
     multiply(layer, chunk, factors, False, like)
 
 
-@operation(LAYER, JOB, CHUNK)
+@cell(gates=4, parts=4, kept=2, phases=2)
 def lstm_projected(layer, job, chunk, like):
     # as above; the second phase needs the whole of o tanh(c)
     for t in range(chunk.at, chunk.at + chunk.steps):
         if chunk.phase == 0:
             step(layer, job, chunk, t, UNITS, like)
         if chunk.phases == 2:
+            # 6. R (o tanh(c)), in the slot of h
             project_units(layer, job, chunk, t, like)

@@ -3,9 +3,20 @@
 A step works on the columns left to right of every part, and on all sequences of the chunk; other threads may have the other columns.
 """
 
-from ..options import FULL, HALF, ONE, ROWS, function, inline
-from ..records import fresh_factors, invoke_activation, invoke_one
+from ..layout import Cell, check_kernel
+from ..options import FULL, HALF, ONE, ROWS, function, inline, operation
+from ..records import CHUNK, JOB, LAYER, fresh_factors, invoke_activation, invoke_one
 from ..simd.tile import add_product, add_products, ahead, at, lanes_of, load, store, zeros_like
+
+
+def cell(**row):
+    """Declare a cell's operation, and the row that it needs in `CELLS`; with another row it would compute something else."""
+
+    def declare(python_function):
+        check_kernel(python_function.__name__, Cell(python_function.__module__, **row))
+        return operation(LAYER, JOB, CHUNK)(python_function)
+
+    return declare
 
 
 @inline
