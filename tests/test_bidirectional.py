@@ -11,9 +11,9 @@ import fastrnn
 from fastrnn.engine import directions, plan, stages
 
 from .cases import CASES, DTYPES, MIXED, READERS, Case, assert_same_bits, assert_same_results, case_named, flat, nested, run
+from .sharing import all_are_free, never, team, until_help_came
 from .situations import often, situations
 from .test_bits import LAYOUTS
-from .test_threads import all_are_free, never, team, until_help_came
 
 pytestmark = pytest.mark.usefixtures("piece_by_piece")
 BOTH = [case for case in CASES if not case.causal]

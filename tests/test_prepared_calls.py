@@ -8,7 +8,7 @@ from fastrnn import functional
 from fastrnn.engine import execute, threads
 
 from .cases import Case, assert_same_bits
-from .test_threads import PROMPTLY, at_once, never, team, word
+from .sharing import PROMPTLY, at_once, never, team, word
 
 KINDS = 3 * max(functional.MOST_RECENT, execute.MOST_KINDS)
 

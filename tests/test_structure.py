@@ -162,3 +162,11 @@ def test_cases_are_taken_by_name(path):
 def test_positions_are_found():
     """An index and a slice are seen; the index of what is no table of cases is not."""
     assert taken_by_position("TELLERS[2]; CASES[:-1]; sizes[0]") == ["TELLERS", "CASES"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("test_*.py")]), ids=lambda path: path.stem
+)
+def test_test_files_are_short(path):
+    """No file of tests is longer than 800 lines."""
+    assert len(path.read_text().splitlines()) <= 800
