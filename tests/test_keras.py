@@ -560,7 +560,7 @@ def test_arguments(tmp_path):
         (
             type("Own", (keras.Model,), {})(),
             ValueError,
-            "path_or_model must be Keras' own Sequential or functional model, got bench.test_keras.Own",
+            "path_or_model must be Keras' own Sequential or functional model, got tests.test_keras.Own",
         ),
     ]:
         with pytest.raises(error) as caught:
