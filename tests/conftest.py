@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 import tqdm.auto
 
-from fastrnn.engine import execute
+from fastrnn.engine import execute, threads
 
 from .bars import Recorded
 
@@ -36,3 +36,12 @@ def recorded(monkeypatch):
     monkeypatch.setattr(Recorded, "made", [], raising=False)
     monkeypatch.setattr(tqdm.auto, "tqdm", Recorded)
     return Recorded.made
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    """Nothing says how many threads there are but the processors."""
+    monkeypatch.setattr(threads, "chosen", None)
+    monkeypatch.setattr(threads, "found", None)
+    for variable in (threads.VARIABLE, *threads.OTHER_VARIABLES):
+        monkeypatch.delenv(variable, raising=False)

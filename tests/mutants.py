@@ -224,7 +224,7 @@ def graphs():
     """Models that tf2onnx made, loops among them, and two by hand."""
     import onnx
 
-    made = np.load(ROOT / "bench" / "tf2onnx_files.npz")
+    made = np.load(ROOT / "tests" / "tf2onnx_files.npz")
     names = [name for name in made.files if name.endswith("/file") and "refused" not in name]
     return [onnx.ModelProto.FromString(made[name].tobytes()) for name in names] + [by_hand("LSTM", 4), by_hand("GRU", 3)]
 

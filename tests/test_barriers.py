@@ -12,7 +12,7 @@ from fastrnn.kernels.layout import CHUNK, JOB
 
 from .cases import Case
 from .interception import around, field
-from .test_threads import BY_STEPS, IN_TURN, ONE_PIECE, PLAIN, alone, assert_same, at_once, team, until, whole
+from .sharing import BY_STEPS, IN_TURN, ONE_PIECE, PLAIN, alone, assert_same, at_once, team, until, whole
 
 # The last layer's rows overlap, in memory, those of the first. They are so long that a piece of work has several chunks, or blocks of two
 # steps.

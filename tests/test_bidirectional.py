@@ -12,10 +12,10 @@ from fastrnn.engine import directions, plan, stages
 from fastrnn.engine.packing import MOST_KINDS
 from fastrnn.engine.recent import Recent
 
-from .cases import CASES, DTYPES, MIXED, READERS, Case, assert_same_bits, assert_same_results, flat, nested, run
+from .cases import CASES, DTYPES, MIXED, READERS, Case, assert_same_bits, assert_same_results, case_named, flat, nested, run
+from .sharing import all_are_free, never, team, until_help_came
 from .situations import often, situations
 from .test_bits import LAYOUTS
-from .test_threads import all_are_free, never, team, until_help_came
 
 pytestmark = pytest.mark.usefixtures("piece_by_piece")
 BOTH = [case for case in CASES if not case.causal]
@@ -134,7 +134,7 @@ def test_groups_of_sequences(case, dtype, layout, monkeypatch):
 @pytest.mark.parametrize("count", [1, 2, 16])
 def test_every_thread_gets_sequences(count, monkeypatch):
     """However long the sequences are, each thread has FEWEST of them in work at least, on many threads, too."""
-    case, some, sequences_of = STACKS[0], [], stages.sequences_of
+    case, some, sequences_of = case_named("bidirectional-softmax"), [], stages.sequences_of
     model, (x, _) = case.layer(np.float32), case.data(np.float32, (300,), 5)
     expected = model(x)[0]
 

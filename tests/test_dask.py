@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 import fastrnn
 import fastrnn.dask
 
-from .cases import DTYPES, MODEL, assert_same_bits, assert_same_results, flat, nested, run
+from .cases import DTYPES, MODEL, assert_same_bits, assert_same_results, case_named, flat, nested, run
 from .process import python
 from .situations import ALL, CAUSAL, CAUSAL_READERS
 
@@ -90,7 +90,7 @@ def test_chunks_are_a_call_from_zeros(case, chunks, return_sequences):
 @pytest.mark.parametrize("leading", [(), (4,), (0,), (2, 1, 3)], ids=str)
 def test_leading_axes(leading, return_sequences):
     """There may be any number of leading axes, none and an empty one too."""
-    for case in (MODEL, CUT[-2]):
+    for case in (MODEL, case_named("looked-up-table-dense-rnn", CUT)):
         model, (x, states) = case.layer(np.float32), case.data(np.float32, leading, STEPS)
         options = {"lengths": lengths_of(leading, STEPS), "return_sequences": return_sequences}
         actual = fastrnn.dask.forward(model, chunked(x, (*leading, 4)), nested(model, states), **options)

@@ -12,7 +12,7 @@ import fastrnn
 from fastrnn import generate
 from fastrnn.engine import plan
 
-from .cases import DTYPES, Case, assert_close, assert_same_bits, assert_same_results, flat, nested, run
+from .cases import DTYPES, Case, assert_close, assert_same_bits, assert_same_results, case_named, flat, nested, run
 from .situations import CAUSAL, HEADS, TELLERS, exact, often, situations
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -199,7 +199,7 @@ def test_leading_axes(s):
 @pytest.mark.parametrize("count", [63, 64, 65, 200])
 def test_large_batches(dtype, count):
     """However many sequences are stepped together, the tokens are the reference's, stopped or not."""
-    case = TELLERS[2]
+    case = case_named("rnn-softmax", TELLERS)
     _, states = case.data(dtype, (count,), 0)
     start = np.arange(count) % 9
     for options in ({"feedback": "argmax"}, {"rng": 8}, {"rng": 8, "stop": 2}, {"rng": 8, "top_k": 3}):
@@ -305,7 +305,7 @@ def test_head_of_any_probabilities(dtype):
 
 def test_seeds():
     """An int is a seed, the same tokens every time; a Generator moves on by what it spawns; None is fresh entropy."""
-    model, start = TELLERS[3].layer(np.float64), np.arange(5)
+    model, start = case_named("rnn-log-softmax", TELLERS).layer(np.float64), np.arange(5)
     expected = generate(model, start, 20, rng=7)[0]
     assert_same_bits(generate(model, start, 20, rng=7)[0], expected)
     generator = np.random.default_rng(7)
@@ -335,7 +335,7 @@ def test_no_steps(case, dtype, feedback, leading):
 @pytest.mark.parametrize("kind", [np.int8, np.uint64, ">i4", list])
 def test_start_of_any_integer_dtype(dtype, kind):
     """A start is an integer, or integers of any dtype, layout or in a list."""
-    model, start = TELLERS[2].layer(dtype), np.array([0, 8, 3])
+    model, start = case_named("rnn-softmax", TELLERS).layer(dtype), np.array([0, 8, 3])
     changed = start.tolist() if kind is list else start.astype(kind)
     assert_same_bits(generate(model, changed, 9, rng=1)[0], generate(model, start, 9, rng=1)[0])
     assert_same_bits(generate(model, 8, 9, feedback="argmax")[0], generate(model, start, 9, feedback="argmax")[0][1])
@@ -343,9 +343,9 @@ def test_start_of_any_integer_dtype(dtype, kind):
 
 def test_the_callers_arrays_do_not_change():
     """start and the states hold after a call what they held before, and those returned are new."""
-    x, states = HEADS[4].data(np.float64, (3,), 1)
+    x, states = case_named("rnn-rnn-softmax", HEADS).data(np.float64, (3,), 1)
     for start, feedback in ((np.array([0, 16, 5]), "argmax"), (np.array([0, 16, 5]), "sample"), (x[:, 0], "output")):
-        model = (HEADS if feedback == "output" else TELLERS)[4].layer(np.float64)
+        model = case_named("rnn-rnn-softmax", HEADS if feedback == "output" else TELLERS).layer(np.float64)
         before = [array.copy() for array in (start, *states)]
         generate(model, start, 9, states, feedback=feedback)
         for one, other in zip((start, *states), before, strict=True):

@@ -8,6 +8,7 @@ import pytest
 
 import fastrnn
 
+from . import cases, situations
 from .process import PACKAGE, ROOT, python
 
 KERNELS = sorted(path for path in (PACKAGE / "kernels").rglob("*.py") if path.stem != "__init__")
@@ -141,3 +142,31 @@ def test_public_names():
     assert sorted(fastrnn.__all__) == names
     for name in fastrnn.__all__:
         assert getattr(fastrnn, name).__doc__
+
+
+TABLES_OF_CASES = {name for module in (cases, situations) for name, value in vars(module).items() if isinstance(value, list)}
+
+
+def taken_by_position(source):
+    """Return each table of cases of which a source takes some by a position or a slice."""
+    nodes = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Subscript)]
+    return [node.id for node in nodes if isinstance(node, ast.Name) and node.id in TABLES_OF_CASES]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.stem)
+def test_cases_are_taken_by_name(path):
+    """A case that is added to a table, or moved in it, changes no test of another one."""
+    assert taken_by_position(path.read_text()) == []
+
+
+def test_positions_are_found():
+    """An index and a slice are seen; the index of what is no table of cases is not."""
+    assert taken_by_position("TELLERS[2]; CASES[:-1]; sizes[0]") == ["TELLERS", "CASES"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("test_*.py")]), ids=lambda path: path.stem
+)
+def test_test_files_are_short(path):
+    """No file of tests is longer than 800 lines."""
+    assert len(path.read_text().splitlines()) <= 800

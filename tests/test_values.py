@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import fastrnn
 from fastrnn import reference
 
-from .cases import CASES, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, nested, run, uniform
+from .cases import CASES, DTYPES, MODEL, Case, assert_close, assert_same_bits, assert_same_results, case_named, nested, run, uniform
 
 NONLINEARITIES = ("tanh", "relu", "sigmoid", "identity", "hard_sigmoid", "softsign", ("leaky_relu", 0.01), ("hard_sigmoid", 0.2, 0.5))
 ACTIVATIONS = (*NONLINEARITIES, "softplus", ("elu", 1.0), "softmax", "log_softmax")
@@ -120,7 +120,7 @@ def test_no_state_means_zeros():
 
 def test_bare_state():
     """A Sequential with one recurrent layer takes its state bare, in a tuple or in a list."""
-    case = CASES[-3]
+    case = case_named("rnn-softmax")
     x, (state,) = case.data(np.float32, (2,), 5)
     model = case.layer(np.float32)
     for given_state in ((state,), [state]):
@@ -172,7 +172,7 @@ def test_integers_are_numbers(case, dtype, kind):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble])
-@pytest.mark.parametrize("case", [CASES[0], CASES[-3]], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case_named("rnn-tanh"), case_named("rnn-softmax")], ids=lambda case: case.name)
 def test_states_of_other_dtypes(case, dtype, kind):
     """A state of any width, beside x of the layer's own dtype, has the bits of the converted one."""
     model, (x, (state,)) = case.layer(dtype), case.data(np.float64, (3,), 5)
@@ -225,7 +225,7 @@ def test_weights_as_lists():
 
 def test_data_as_lists():
     """x and h0 may be nested lists of floats."""
-    rnn = CASES[5].layer(np.float64)
+    rnn = case_named("rnn-one").layer(np.float64)
     assert_same_bits(rnn([[0.5, 0.25], [1.0, -1.0]], [0.5])[0], rnn(np.array([[0.5, 0.25], [1.0, -1.0]]), np.array([0.5]))[0])
 
 

@@ -1,6 +1,8 @@
 """Makes tf2onnx_files.npz: small Keras models as tf2onnx exports them, each with an input and Keras' own output.
 
-It needs what the benchmarks don't: python -m pip install tensorflow==2.21.0 tf_keras==2.21.0 tf2onnx==1.17.0; python -m bench.tf2onnx_files
+It needs what neither tests nor benchmarks do, then: python -m tests.tf2onnx_files
+
+    python -m pip install tensorflow==2.21.0 tf_keras==2.21.0 tf2onnx==1.17.0
 """
 
 import importlib
@@ -74,7 +76,7 @@ def main():
         with tempfile.TemporaryDirectory() as directory:
             path = f"{directory}/models.npz"
             environment = {**os.environ, "TF_USE_LEGACY_KERAS": legacy, "CUDA_VISIBLE_DEVICES": "-1"}
-            subprocess.run([sys.executable, "-m", "bench.tf2onnx_files", path], env=environment, check=True)
+            subprocess.run([sys.executable, "-m", "tests.tf2onnx_files", path], env=environment, check=True)
             with np.load(path) as made:
                 arrays.update({f"Keras {version}: {name}": array for name, array in made.items()})
     np.savez_compressed(FILE, **arrays)

@@ -8,10 +8,11 @@ import pytest
 import fastrnn
 from fastrnn import Dense, Embedding, Sequential, generate, log_likelihood, reference
 
-from .cases import assert_same_bits, assert_same_results
+from .cases import assert_same_bits, assert_same_results, case_named
 from .situations import TELLERS
 
-MODEL, REFERENCE = TELLERS[2].layer(np.float64), TELLERS[2].reference(np.float64)
+TELLER = case_named("rnn-softmax", TELLERS)
+MODEL, REFERENCE = TELLER.layer(np.float64), TELLER.reference(np.float64)
 NUMBERS = Sequential(*MODEL.layers[1:])
 LOW = {"weight": np.zeros((2, 2)), "bias": np.array([-1.7e308, 0.0]), "activation": "log_softmax"}
 
@@ -33,7 +34,7 @@ def test_steps_of_any_dtype(feedback, steps):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_temperature_of_any_dtype(kind, dtype):
     """A temperature is what it is as a Python float, and raises no flag whatever NumPy is told to do about flags."""
-    model = TELLERS[2].layer(dtype)
+    model = TELLER.layer(dtype)
     for temperature in (kind(0.8), kind("inf"), np.finfo(kind).tiny, np.finfo(kind).max):
         with np.errstate(all="raise"):
             actual = generate(model, 3, 20, temperature=temperature, rng=1)[0]

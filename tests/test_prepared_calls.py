@@ -9,7 +9,7 @@ from fastrnn.engine import packing, prepared, threads
 from fastrnn.engine.recent import Recent
 
 from .cases import Case, assert_same_bits
-from .test_threads import PROMPTLY, at_once, never, team, word
+from .sharing import PROMPTLY, at_once, never, team, word
 
 KINDS = 3 * max(functional.MOST_RECENT, packing.MOST_KINDS)
 
