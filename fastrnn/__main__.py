@@ -30,10 +30,10 @@ BAR = 40  # characters
 # The operations that the examples run, compiled together: one by one they would take twice the time. What threads share work with, and
 # what writing a paragraph takes besides, are apart
 OPERATIONS = {
-    "": ["at_once", "begin", "call", "once", "run"],
+    "": ["call", "checked_call", "pack_and_run", "run", "run_serial"],
     "float32": ["elman", "embed", "log_softmax", "pack", "product", "project", "score", "softmax", "tanh"],
 }
-TO_SHARE = ["divide", "lead", "meet", "share", "work"]
+TO_SHARE = ["barrier", "divide", "run_shared", "share", "work"]
 TO_WRITE = {"": ["leave"], "float32": ["sample"]}
 TEMPERATURE = 0.6  # from 0.7 on every third word is none, below 0.5 no sentence ends
 

@@ -238,7 +238,7 @@ class Bank(Frozen):
         self._hold(self._in_use, self._words.__setitem__, [row, -1], [state + WRITTEN * (changes % MOST_WRITTEN), changes])
 
     def drop(self, i: int) -> None:
-        """Take a row back; it may be handed out again.
+        """Take a row back; it may be handed out reset_mask.
 
         A finalizer (`__del__`) may come in the midst of another `add` or `drop`, and is refused then: it should note the row, to be
         dropped later.
@@ -321,10 +321,10 @@ class Bank(Frozen):
             ready = self._prepare(engine, count)
         if ready is None:
             return self._step_many(engine, x, check_at(rows), reset, out)
-        again = ready.never if reset is None else check_reset(reset, (count,)).astype(np.int64)
+        reset_mask = ready.never if reset is None else check_reset(reset, (count,)).astype(np.int64)
         done = None
         if out is None or reset is None:  # else these may share memory
-            done = self._advance(engine, ready, x, rows, out, again)
+            done = self._advance(engine, ready, x, rows, out, reset_mask)
         if done is None:
             data = self._checked(engine.network, x, count)
             if out is not None:
@@ -332,15 +332,15 @@ class Bank(Frozen):
             read = as_given(data.reshape(ready.shape), engine.network.x_dtype)
             self._checked(engine.network, read, count)  # anew: another thread may have changed tokens before they were copied
             target = None if out is None else np.asarray(out).view(engine.network.dtype)
-            done = self._advance(engine, ready, read, as_given(check_at(rows), INT64), target, again)
+            done = self._advance(engine, ready, read, as_given(check_at(rows), INT64), target, reset_mask)
             assert done is not None
         if type(done) is int:
             refuse_row(rows, done)
         return done if out is None else out
 
-    def _advance(self, engine: Engine, ready: Step, x: ArrayLike, rows: Array, out: Array | None, again: Array) -> Any:
+    def _advance(self, engine: Engine, ready: Step, x: ArrayLike, rows: Array, out: Array | None, reset_mask: Array) -> Any:
         """Make the kernel call: return the output, where a wrong row stands, or None for arguments that need all checks."""
-        prepared, own = ready.prepared, (engine.space, ready.states, ready.rows, x, rows, out, again)
+        prepared, own = ready.prepared, (engine.space, ready.states, ready.rows, x, rows, out, reset_mask)
         team = prepared.take_team() if prepared.thread_count else None
         if team is None:
             return machine_code.kept.advance_rows(self._in_use, prepared.serial, *own, NOTHING)
@@ -403,17 +403,17 @@ class Bank(Frozen):
         """
         network, count = engine.network, len(rows)
         data, shape = self._checked(network, x, count), (count, network.output_size)
-        again = np.zeros(count, np.int64) if reset is None else check_reset(reset, (count,)).astype(np.int64)
+        reset_mask = np.zeros(count, np.int64) if reset is None else check_reset(reset, (count,)).astype(np.int64)
         output = np.empty(shape, network.dtype) if out is None else self._check_out(network, out, shape, data, reset)
         own, states = np.empty(2 * count + 1, np.int64), np.empty(count * sum(network.states), network.dtype)
         own[:count] = rows
         bank = self._record()
         take, put = (np.append(network.job(function=machine_code.address(name), count=count), bank) for name in ("take_rows", "put_rows"))
-        self._hold(self._in_use, machine_code.kept.call, take, states, again, own)
+        self._hold(self._in_use, machine_code.kept.call, take, states, reset_mask, own)
         if own[count] >= 0:
             refuse_row(rows, int(own[count]))
         run_network(network, Task(data, states, output[:, np.newaxis, :]))
-        self._hold(self._in_use, machine_code.kept.call, put, states, again, own)
+        self._hold(self._in_use, machine_code.kept.call, put, states, reset_mask, own)
         if own[count] >= 0:
             refuse_changed_row(own, int(own[count]))
         return output

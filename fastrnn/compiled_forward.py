@@ -14,8 +14,8 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
 
 from .arguments import check_activation
-from .engine.packing import Part, network_of, rows_that_fit
-from .jit import address_of, copy, invoke, is_apart, is_right, keep, reader_of, rows_for, size_job
+from .engine.packing import LayerSpec, network_of, rows_that_fit
+from .jit import address_of, copy, invoke, is_right, keep, no_overlap, reader_of, rows_for, size_job
 from .kernels.layout import BLOCK as SOFTMAX_BLOCK
 from .kernels.layout import HEAD_BYTES, JOB, LAYER, MATRIX, TOGETHER, first_half, padded
 from .native import machine_code
@@ -48,10 +48,10 @@ def recipe(interface: int, dtype: str, nonlinearity: str, has_c: bool) -> Recipe
     if interface != INTERFACE:
         raise RuntimeError("a function that calls rnn_forward was compiled with another fastrnn; compile it anew")
     matrix, vector = np.zeros((1, 1), dtype), np.zeros(1, dtype)
-    recurrent = Part("elman", matrix, matrix, vector, check_activation("nonlinearity", nonlinearity))
-    network = network_of([recurrent, Part("dense", matrix, None, vector if has_c else None, "softmax")], ["once"])
+    recurrent = LayerSpec("elman", matrix, matrix, vector, check_activation("nonlinearity", nonlinearity))
+    network = network_of([recurrent, LayerSpec("dense", matrix, None, vector if has_c else None, "softmax")], ["pack_and_run"])
     used = network.matrices[network.matrices[:, COLUMNS] > 0]
-    job, shape = network.job(function=machine_code.address("once"), matrices=len(used)), machine_code.shape()
+    job, shape = network.job(function=machine_code.address("pack_and_run"), matrices=len(used)), machine_code.shape()
     head = [shape.lanes(network.dtype.itemsize), shape.vectors]
     made = Recipe(np.concatenate([head, job, network.layers.ravel(), used.ravel()]).tobytes())
     made.arguments, made.network = (dtype, nonlinearity, has_c), network
@@ -172,13 +172,13 @@ def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
 
     def run(x, U, W, V, b, c=None, h0=None, nonlinearity="tanh", out=None):
         (hidden, inputs), outputs = U.shape, V.shape[0]
-        apart = True
+        separate = True
         if has_out:
-            apart = is_apart(out, x) and is_apart(out, U) and is_apart(out, W) and is_apart(out, V) and is_apart(out, b)
+            separate = no_overlap(out, x) and no_overlap(out, U) and no_overlap(out, W) and no_overlap(out, V) and no_overlap(out, b)
             if has_c:
-                apart = apart and is_apart(out, c)
+                separate = separate and no_overlap(out, c)
             if has_h0:
-                apart = apart and is_apart(out, h0)
+                separate = separate and no_overlap(out, h0)
         U, W, V, b = of_U(U), of_W(W), of_V(V), of_b(b)
         c = of_c(c) if has_c else np.zeros(outputs, number)
         right = W.shape == (hidden, hidden) and V.shape[1] == hidden and len(b) == hidden and len(c) == outputs
@@ -199,7 +199,7 @@ def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
             copy(address_of(states), address_of(first), first.nbytes)
             keep(first)
         if has_out:
-            if out.shape != shape or not apart:
+            if out.shape != shape or not separate:
                 raise ValueError(WRONG_OUT)
             result = out
         else:

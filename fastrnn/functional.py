@@ -56,8 +56,8 @@ from .arguments import (
     check_state,
     check_weights,
 )
-from .engine.execute import Task, assign, is_native, readable, run_network
-from .engine.packing import Part, network_of, pack_network
+from .engine.execute import Task, assign, is_readable_in_place, readable, run_network
+from .engine.packing import LayerSpec, network_of, pack_network
 from .engine.prepared import plan_once, run_once
 from .engine.recent import Recent
 
@@ -160,7 +160,7 @@ def key_of(arrays: tuple[Any, ...], nonlinearity: Activation) -> Hashable:
     for array in arrays:
         if type(array) is not np.ndarray or dtype is None:
             return None
-        if not ((array.dtype is dtype and array.flags.carray) or is_native(array, dtype)):  # the first is the sooner told
+        if not ((array.dtype is dtype and array.flags.carray) or is_readable_in_place(array, dtype)):  # the first is the sooner told
             return None
     # a tuple's text: what equals a number and is refused, as True, is another key, and so is what has no hash
     function = nonlinearity if type(nonlinearity) is str else (repr(nonlinearity),)
@@ -184,10 +184,10 @@ def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonline
     U, W, V, b, *rest = weights
     x = readable(x, U.dtype)
     arrays = x, U, W, b, V, *rest
-    parts = [Part("elman", U, W, b, nonlinearity), Part("dense", V, None, rest[0] if rest else None, "softmax")]
+    parts = [LayerSpec("elman", U, W, b, nonlinearity), LayerSpec("dense", V, None, rest[0] if rest else None, "softmax")]
     key = key_of(arrays, nonlinearity)
     if key is not None and key not in recent:
-        network = network_of(parts, ["once"])
+        network = network_of(parts, ["pack_and_run"])
         plan = plan_once(network, x.shape)
         if plan is not None:
             recent.keep(key, Once(plan, network.parameters, output.shape, (*x.shape[:-2], len(W))))

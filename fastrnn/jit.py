@@ -74,7 +74,7 @@ class Net:
         check_causal("compiled functions", model.causal, model)
         network = model.packed()
         sizes = [INTERFACE, network.input_size, network.output_size, len(network.states), network.widest, network.rows, *network.states]
-        job = network.job(function=machine_code.address("begin"))
+        job = network.job(function=machine_code.address("run_serial"))
         self.words = np.concatenate([np.array(sizes, np.int64), job]).view(Words)
         self.words.model = self.model = model
         form = model.state_form.join(iter(range(len(network.states))))  # which arrays of the state the user has, put together as they are
@@ -395,7 +395,7 @@ def extent_of(context, array):
 
 
 @register_jitable
-def is_apart(out, array):
+def no_overlap(out, array):
     """Tell whether two arrays share no memory."""
     (first, end), (start, stop) = extent_of(out), extent_of(array)
     return end <= start or stop <= first or out.size == 0 or array.size == 0
@@ -463,7 +463,7 @@ def move_states(visible: tuple[int, ...], leading: int) -> Any:
             if back:
                 copy(address_of(array), place, array.nbytes)
                 continue
-            if array.shape[-1] != size or (leading and array.shape[0] != sequences) or not is_apart(out, array):
+            if array.shape[-1] != size or (leading and array.shape[0] != sequences) or not no_overlap(out, array):
                 raise ValueError(WRONG_STATE)
             copy(place, address_of(array), array.nbytes)
 
@@ -496,7 +496,7 @@ def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> An
                     raise ValueError(wrong_token)
         if out.shape[-1] != outputs:
             raise ValueError(wrong_out)
-        if is_array and not is_apart(out, x):
+        if is_array and not no_overlap(out, x):
             raise ValueError(wrong_out)
         block, rows = rows_for(steps, sequences, words[ROWS])
         count = sequences * total(words, words[ARRAYS])

@@ -50,7 +50,7 @@ of a stream for each: requests of a server, characters in a game, sensors.
 >>> one, other, third = bank.add(), bank.add(), bank.add()  # integers; each starts from state0, zeros where it isn't given
 >>> bank.step(inputs[:2], at=[third, one]).shape            # (2, I) -> (2, O), in the order of at
 (2, 10)
->>> bank.drop(third)                                        # it may be handed out again
+>>> bank.drop(third)                                        # it may be handed out reset_mask
 >>> bank.step(inputs[:2]).shape                             # all that are handed out, in ascending order: one, other
 (2, 10)
 
@@ -108,7 +108,7 @@ from .arguments import (
     convert,
     no_lengths,
 )
-from .engine.execute import Task, is_native, readable, run_network
+from .engine.execute import Task, is_readable_in_place, readable, run_network
 from .engine.packing import FEWEST_ROWS, Network, empty_aligned, read_only
 from .engine.prepared import PreparedCall, prepare, run_job
 from .engine.states import Named, Stateful, restart, start_states, views_of
@@ -384,24 +384,24 @@ class Stream(Frozen):
 
     def _step(self, x_t: ArrayLike, reset: ArrayLike | None, out: Array | None) -> Array:
         data = check_step("x_t", x_t, self._network.input_size, tokens=self._network.tokens)
-        output, again = self._output("x_t", data, (*data.shape[:-2], self._network.output_size), reset, out)
+        output, reset_mask = self._output("x_t", data, (*data.shape[:-2], self._network.output_size), reset, out)
         running = self._fresh()
         if running.prepared is None:
-            self._advance(running, data, again, output[..., np.newaxis, :])
+            self._advance(running, data, reset_mask, output[..., np.newaxis, :])
             return output
-        read, flat = readable(data, running.network.x_dtype), running.flat if again is None else self._restarted(running, again)
-        if not is_native(read, running.network.x_dtype):
+        read, flat = readable(data, running.network.x_dtype), running.flat if reset_mask is None else self._restarted(running, reset_mask)
+        if not is_readable_in_place(read, running.network.x_dtype):
             read = convert(read, running.network.x_dtype)
         run_job(running.prepared, running.space, read, output, flat)
-        if again is not None:
+        if reset_mask is not None:
             running.flat[...] = flat
         return output
 
     def _run(self, x: ArrayLike, reset: ArrayLike | None, out: Array | None) -> Array:
         data = check_data("x", x, self._network.input_size, tokens=self._network.tokens, padded=False)
-        output, again = self._output("x", data, (*data.shape[:-1], self._network.output_size), reset, out)
+        output, reset_mask = self._output("x", data, (*data.shape[:-1], self._network.output_size), reset, out)
         assert self._running is not None
-        self._advance(self._running, data, again, output)
+        self._advance(self._running, data, reset_mask, output)
         return output
 
     def _fresh(self) -> Running:
@@ -420,23 +420,23 @@ class Stream(Frozen):
         leading = data.shape[:-2]
         if self._running is not None:
             check_batch(name, leading, self._running.leading)
-        again, inputs = None, [(name, data)]
+        reset_mask, inputs = None, [(name, data)]
         if reset is not None:
-            again = check_reset(reset, leading)
+            reset_mask = check_reset(reset, leading)
             inputs.append(("reset", np.asarray(reset)))
         output = np.empty(shape, self._network.dtype) if out is None else check_out(out, shape, self._network.dtype, inputs)
         if self._running is None:
             self._begin(leading, self._model.state_form.split("state", None))
-        return output, again
+        return output, reset_mask
 
-    def _restarted(self, running: Running, again: Array) -> Array:
+    def _restarted(self, running: Running, reset_mask: Array) -> Array:
         """Copy the state, and start those sequences anew."""
         flat = running.flat.copy()
-        restart(views_of(running.network.states, flat, running.leading), again, self._first)
+        restart(views_of(running.network.states, flat, running.leading), reset_mask, self._first)
         return flat
 
-    def _advance(self, running: Running, data: Array, again: Array | None, output: Array) -> None:
+    def _advance(self, running: Running, data: Array, reset_mask: Array | None, output: Array) -> None:
         """Advance a copy of the state: a call that is interrupted leaves the stream where it was."""
-        flat = running.flat.copy() if again is None else self._restarted(running, again)
+        flat = running.flat.copy() if reset_mask is None else self._restarted(running, reset_mask)
         run_network(running.network, Task(data, flat, output))
         running.flat[...] = flat

@@ -149,8 +149,8 @@ def check(answer, **expected):
 INSIDE = "from tests import emulated; emulated.inside()"
 COMPILE = """
 from fastrnn.native import machine_code
-machine_code.addresses(["meet"], "float32")
-print(machine_code.kept.origins["meet", ""])
+machine_code.addresses(["barrier"], "float32")
+print(machine_code.kept.origins["barrier", ""])
 """
 
 

@@ -26,7 +26,7 @@ BY_STEPS = {"WORTH_HELP": 1, "WORK": 1_000_000, "WARM_UP": 200_000, "CONVERTED":
 WAYS = {"in turn": IN_TURN, "by steps": BY_STEPS}
 # Whether work that is too small to wait for a worker is shared with one that spins.
 NEVER_PROMPT = {"WORTH_PROMPT_HELP": 1 << 60, "WORTH_PROMPT_STEPS": 1 << 60, "WORTH_PROMPT_PRODUCTS": 1 << 60}
-PROMPTLY = {"WORTH_HELP": 1 << 60, "WORTH_PROMPT_HELP": 1, "WORTH_PROMPT_STEPS": 1, "WORTH_PROMPT_PRODUCTS": 1}
+PROMPT_SPINS = {"WORTH_HELP": 1 << 60, "WORTH_PROMPT_HELP": 1, "WORTH_PROMPT_STEPS": 1, "WORTH_PROMPT_PRODUCTS": 1}
 ONE_PIECE = {"WORK": 1 << 40, "MOST_WORK": 1 << 40, "WARM_UP": 1 << 40, "CONVERTED": 1 << 30}
 START, TAKE = threads.start_thread, threads.Pool.take
 PATIENCE = 120  # seconds for a worker to come: 10 were taken where others kept both processors busy; fewer than a test's timeout
@@ -97,7 +97,7 @@ def team(count, way=None, worker=surely):
     """Let calls use so many threads in a way of sharing, workers started as `worker` has it; give the watch over them."""
     watch = Watch(worker)
     with contextlib.ExitStack() as stack:
-        for operation in ("lead", "run"):
+        for operation in ("run_shared", "run"):
             stack.enter_context(around(operation, getattr(watch, operation), arguments=1))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in {"WORK": plan.WORK, "LEAST_SHARED": 1 << 60, **NEVER_PROMPT, **(way or {})}.items():

@@ -90,20 +90,20 @@ def test_what_lies_past_the_units(case):
 ROW = layout.CELLS["leaky_input"]
 WRONG_ROWS = {
     "no gates": ({"gates": 0}, "cell 'new' must have gates=1 at least, got 0"),
-    "no output": ({"kept": 0, "enter": ""}, "cell 'new' must have kept=1 at least, got 0"),
+    "no output": ({"state_arrays": 0, "enter": ""}, "cell 'new' must have state_arrays=1 at least, got 0"),
     "no phases": ({"phases": 0}, "cell 'new' must have phases=1 at least, got 0"),
     "no slot for a gate": (
         {"gates": 3},
-        "cell 'new' must have parts=3 at least, slots for its gates and for the state that is kept, got 2",
+        "cell 'new' must have row_slots=3 at least, slots for its gates and for the arrays of its state, got 2",
     ),
     "no slot for a state": (
-        {"kept": 4},
-        "cell 'new' must have parts=4 at least, slots for its gates and for the state that is kept, got 2",
+        {"state_arrays": 4},
+        "cell 'new' must have row_slots=4 at least, slots for its gates and for the arrays of its state, got 2",
     ),
     "no kernel": ({"module": ""}, "cell 'new' must have module=fastrnn.kernels.cells..., got ''"),
     "nothing to enter": (
-        {"kept": 1},
-        "cell 'new' must have no enter where kept=1, for the caller gives all of its state, got 'leaky_enter'",
+        {"state_arrays": 1},
+        "cell 'new' must have no enter where state_arrays=1, for the caller gives all of its state, got 'leaky_enter'",
     ),
     "enter of another": ({"enter": "tanh"}, "cell 'new' must have enter that no other operation has, got 'tanh'"),
 }
@@ -139,7 +139,10 @@ def test_a_kernel_without_a_row_is_refused():
 
 CALL = "import fastrnn, numpy as np; print(fastrnn.GRU(np.ones((6, 3)), np.ones((6, 2)), reset_after=False)(np.ones((4, 3))))"
 MISTAKES = {
-    "import": ("parts=2", "ValueError: cell 'gru_reset_before' must have parts=3 at least, slots for its gates and for the state"),
+    "import": (
+        "row_slots=2",
+        "ValueError: cell 'gru_reset_before' must have row_slots=3 at least, slots for its gates and for the arrays of its state",
+    ),
     "kernel": ("phases=1", "ValueError: cell 'gru_reset_before' must have phases=2 in CELLS, as its kernel declares, got 1"),
 }
 
@@ -148,7 +151,7 @@ MISTAKES = {
 def test_a_mistake_in_a_row_gives_no_numbers(wrong, text, tmp_path):
     """A mistake in a row is told before there is any result: by the import, or where only the kernel shows it, by the first call."""
     path = copy_package(tmp_path) / "fastrnn" / "kernels" / "layout.py"
-    source, row = path.read_text(), 'cells.gru", gates=3, parts=3, kept=1, phases=2)'
+    source, row = path.read_text(), 'cells.gru", gates=3, row_slots=3, state_arrays=1, phases=2)'
     assert source.count(row) == 1
     path.write_text(source.replace(row, re.sub(wrong.partition("=")[0] + r"=\d", wrong, row)))
     printed, errors = start(CALL, **own_cache(tmp_path / "cache", tmp_path)).communicate(timeout=300)

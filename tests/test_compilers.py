@@ -83,7 +83,7 @@ right = []
 
 def handle(*_):
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    right.append(machine_code.address("begin") > 0)
+    right.append(machine_code.address("run_serial") > 0)
 
 signal.signal(signal.SIGUSR1, handle)
 owner, name = eval(sys.argv[1])
@@ -94,7 +94,7 @@ def signalled(*given, **options):
     return original(*given, **options)
 
 setattr(owner, name, signalled)
-print(machine_code.address("begin") > 0, right)
+print(machine_code.address("run_serial") > 0, right)
 """
 
 

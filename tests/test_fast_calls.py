@@ -10,7 +10,7 @@ import pytest
 
 import fastrnn
 from fastrnn.engine import calls, prepared, threads
-from fastrnn.engine.calls import call_at_once, last_at_once
+from fastrnn.engine.calls import checked_call, checked_call_for_last
 from fastrnn.kernels.layout import PYTHON
 from fastrnn.native import machine_code
 
@@ -78,7 +78,7 @@ def test_calls_at_once(dtype, which, leading):
     for given in (None, entries):
         state = None if given is None else whole(given)
         expected = long_way(model, x, state)
-        result = call_at_once(model.packed(), x, state, None)
+        result = checked_call(model.packed(), x, state, None)
         assert result is not None
         for array, other in zip(arrays_of(result), expected, strict=True):
             assert array.dtype == dtype
@@ -103,11 +103,11 @@ def test_last_steps_at_once(which, leading, head, monkeypatch):
         x = rng.normal(size=(*leading, steps, 3)).astype("float32")
         for state in (None, model.state_form.join(iter(entries))):
             given = model.state_form.flat(state) if isinstance(model, fastrnn.Sequential) else state
-            assert last_at_once(model.packed(), x, given, None) is not None
+            assert checked_call_for_last(model.packed(), x, given, None) is not None
             result = model(x, state, return_sequences=False)
             with monkeypatch.context() as patch:
                 patch.setattr(calls, "SHORT", 0)
-                assert last_at_once(model.packed(), x, given, None) is None
+                assert checked_call_for_last(model.packed(), x, given, None) is None
                 expected = model(x, state, return_sequences=False)
             for array, other in zip(arrays_of(result), arrays_of(expected), strict=True):
                 assert array.shape == other.shape
@@ -128,7 +128,7 @@ def test_what_is_not_at_once(which):
     model, sizes = layers("float32")[which]
     x, entries = np.ones((2, 4, 3), np.float32), [np.ones((2, size), np.float32) for size in sizes]
     network, out = model.packed(), np.full((2, 4, model.output_size), 7, np.float32)
-    assert call_at_once(network, x, whole(entries), None) is not None
+    assert checked_call(network, x, whole(entries), None) is not None
     large = np.ones((50000, 4, 3))
     for other in [
         [[1.0] * 3] * 4,
@@ -143,11 +143,11 @@ def test_what_is_not_at_once(which):
         x.astype(object),
         large,
     ]:
-        assert call_at_once(network, other, None, out) is None
+        assert checked_call(network, other, None, out) is None
     first, *rest = entries
     wrong = [first[:1], first.ravel(), first.view(Own), first.astype(complex), first.astype(np.float64)[:1], [1.0], 2]
     for other in [1, "h", x, [first, *rest], (first, *rest, first), (), whole(entries)[:1], *[whole([one, *rest]) for one in wrong]]:
-        assert call_at_once(network, x, other, out) is None
+        assert checked_call(network, x, other, out) is None
     assert (out == 7).all()
 
 
@@ -166,12 +166,12 @@ def test_tokens_at_once(case, leading, dtype, monkeypatch):
         others = [tokens.astype(kind) for kind in ("u1", "i2", ">i4", "u8")]
         for x in [tokens, *others, np.repeat(tokens, 2, axis=-1)[..., ::2], np.asfortranarray(tokens)]:
             before, out = x.tobytes(), np.empty((*tokens.shape, model.output_size), dtype)
-            for result in (call_at_once(network, x, given, None), call_at_once(network, x, given, out)):
+            for result in (checked_call(network, x, given, None), checked_call(network, x, given, out)):
                 assert result is not None
                 assert [array.tobytes() for array in arrays_of(result)] == expected
             assert result[0] is out
             assert x.tobytes() == before
-        last = last_at_once(network, tokens, given, None)
+        last = checked_call_for_last(network, tokens, given, None)
         assert last is not None
         assert last[0].tobytes() == result[0][..., -1, :].tobytes()
 
@@ -181,7 +181,7 @@ def test_what_are_no_tokens(case):
     """A token beyond the vocabulary, wherever it is, and what holds no integers, are left to the long way, which refuses them."""
     model, (tokens, _) = case.layer(np.float32), case.data(np.float32, (2,), 5)
     network, out = model.packed(), np.full((2, 5, case.output_size), 7, np.float32)
-    assert call_at_once(network, tokens, None, None) is not None
+    assert checked_call(network, tokens, None, None) is not None
     for place in range(tokens.size):
         for wrong in (-1, model.input_size, 1 << 40, -(1 << 63), (1 << 63) - 1):
             other = tokens.astype(np.int64)
@@ -193,7 +193,7 @@ def test_what_are_no_tokens(case):
     with pytest.raises(ValueError, match=f"^x must hold integers from 0 to .*, got {(1 << 64) - 1} at position "):
         model(beyond, out=out)
     for other in (tokens.astype(np.float32), tokens.astype(bool), tokens.astype(object)):
-        assert call_at_once(network, other, None, out) is None
+        assert checked_call(network, other, None, out) is None
         with pytest.raises(TypeError, match=r"^x must (be integers|hold real numbers), "):
             model(other, out=out)
     assert (out == 7).all()
@@ -225,7 +225,7 @@ def test_copies(which):
     cases = [(other, whole(entries)) for other in varied(x)] + [(x, whole([other, *entries[1:]])) for other in varied(entries[0])]
     for other, state in cases:
         before = other.tobytes()
-        result = call_at_once(model.packed(), other, state, None)
+        result = checked_call(model.packed(), other, state, None)
         assert result is not None
         assert [array.tobytes() for array in arrays_of(result)] == expected
         assert other.tobytes() == before
@@ -236,7 +236,7 @@ def test_copies_that_overflow():
     model, _ = layers("float32")[0]
     x = np.array([[1e300, -1e300, 1e-300]])
     with np.errstate(all="raise"):
-        result = call_at_once(model.packed(), x, None, None)
+        result = checked_call(model.packed(), x, None, None)
     assert result is not None
     assert [array.tobytes() for array in result] == [array.tobytes() for array in long_way(model, x, None)]
 
@@ -253,7 +253,7 @@ def test_out(which, begun):
     expected = [array.tobytes() for array in long_way(model, x, state)]
     for other in (x, x.astype(np.float64)):
         out = np.full(shape, 7, np.float32)
-        result = call_at_once(network, other, state, out)
+        result = checked_call(network, other, state, out)
         assert result is not None
         assert result[0] is out
         assert [array.tobytes() for array in arrays_of(result)] == expected
@@ -332,7 +332,7 @@ def test_unpickled_arrays():
     x, state = pickle.loads(pickle.dumps((x, state), protocol=5))
     assert x.dtype is not np.dtype(np.float32)
     for one in (model, pickle.loads(pickle.dumps(model))):
-        result = call_at_once(one.packed(), x, state, None)
+        result = checked_call(one.packed(), x, state, None)
         assert result is not None
         assert [array.tobytes() for array in arrays_of(result)] == expected
 
@@ -343,7 +343,7 @@ def test_what_may_not_be_written_is_read_at_once():
     x, h = np.ones((2, 3), np.float32), np.ones(8, np.float32)
     expected = model(x, h)
     x.flags.writeable = h.flags.writeable = False
-    result = call_at_once(model.packed(), x, h, None)
+    result = checked_call(model.packed(), x, h, None)
     assert result is not None
     assert [array.tobytes() for array in result] == [array.tobytes() for array in expected]
 
@@ -359,13 +359,13 @@ def test_calls_at_once_keep_nothing(which):
     def counts():
         return [sys.getrefcount(one) for one in objects]
 
-    call_at_once(network, x, state, None)
+    checked_call(network, x, state, None)
     before = counts()
     for _ in range(1000):
-        output, after = call_at_once(network, x, state, None)
-        call_at_once(network, x, None, out)
-        call_at_once(network, x.astype(np.float64), None, None)
-        call_at_once(network, x, "state", out)
+        output, after = checked_call(network, x, state, None)
+        checked_call(network, x, None, out)
+        checked_call(network, x.astype(np.float64), None, None)
+        checked_call(network, x, "state", out)
     owner = after if len(sizes) == 1 else after[0].base  # the views' owner
     assert sys.getrefcount(output) == 2
     holders = ["owner", "after"] if len(sizes) == 1 else ["owner", *after]

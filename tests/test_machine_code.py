@@ -46,7 +46,7 @@ def later(seconds, function):
     return thread
 """
 CALL = "print(result())"
-NAMES = ["begin", "call", "pack-float32", "product-float32", "project-float32", "relu-float32", "run"]
+NAMES = ["call", "pack-float32", "product-float32", "project-float32", "relu-float32", "run", "run_serial"]
 SAYS = re.compile(r"^INFO fastrnn: compiling (\d+) operations for this machine: some seconds, once$", re.MULTILINE)
 NOT_KEPT = """\
 INFO fastrnn: compiling 7 operations for this process: some seconds
@@ -216,7 +216,7 @@ from fastrnn.native import machine_code
 from fastrnn.kernels.layout import OPERATIONS
 
 tried, rng, target = 0, np.random.default_rng(5), machine_code.target()
-for operation in ("begin", "call", "pack", "product", "project", "relu", "run"):
+for operation in ("call", "pack", "product", "project", "relu", "run", "run_serial"):
     wanted = operation, "float32" if OPERATIONS[operation][1] else ""
     content = pathlib.Path(os.environ["FASTRNN_CACHE_DIR"], machine_code.file_name(wanted, target)).read_bytes()
     wrong = [content[:size] for size in range(0, len(content), 61)]
@@ -243,7 +243,7 @@ def test_every_damage_is_refused(warm, package):
 
 def test_swapped_files_are_refused(cache, package):
     """Another operation's code under an operation's name is not run; nor is the built-in's."""
-    paths = [file(cache, name) for name in ("relu", "begin", "call")]
+    paths = [file(cache, name) for name in ("relu", "run_serial", "call")]
     contents = [path.read_bytes() for path in paths]
     for path, content in zip(paths, contents[1:] + contents[:1], strict=True):
         path.write_bytes(content)
@@ -266,7 +266,7 @@ def test_foreign_files_are_not_read(warm, package, first, environment):
     assert refused(warm, package, first=first, **environment) == NO_JIT
 
 
-FEW = "from fastrnn.native import machine_code; machine_code.addresses(['begin', 'call'], 'float32'); print(True)"
+FEW = "from fastrnn.native import machine_code; machine_code.addresses(['run_serial', 'call'], 'float32'); print(True)"
 
 
 def test_another_target_has_its_own_files(almost, package):
@@ -275,7 +275,7 @@ def test_another_target_has_its_own_files(almost, package):
     assert refused(almost, package) == NO_JIT
     before = {path: path.read_bytes() for path in almost.glob("*.bin")}
     assert call(almost, package, FEW, NUMBA_CPU_FEATURES="") == [2]
-    assert names(almost) == ["begin", "call", "call"]
+    assert names(almost) == ["call", "call", "run_serial"]
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -399,7 +399,7 @@ def test_a_directory_of_others_is_not_written(almost, package, warm, tmp_path):
     """A directory that others can write to receives nothing, and a warning says so; what is missing goes to the next one."""
     path = shutil.copytree(package, tmp_path / "copy")
     beside = shutil.copytree(warm, path / "fastrnn" / "compiled_code")
-    remove(beside, "begin")
+    remove(beside, "run_serial")
     before = names(almost)
     almost.chmod(0o777)
     printed, errors = finish_with_errors(begin(almost, path))
@@ -436,7 +436,7 @@ def test_a_killed_compiler(almost, package):
 
 def test_eight_processes_at_once(almost, package):
     """Of eight processes that start at once one compiles, and the others wait for what it makes."""
-    remove(almost, "call", "begin", "project")
+    remove(almost, "call", "run_serial", "project")
     processes = [begin(almost, package) for _ in range(8)]
     said = [compiled(process) for process in processes]
     assert sorted(said) == [[]] * 7 + [[4]]
@@ -615,7 +615,7 @@ MOST = ARGUMENTS.words
     ("name", "right", "count"),
     [
         *[("call", f"from 1 to {MOST} arrays", count) for count in (0, MOST + 1, 50)],
-        *[("at_once", "6 arguments", count) for count in (0, 1, 5, 7)],
+        *[("checked_call", "6 arguments", count) for count in (0, 1, 5, 7)],
         *[("advance", "8 arguments", count) for count in (0, 7, 9)],
         *[("advance_rows", "10 arguments", count) for count in (0, 9, 11)],
         *[("hold", "2 arguments or more", count) for count in (0, 1)],

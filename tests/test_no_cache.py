@@ -24,7 +24,7 @@ def one_place(monkeypatch, tmp_path):
     path = tmp_path / "code"
     monkeypatch.setattr(machine_code, "caches", lambda: iter([path]))
     monkeypatch.setattr(machine_code, "places", lambda _: iter([(path, "cache")] if path.is_dir() else []))
-    monkeypatch.setattr(machine_code, "everything", lambda: [("begin", ""), ("relu", "float32")])
+    monkeypatch.setattr(machine_code, "everything", lambda: [("run_serial", ""), ("relu", "float32")])
     return path
 
 
@@ -57,7 +57,7 @@ def test_compile_where_files_are_not_written(monkeypatch, one_place, error, said
 
 def test_compile_writes_what_is_loaded(one_place):
     """What this process has loaded but keeps in no file is written, too: `compile` is for later processes. Afterwards nothing is made."""
-    machine_code.addresses(["begin", "relu"], "float32")
+    machine_code.addresses(["run_serial", "relu"], "float32")
     fastrnn.compile()
     files = {path.name: path.stat().st_mtime_ns for path in one_place.glob("*.bin")}
     assert set(files) == {machine_code.file_name(wanted, machine_code.target()) for wanted in machine_code.everything()}
@@ -78,7 +78,7 @@ import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 import fastrnn
 from fastrnn.native import machine_code
-machine_code.everything = lambda: [("begin", "")]
+machine_code.everything = lambda: [("run_serial", "")]
 try:
     fastrnn.compile()
 except RuntimeError as error:
@@ -115,9 +115,9 @@ pwd.getpwuid = unknown
 import numpy as np, fastrnn
 from fastrnn.native import machine_code
 print(machine_code.users_cache(), *machine_code.caches())
-machine_code.everything = lambda: [("begin", "")]
+machine_code.everything = lambda: [("run_serial", "")]
 fastrnn.compile()
-print(os.listdir(os.environ["FASTRNN_CACHE_DIR"])[0].startswith(("begin", "lock")), os.path.exists("~"))
+print(os.listdir(os.environ["FASTRNN_CACHE_DIR"])[0].startswith(("run_serial", "lock")), os.path.exists("~"))
 """
 
 

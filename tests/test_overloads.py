@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import fastrnn
 from fastrnn import compiled_forward as inside
 from fastrnn import jit
-from fastrnn.engine.packing import Part, network_of
+from fastrnn.engine.packing import LayerSpec, network_of
 from fastrnn.kernels.layout import LAYER, MATRIX
 
 from .cases import DTYPES, assert_same_bits, uniform
@@ -108,8 +108,8 @@ def test_one_description(inputs, hidden, outputs, steps, sequences, dtype, has_c
     lanes, vectors, plan = int(words[inside.LANES]), int(words[inside.VECTORS]), words[inside.PLAN :]
     room = inside.plan_of(plan, lanes, vectors, (steps, sequences, inputs, hidden, outputs), item)
     U, W, V = (np.empty(shape, dtype) for shape in ((hidden, inputs), (hidden, hidden), (outputs, hidden)))
-    head = Part("dense", V, None, V[:, 0] if has_c else None, "softmax")
-    network = network_of([Part("elman", U, W, W[0], "tanh"), head], ["once"])
+    head = LayerSpec("dense", V, None, V[:, 0] if has_c else None, "softmax")
+    network = network_of([LayerSpec("elman", U, W, W[0], "tanh"), head], ["pack_and_run"])
     layers = plan[inside.LAYERS : inside.MATRICES].reshape(2, -1)
     unread = {"parameters", "recurrent_parameters", "weight_hr", "half_hr", "shared_from"}  # by a call that is never shared
     read = [[name for name in LAYER.names if "parameters" not in name], [name for name in LAYER.names if "_hh" not in name]]

@@ -9,7 +9,7 @@ from fastrnn.engine import packing, prepared, threads
 from fastrnn.engine.recent import Recent
 
 from .cases import Case, assert_same_bits
-from .sharing import PROMPTLY, at_once, never, team, word
+from .sharing import PROMPT_SPINS, at_once, never, team, word
 
 KINDS = 3 * max(functional.MOST_RECENT, packing.MOST_KINDS)
 
@@ -53,7 +53,7 @@ def test_what_was_prepared_for_one_thread(monkeypatch):
         bank.add()
     monkeypatch.setattr(threads.Pool, "is_at_hand", lambda pool: True)
     for count in (1, 3, 1, 2):
-        with team(count, PROMPTLY, never if count == 1 else at_once) as watch:
+        with team(count, PROMPT_SPINS, never if count == 1 else at_once) as watch:
             for call in (lambda: model(x), lambda: stream.step(x[:, 0]), lambda: bank.step(x[:, 0])):
                 before = len(watch.taken)
                 call()

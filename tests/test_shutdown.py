@@ -65,7 +65,7 @@ else:
 """
 NAMES = ("large", "small", "lengths", "last", "list", "new", "once", "once large", "token step", "vector step", "chunk", "argmax")
 NAMES += ("sample", "score", "pad")
-LATE = "fastrnn can't make machine code while Python shuts down; make it before: python -m fastrnn compile"
+LATE_SPINS = "fastrnn can't make machine code while Python shuts down; make it before: python -m fastrnn compile"
 UNDRAWN = "rng needs numpy.random, which can't be imported while Python shuts down; use it once before"
 
 
@@ -102,7 +102,7 @@ def test_modules_that_are_torn_down(keep):
 def test_nothing_to_load(tmp_path):
     """Machine code that would have to be compiled is a clear error in __del__; an exit handler may still compile."""
     options = own_cache(tmp_path / "cache", copy_package(tmp_path / "copy"))
-    assert said("global", "nothing", "small", **options) == {"small": f"RuntimeError: {LATE}"}
+    assert said("global", "nothing", "small", **options) == {"small": f"RuntimeError: {LATE_SPINS}"}
     assert said("atexit", "nothing", "small", **options) == {"small": "right"}
     assert said("global", "nothing", "small", **options) == {"small": "right"}
 

@@ -93,7 +93,7 @@ def test_another_thread_is_refused(kind, name):
         call()
 
     expected = begun(kind)[1]()
-    with around("begin" if kind == "stream" else "step_rows", during, arguments=1):
+    with around("run_serial" if kind == "stream" else "step_rows", during, arguments=1):
         one, step = begun(kind)
     active.append(one)
     assert_same_bits(step(), expected)

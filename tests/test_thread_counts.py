@@ -15,7 +15,7 @@ from fastrnn.kernels.layout import JOB, POOL
 
 from .cases import DTYPES, Case, run
 from .interception import around, field
-from .sharing import HEAD, IN_TURN, LARGE, LOOP, PLAIN, PROMPTLY, alone, as_they_come, assert_same, never, team, word
+from .sharing import HEAD, IN_TURN, LARGE, LOOP, PLAIN, PROMPT_SPINS, alone, as_they_come, assert_same, never, team, word
 
 pytestmark = pytest.mark.usefixtures("piece_by_piece")
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -25,7 +25,7 @@ def test_who_is_at_hand():
     """A worker that sleeps isn't waited for: now and then it is woken, for the calls after that one; a busy machine gets a rest."""
     case = Case("", (("RNN", "tanh"),), (30, 70))
     model, (x, _) = case.layer(np.float32), case.data(np.float32, (64,), 1)
-    with team(2, PROMPTLY, never) as watch:
+    with team(2, PROMPT_SPINS, never) as watch:
 
         def asked(calls):
             before = len(watch.taken)
@@ -61,7 +61,7 @@ def test_who_helps_may_be_asked_again(threads_now, monkeypatch):
     monkeypatch.setattr(threads, "chosen", threads_now)
     for hidden, count in itertools.product((16, 64, 100, 256, 512, 1024), (1, 2, 3, 5, 8, 13, 40, 64, 300)):
         network = Case("", (("RNN", "tanh"),), (10, hidden)).layer(np.float32).packed()
-        helping = plan.help_at_once(network, count, 1, threads_now)
+        helping = plan.help_for(network, count, 1, threads_now)
         assert helping is None or helping.ever or not helping.workers
 
 
@@ -69,13 +69,13 @@ def test_a_count_that_changes_meanwhile(monkeypatch):
     """What is prepared for one count of threads doesn't pass for another's."""
     model, x = Case("", (("RNN", "tanh"),), (30, 300)).layer(np.float32), np.ones((64, 1, 30), np.float32)
     monkeypatch.setattr(threads, "chosen", 4)
-    asked = prepared.help_at_once
+    asked = prepared.help_for
 
     def change(*given):
         monkeypatch.setattr(threads, "chosen", 1)
         return asked(*given)
 
-    monkeypatch.setattr(prepared, "help_at_once", change)
+    monkeypatch.setattr(prepared, "help_for", change)
     call = prepared.prepare(model.packed(), x.shape[:1], x.shape[1:2], 64)
     assert call.help.workers == 3
     assert call.is_stale

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn.engine import execute, plan, threads
-from fastrnn.kernels.layout import CHUNK, MEETINGS, TEAM, TEAMS
+from fastrnn.kernels.layout import BARRIERS, CHUNK, TEAM, TEAMS
 from fastrnn.kernels.threads import team as kernels
 
 from .cases import DTYPES, Case, pack, run
@@ -30,7 +30,7 @@ from .sharing import (
     ONE_PIECE,
     PATIENCE,
     PLAIN,
-    PROMPTLY,
+    PROMPT_SPINS,
     STACK,
     START,
     WAYS,
@@ -113,7 +113,7 @@ def test_prompt_help(name, dtype, monkeypatch):
     expected = alone(call, dtype)
     monkeypatch.setattr(threads.Pool, "is_at_hand", lambda pool: True)
     for count in COUNTS:
-        with team(count, PROMPTLY, at_once) as watch:
+        with team(count, PROMPT_SPINS, at_once) as watch:
             for _ in until_help_came(watch):
                 assert_same(call(dtype), expected)
         assert all(word(taken, "workers") < count for taken in watch.taken)
@@ -186,7 +186,7 @@ def test_any_generation(way, situation, count, feedback):
 FALLING = Case("", (("Dense", "tanh"), ("Dense", "tanh"), ("Dense", "tanh")), (3, 9000, 16, 5000))
 RISING = Case("", (("Dense", "tanh"), ("Dense", "tanh"), ("Dense", "tanh")), (3, 5000, 16, 9000))
 MIXED = Case("", (("RNN", "tanh"), ("Dense", "tanh"), ("RNN", "tanh"), ("Dense", "tanh")), (3, 290, 9000, 20, 9))
-LATE = {
+LATE_SPINS = {
     "falling": (FALLING, (), 450, {}),
     "rising": (RISING, (), 450, {}),
     "recurrent": (MIXED, (), 135, {}),
@@ -196,7 +196,7 @@ LATE = {
 
 
 @every_dtype
-@pytest.mark.parametrize(("case", "leading", "steps", "options"), LATE.values(), ids=LATE)
+@pytest.mark.parametrize(("case", "leading", "steps", "options"), LATE_SPINS.values(), ids=LATE_SPINS)
 def test_nobody_runs_ahead(case, leading, steps, options, dtype):
     """However late the leader is with a layer's rows or steps, helpers neither read them too early nor overwrite what it still reads."""
     call, network, ahead = whole(case, leading, steps, **options), case.layer(dtype).packed(), set()
@@ -382,7 +382,7 @@ def test_parting(layer, step, dtype):
         operation()
 
     with around("elman", lose, dtype), team(2, {**BY_STEPS, **ONE_PIECE}, at_once) as watch:
-        for _ in until(lambda: any(word(taken, "apart") % MEETINGS for taken in watch.taken), "they never parted"):
+        for _ in until(lambda: any(word(taken, "apart") % BARRIERS for taken in watch.taken), "they never parted"):
             taken = itertools.count()
             assert_same(call(dtype), expected)
 
@@ -408,7 +408,7 @@ def test_more_calls_than_teams():
         over.wait(PATIENCE)
         operation()
 
-    with around("lead", hold, arguments=1), team(2, {**IN_TURN, **ONE_PIECE}, never):
+    with around("run_shared", hold, arguments=1), team(2, {**IN_TURN, **ONE_PIECE}, never):
         callers = [threading.Thread(target=call, args=(np.float32,)) for _ in range(TEAMS)]
         for caller in callers:
             caller.start()

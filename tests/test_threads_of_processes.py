@@ -92,8 +92,8 @@ def test_spawn(unset, monkeypatch):
         workers.join()
 
 
-LATE = "threading.Thread(target=lambda: (threading.main_thread().join(), time.sleep(0.1), check())).start()"
-ENDS = {"in an exit handler": "atexit.register(check)", "in a thread that outlives the main one": LATE}
+LATE_SPINS = "threading.Thread(target=lambda: (threading.main_thread().join(), time.sleep(0.1), check())).start()"
+ENDS = {"in an exit handler": "atexit.register(check)", "in a thread that outlives the main one": LATE_SPINS}
 
 
 @pytest.mark.parametrize("first", ["", "check()\n"], ids=["the first call", "a later call"])

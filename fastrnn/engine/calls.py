@@ -31,7 +31,7 @@ class Model(Protocol):
     def states(self) -> tuple[int, ...]: ...
 
 
-class Begun(NamedTuple):
+class CheckedCall(NamedTuple):
     """A call whose arguments are checked."""
 
     states: Array  # one array after the other
@@ -40,7 +40,7 @@ class Begun(NamedTuple):
     lengths: Array | None
 
 
-def call_at_once(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
+def checked_call(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
     """Make a call whose arguments the built-in `at_once` checks. None for arguments that need all checks, wrong or right.
 
     The call is looked up; else prepared; else x and the state are converted. The last call without workers is tried first: the built-in
@@ -53,7 +53,7 @@ def call_at_once(network: Network, x: object, state: object, out: object) -> tup
         except IndexError:
             space = take_space(SPACE)
         try:
-            done = machine_code.kept.at_once(latest, space, x, state, out, NOTHING)
+            done = machine_code.kept.checked_call(latest, space, x, state, out, NOTHING)
         finally:
             idle.append(space)
         if done is not None:
@@ -66,11 +66,11 @@ def call_at_once(network: Network, x: object, state: object, out: object) -> tup
     return None if converted is None else run_checked(prepared, *converted, out)
 
 
-def last_at_once(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
+def checked_call_for_last(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
     """Make a call that wants the last step's output alone: with every step's, where that takes less time than all checks would."""
     if out is not None or type(x) is not np.ndarray or math.prod(network.steps_of(x.shape)) * network.read > SHORT:
         return None
-    done = call_at_once(network, x, state, None)
+    done = checked_call(network, x, state, None)
     return done and (done[0][..., -1, :].copy(), done[1])
 
 
@@ -111,7 +111,7 @@ def call(
     network: Network, x: Array, states: Named, out: Array | None, *, return_sequences: bool = True, **options: Any
 ) -> tuple[Array, tuple[Array, ...]]:
     """Check what is left to check, and run."""
-    flat, final, output, lengths = begin(network, x, states, out, return_sequences=return_sequences, **options)
+    flat, final, output, lengths = check_call(network, x, states, out, return_sequences=return_sequences, **options)
     if return_sequences:
         run_network(network, Task(x, flat, output, lengths=lengths))
     else:
@@ -119,7 +119,7 @@ def call(
     return output, final
 
 
-def begin(
+def check_call(
     model: Model,
     x: Array,
     states: Named,
@@ -128,7 +128,7 @@ def begin(
     lengths: ArrayLike | None = None,
     reset: ArrayLike | None = None,
     return_sequences: bool,
-) -> Begun:
+) -> CheckedCall:
     """Check a call's arguments but x, start its states, and make its output."""
     leading, steps = x.shape[:-2], x.shape[-2]
     flat, final, inputs = start_states(model, states, leading, given="x", shape=x.shape[:-1] if model.tokens else x.shape)
@@ -137,24 +137,24 @@ def begin(
         restart(final, check_reset(reset, leading), None)
     shape = (*leading, steps, model.output_size) if return_sequences else (*leading, model.output_size)
     if out is None:
-        return Begun(flat, final, np.empty(shape, model.dtype) if valid is None else np.zeros(shape, model.dtype), valid)
+        return CheckedCall(flat, final, np.empty(shape, model.dtype) if valid is None else np.zeros(shape, model.dtype), valid)
     inputs += [(name, np.asarray(value)) for name, value in (("lengths", lengths), ("reset", reset)) if value is not None]
     output = check_out(out, shape, model.dtype, [("x", x), *inputs])
     if valid is not None:
         output[...] = 0
-    return Begun(flat, final, output, valid)
+    return CheckedCall(flat, final, output, valid)
 
 
 def run_last(network: Network, x: Array, flat: Array, output: Array, final: tuple[Array, ...], *, lengths: Array | None) -> None:
     """Run to the last recurrent layer without keeping its output, and what follows it on the last state alone."""
-    leading, steps, depth = x.shape[:-2], x.shape[-2], len(network.kept)
+    leading, steps, depth = x.shape[:-2], x.shape[-2], len(network.state_counts)
     if not steps:
         output[...] = 0
         return
-    recurrent = max((i for i, arrays in enumerate(network.kept, 1) if arrays), default=0)
+    recurrent = max((i for i, arrays in enumerate(network.state_counts, 1) if arrays), default=0)
     if recurrent:
         run_network(network.cut(0, recurrent), Task(x, flat, None, lengths=lengths))
-        last = final[-network.kept[recurrent - 1]][..., np.newaxis, :]
+        last = final[-network.state_counts[recurrent - 1]][..., np.newaxis, :]
     else:
         at = steps - 1 if lengths is None else np.maximum(lengths - 1, 0).reshape(leading)
         last = x[(*np.indices(leading, sparse=True), at)][..., np.newaxis, :]

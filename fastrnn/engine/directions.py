@@ -57,7 +57,7 @@ def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
     rows = max([one.rows for one in given], default=0)
     space = take_space(2 * HEAD_BYTES + 2 * rows * networks[0].dtype.itemsize)
     team = threads.pool.take(1)
-    operations = {"function": "begin"} if team is None else {"function": "lead", **sharing(by_steps=False)}
+    operations = {"function": "run_serial"} if team is None else {"function": "run_shared", **sharing(by_steps=False)}
     addresses = machine_code.all_addresses((*operations.values(), "each"), networks[0].dtype.char)
     common = {field: addresses[name] for field, name in operations.items()} | {"run": addresses["each"], "block": 1}
     common |= helpers(0 if team is None else 1, len(space) // 2)
@@ -98,7 +98,7 @@ class Alone:
         self.rows = plan.rows * plan.width
         common = common_to_pieces(network, task, plan, shared=False)
         self.relative = jobs_of(network, task, plan, self.source, common)
-        if simple and (plan.at_once, plan.length) == (plan.sequences, plan.steps):
+        if simple and (plan.sequences_per_piece, plan.length) == (plan.sequences, plan.steps):
             self.relative = list(self.relative)
             network.calls.keep(kind, (self.rows, self.relative))
 

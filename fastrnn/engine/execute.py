@@ -55,7 +55,7 @@ class Task(NamedTuple):
         """Tell at which step a piece begins: an array, where sequences differ in length."""
         if not self.backwards:
             return piece.start
-        return self.steps - 1 - piece.start if piece.left is None else piece.left - 1
+        return self.steps - 1 - piece.start if piece.remaining is None else piece.remaining - 1
 
     @property
     def sequences(self) -> int:
@@ -81,7 +81,7 @@ def run_network(network: Network, task: Task) -> None:
     source.allocate(plan.together)
     states = task.states
     if states is None:
-        states = np.empty(plan.at_once * network.states[0], network.dtype)
+        states = np.empty(plan.sequences_per_piece * network.states[0], network.dtype)
     space = take_space(HEAD_BYTES + 2 * plan.rows * plan.width * network.dtype.itemsize)
     team = threads.pool.take(plan.workers) if plan.workers else None
     arrays = (space, source.data, NOTHING if task.out is None else task.out, states, *([] if team is None else [team.words]))
@@ -97,7 +97,7 @@ def run_network(network: Network, task: Task) -> None:
         if team is not None:
             team.give_back()
     give_back(space)
-    whole = (plan.at_once, plan.length) == (task.sequences, task.steps) and (plan.lengths is None or plan.lengths[-1] > 0)
+    whole = (plan.sequences_per_piece, plan.length) == (task.sequences, task.steps) and (plan.lengths is None or plan.lengths[-1] > 0)
     if simple and whole and len(space) == SPACE and is_short(network, task.sequences, task.steps):
         network.calls.keep(task.kind, job)
 
@@ -117,7 +117,7 @@ def run_ready(job: Array, task: Task, source: "Source") -> None:
 
 def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: dict[str, int]) -> Iterator[tuple[Piece, Array]]:
     """Give each piece of a plan and its job, which is to be done before the next is asked for: they share memory."""
-    table = np.empty(TABLE_ROWS * plan.at_once if plan.order is not None else 0, np.int64)
+    table = np.empty(TABLE_ROWS * plan.sequences_per_piece if plan.order is not None else 0, np.int64)
     for piece in plan.pieces():
         of_x, x_places = source.take(piece)
         fill_table(table, task, piece, x_places)
@@ -127,7 +127,7 @@ def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: 
 
 def fill_table(table: Array, task: Task, piece: Piece, x_places: Array) -> None:
     """Say where the sequences of a piece that differ in length are, and how many of its steps each has."""
-    which, left = piece.which, piece.left
+    which, left = piece.indices, piece.remaining
     if which is None or left is None:
         return
     rows = table[: TABLE_ROWS * piece.sequences].reshape(TABLE_ROWS, piece.sequences)
@@ -137,7 +137,7 @@ def fill_table(table: Array, task: Task, piece: Piece, x_places: Array) -> None:
 
 def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) -> dict[str, int]:
     """Give what all pieces of a call have in common: the operations that not every call needs, and sizes."""
-    operations = {"function": "lead", **sharing(plan.by_steps)} if shared else {"function": "begin"}
+    operations = {"function": "run_shared", **sharing(plan.by_steps)} if shared else {"function": "run_serial"}
     if task.lengths is not None:
         operations |= {"trim": "trim"} if network.tokens else {"trim": "trim", "feed": "gather"}
     if task.sink:
@@ -156,7 +156,7 @@ def place(network: Network, task: Task, plan: Plan, piece: Piece) -> dict[str, i
     """Tell what a piece works on, and where its output and states are."""
     kept = task.states is not None
     out = task.column
-    if piece.which is None:
+    if piece.indices is None:
         out += task.width * (task.first_step(piece) + (0 if kept else piece.first * task.steps))
     sizes = job_sizes(piece.span, piece.sequences, network.inputs, task.width, piece.block, plan.rows, plan.width)
     return {
@@ -185,7 +185,7 @@ class Source:
     def __init__(self, task: Task, kind: np.dtype[Any]) -> None:
         x = readable(task.x, kind)
         self.task, self.x, self.kind, self.further, self.size = task, x, kind, task.further, x.shape[-1] * kind.itemsize
-        self.direct = is_native(x, kind)
+        self.direct = is_readable_in_place(x, kind)
         self.conversion = None if self.direct else Conversion((1 + task.further) * self.size, math.prod(x.shape) * kind.itemsize)
         self.data = x
 
@@ -199,10 +199,10 @@ class Source:
         first = self.task.first_step(piece)
         if self.direct:
             fields = {"x_sequence": given * inputs, "x_step": -inputs if self.task.backwards else inputs}
-            if piece.which is not None:
-                return {"x": 0, **fields}, (piece.which * given + first) * inputs
+            if piece.indices is not None:
+                return {"x": 0, **fields}, (piece.indices * given + first) * inputs
             return {"x": (piece.first * given + first) * self.size, **fields}, None
-        which = range(piece.first, piece.first + piece.sequences) if piece.which is None else piece.which
+        which = range(piece.first, piece.first + piece.sequences) if piece.indices is None else piece.indices
         convert_piece(self.x, which, (self.steps(piece, first), slice(None)), self.data)
         length = (piece.span + self.further) * inputs
         return {"x": 0, "x_sequence": length, "x_step": inputs}, np.arange(piece.sequences) * length
@@ -211,10 +211,10 @@ class Source:
         """Give the steps of x that a piece is to read, in the order in which it reads them: of each sequence none past its end."""
         if not self.task.backwards:
             span = piece.span + self.further
-            if piece.left is None or np.minimum.reduce(piece.left) >= piece.span:
+            if piece.remaining is None or np.minimum.reduce(piece.remaining) >= piece.span:
                 return slice(first, first + span)
-            return first + np.minimum(np.arange(span), piece.left[:, np.newaxis] + (self.further - 1))
-        if piece.left is None:
+            return first + np.minimum(np.arange(span), piece.remaining[:, np.newaxis] + (self.further - 1))
+        if piece.remaining is None:
             return slice(first, first - piece.span if first >= piece.span else None, -1)
         steps: Array = np.maximum(first[:, np.newaxis] - np.arange(piece.span), 0)
         return steps
@@ -237,7 +237,7 @@ def convert_piece(array: Array, which: range | Array, own: tuple[slice | Array, 
     assign(buffer[: piece.size].reshape(piece.shape), piece)
 
 
-def is_native(array: Array, dtype: np.dtype[Any]) -> bool:
+def is_readable_in_place(array: Array, dtype: np.dtype[Any]) -> bool:
     """Tell whether kernels can read an array as it is."""
     flags = array.flags
     return array.dtype == dtype and flags.c_contiguous and flags.aligned
@@ -248,7 +248,7 @@ def readable(array: Array, dtype: np.dtype[Any]) -> Array:
 
     An array that was unpickled, or whose dtype has metadata, has another object as its dtype: a view has the usual one.
     """
-    if is_native(array, dtype):
+    if is_readable_in_place(array, dtype):
         return array if array.dtype is dtype else array.view(dtype)
     if array.size > FEW:
         return array

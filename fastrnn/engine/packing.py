@@ -30,7 +30,7 @@ SHARED_FROM = LAYER.offsets["shared_from"]
 FIRST_ADDRESS = LAYER.offsets["weight"]  # of a layer's record, whose last fields are addresses of weights
 
 
-class Part(NamedTuple):
+class LayerSpec(NamedTuple):
     """A layer as the engine sees it: a cell's name or "dense", its weights (gates stacked), and its functions of a number."""
 
     kind: str
@@ -59,7 +59,7 @@ class Part(NamedTuple):
     @property
     def states(self) -> list[int]:
         """Give the size of each array of the layer's state."""
-        return [self.hidden if i else self.output_size for i in range(self.cell.kept)]
+        return [self.hidden if i else self.output_size for i in range(self.cell.state_arrays)]
 
     def matrices(self) -> dict[str, tuple[Array | None, int]]:
         """Give what is packed: by the record's field the array, None for zeros, and its gates, 0 for nothing."""
@@ -91,7 +91,7 @@ class Network:
     """Layers as the engine sees them. Until `packed`, their addresses of weights count from 0."""
 
     layers: Array  # a record each
-    matrices: Array  # a record each of what is to be packed, of every layer in the order of Part.matrices
+    matrices: Array  # a record each of what is to be packed, of every layer in the order of LayerSpec.matrices
     weights: Array | None
     parameters: Array  # of every layer's activation and recurrent_activation; records hold their addresses
     table: Array | None  # that the first layer looks tokens up in
@@ -100,7 +100,7 @@ class Network:
     input_size: int
     output_size: int
     states: tuple[int, ...]  # the size of each array of the layers' states
-    kept: tuple[int, ...]  # by layer: how many arrays its state has
+    state_counts: tuple[int, ...]  # by layer: how many arrays its state has
     enters: bool  # whether some array of a state is computed from the others
     activation: DenseActivation  # of the last layer
     widest: int  # elements of a row
@@ -180,9 +180,9 @@ def rows_that_fit(width: int, itemsize: int) -> int:
     return max(WORKSPACE // row, min(FEWEST_ROWS, WIDEST_WORKSPACE // row), 2)
 
 
-def pack_network(parts: Sequence[Part]) -> Network:
+def pack_network(parts: Sequence[LayerSpec]) -> Network:
     """Pack layers of one dtype."""
-    network = network_of(parts, ["at_once"] if any(part.cell.kept for part in parts) else [])
+    network = network_of(parts, ["checked_call"] if any(part.cell.state_arrays for part in parts) else [])
     weights = empty_aligned(network.work, network.dtype)
     given = [array for part in parts for array, _ in part.matrices().values()]
     for record, array in zip(network.matrices, given, strict=True):
@@ -194,10 +194,10 @@ def pack_network(parts: Sequence[Part]) -> Network:
     return dataclasses.replace(network, layers=layers, weights=weights)
 
 
-def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
+def network_of(parts: Sequence[LayerSpec], operations: Sequence[str]) -> Network:
     """Describe layers by their sizes alone, and have ready what they need and the operations that are named."""
     dtype = np.dtype(parts[0].weight_ih.dtype.char)  # an unpickled array's dtype is another object
-    needed = ["call", "begin", "run", "pack", *operations, *(operation for part in parts for operation in part.operations())]
+    needed = ["call", "run_serial", "run", "pack", *operations, *(operation for part in parts for operation in part.operations())]
     addresses = machine_code.addresses(needed, machine_code.name_of(dtype)) | {"": 0}
     layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), []
     parameters, work, unread, unshared = parameters_of(parts), 0, 0, 0
@@ -224,7 +224,7 @@ def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
         input_size=parts[0].weight_ih.shape[1],
         output_size=parts[-1].output_size,
         states=tuple([size for part in parts for size in part.states]),
-        kept=tuple([part.cell.kept for part in parts]),
+        state_counts=tuple([part.cell.state_arrays for part in parts]),
         enters=any(part.cell.enter for part in parts),
         activation=parts[-1].activation,
         widest=widest,
@@ -237,7 +237,7 @@ def network_of(parts: Sequence[Part], operations: Sequence[str]) -> Network:
     )
 
 
-def parameters_of(parts: Sequence[Part]) -> Array:
+def parameters_of(parts: Sequence[LayerSpec]) -> Array:
     """Give the parameters of each layer's activation and recurrent_activation, zero from there on."""
     parameters = np.zeros((len(parts), 2, MOST_PARAMETERS))
     for part, own in zip(parts, parameters, strict=True):
@@ -247,7 +247,7 @@ def parameters_of(parts: Sequence[Part]) -> Array:
     return parameters
 
 
-def describe_matrix(matrix: Array | None, gates: int, part: Part, start: int) -> Array:
+def describe_matrix(matrix: Array | None, gates: int, part: LayerSpec, start: int) -> Array:
     """Make the record of a matrix, or of a vector, that is packed from `start` on: no elements where it has no gates."""
     dtype = part.weight_ih.dtype
     size = 1 if matrix is None or matrix.ndim == 1 else matrix.shape[1]
@@ -263,11 +263,11 @@ def describe_matrix(matrix: Array | None, gates: int, part: Part, start: int) ->
     )
 
 
-def describe(part: Part, addresses: dict[str, int], record: Array) -> None:
+def describe(part: LayerSpec, addresses: dict[str, int], record: Array) -> None:
     """Fill in all of a layer's record but where its weights are."""
     cell, by_rows = part.cell, part.activation in ROW_ACTIVATIONS
     columns = machine_code.shape().padded(part.hidden, part.weight_ih.itemsize)
-    width, step = cell.parts * columns, cell.gates * columns * (part.output_size + FUNCTION) * part.weight_ih.itemsize
+    width, step = cell.row_slots * columns, cell.gates * columns * (part.output_size + FUNCTION) * part.weight_ih.itemsize
     activation = addresses[operation_of(part.activation)]
     LAYER.fill(
         record,
@@ -284,13 +284,13 @@ def describe(part: Part, addresses: dict[str, int], record: Array) -> None:
         columns=columns,
         stride=width + (-width % BLOCK if by_rows else 0),
         gates=cell.gates,
-        kept=cell.kept,
+        state_arrays=cell.state_arrays,
         phases=cell.phases,
-        shared_from=-(-WORTH_SHARING // step) if cell.kept else 0,
+        shared_from=-(-WORTH_SHARING // step) if cell.state_arrays else 0,
         projected=machine_code.shape().padded(part.output_size, part.weight_ih.itemsize),
         half=first_half(part.output_size, part.weight_ih.itemsize),
         half_hr=first_half(part.hidden, part.weight_ih.itemsize),
-        usual=(part.activation, part.recurrent_activation) == ("tanh", "sigmoid") and not part.peephole,
+        default_activations=(part.activation, part.recurrent_activation) == ("tanh", "sigmoid") and not part.peephole,
         peephole=part.peephole,
     )
 

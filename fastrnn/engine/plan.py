@@ -40,8 +40,8 @@ class Piece(NamedTuple):
     start: int
     span: int
     block: int  # sequences side by side
-    which: Array | None  # the sequences' numbers, where they differ in length
-    left: Array | None  # how many steps each has from `start` on
+    indices: Array | None  # the sequences' numbers, where they differ in length
+    remaining: Array | None  # how many steps each has from `start` on
 
 
 class Plan(NamedTuple):
@@ -54,7 +54,7 @@ class Plan(NamedTuple):
     width: int  # elements of a row in the workspace
     rows: int  # of a layer in the workspace
     together: int  # sequences whose next step is converted together at least
-    at_once: int  # sequences of a piece
+    sequences_per_piece: int  # sequences of a piece
     length: int  # steps of a piece
     warm_up: int  # steps of the first piece
     order: Array | None  # the sequences' numbers, the longest first
@@ -67,8 +67,8 @@ class Plan(NamedTuple):
 
     def pieces(self) -> Iterator[Piece]:
         """Go over sequences and their steps."""
-        for first in range(0, self.sequences, self.at_once):
-            count, start, span = min(self.at_once, self.sequences - first), 0, 0
+        for first in range(0, self.sequences, self.sequences_per_piece):
+            count, start, span = min(self.sequences_per_piece, self.sequences - first), 0, 0
             while (start := start + span) < self.steps:
                 span = min(self.length if first or start else self.warm_up, self.steps - start)
                 piece = self.piece(first, count, start, span)
@@ -131,9 +131,9 @@ def plan_call(network: Network, demand: Demand) -> Plan:
     if demand.lengths is not None:
         order, lengths = longest_first(demand.lengths)
         steps = int(lengths[0])
-    at_once, length = cut(demand.sequences, steps, work, most, together)
+    per_piece, length = cut(demand.sequences, steps, work, most, together)
     warm_up = min(length, max(1, WARM_UP // work)) if workers and by_steps else length
-    return Plan(demand.sequences, steps, workers, by_steps, width, rows, together, at_once, length, warm_up, order, lengths)
+    return Plan(demand.sequences, steps, workers, by_steps, width, rows, together, per_piece, length, warm_up, order, lengths)
 
 
 class Help(NamedTuple):
@@ -150,7 +150,7 @@ def is_short(network: Network, sequences: int, steps: int) -> bool:
     return 0 < sequences * steps * network.work * network.dtype.itemsize < WORTH_HELP
 
 
-def help_at_once(network: Network, sequences: int, steps: int, threads: int) -> Help | None:
+def help_for(network: Network, sequences: int, steps: int, threads: int) -> Help | None:
     """Return which of so many threads help with all steps in one kernel call; None where one call won't do."""
     if is_short(network, sequences, steps):
         counts = threads, 2, MOST_WORKERS
@@ -203,8 +203,8 @@ def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tupl
     """Tell how many sequences, and how many of their steps, make a piece of work of at most `most`, or a single step of `together`."""
     if sequences * steps * work <= most:
         return sequences, steps
-    at_once = min(max(together, most // max(1, steps * work) // together * together), sequences)
-    return at_once, max(1, most // (at_once * work))
+    per_piece = min(max(together, most // max(1, steps * work) // together * together), sequences)
+    return per_piece, max(1, most // (per_piece * work))
 
 
 def side_by_side(count: int, rows: int, threads: int) -> int:

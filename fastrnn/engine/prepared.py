@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import Array
-from ..kernels.layout import HEAD_BYTES, JOB, JOB_SIZES, KNOWN, MATRIX, PATIENTLY, PROMPTLY, TOGETHER, job_sizes
+from ..kernels.layout import CALL_SPEC, HEAD_BYTES, JOB, JOB_SIZES, MATRIX, PATIENT_SPINS, PROMPT_SPINS, TOGETHER, job_sizes
 from ..native import machine_code
 from . import threads
 from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
-from .plan import Help, help_at_once, is_short, side_by_side
+from .plan import Help, help_for, is_short, side_by_side
 
 NOTHING = np.empty(0)
 SPACE = HEAD_BYTES + 2 * WORKSPACE  # bytes
@@ -66,16 +66,17 @@ def prepare(
     it, behind the job.
     """
     count, sequences, steps = threads.get_num_threads(), math.prod(leading), math.prod(time)
-    helping = help_at_once(network, sequences, steps, count)
+    helping = help_for(network, sequences, steps, count)
     if helping is None:
         return None
-    own = job_for(network, sequences, steps, rows, 1, function=machine_code.address(operation or "begin"))
+    own = job_for(network, sequences, steps, rows, 1, function=machine_code.address(operation or "run_serial"))
     serial, shared = record_of(network, leading, time, np.concatenate([own, extra], dtype=np.int64, casting="unsafe")), None
     if helping.workers:
-        operations = {"function": operation or "lead", **sharing(helping.by_steps)}
+        operations = {"function": operation or "run_shared", **sharing(helping.by_steps)}
         addresses = machine_code.all_addresses(tuple(operations.values()), network.dtype.char)
         fields = {field: addresses[name] for field, name in operations.items()}
-        fields |= helpers(helping.workers, rows * network.widest * network.dtype.itemsize, PROMPTLY if helping.prompt else PATIENTLY)
+        patience = PROMPT_SPINS if helping.prompt else PATIENT_SPINS
+        fields |= helpers(helping.workers, rows * network.widest * network.dtype.itemsize, patience)
         own = job_for(network, sequences, steps, rows, 1 if helping.by_steps else helping.workers + 1, **fields)
         shared = record_of(network, leading, time, np.concatenate([own, extra], dtype=np.int64, casting="unsafe"))
     return PreparedCall(serial, shared, helping, count if helping.ever else 0)
@@ -94,10 +95,10 @@ def record_of(network: Network, leading: tuple[int, ...], time: tuple[int, ...],
     output, states = (*leading, *time, network.output_size), [(*leading, units) for units in network.states]
     sequences, itemsize = math.prod(leading), network.dtype.itemsize
     sizes = [*shape, *output, *[size for one in states for size in one]]
-    words = np.concatenate([np.zeros(KNOWN.words, np.int64), np.array(sizes, np.int64), job])
-    KNOWN.fill(
+    words = np.concatenate([np.zeros(CALL_SPEC.words, np.int64), np.array(sizes, np.int64), job])
+    CALL_SPEC.fill(
         words,
-        plan=machine_code.address_of(words[-len(job) :]),
+        job=machine_code.address_of(words[-len(job) :]),
         dtype=id(network.dtype),  # NumPy's own object; an unpickled array has another, see `readable`
         x_dtype=id(network.x_dtype),
         vocabulary=network.input_size if network.tokens else 0,
@@ -114,14 +115,14 @@ def record_of(network: Network, leading: tuple[int, ...], time: tuple[int, ...],
     return words
 
 
-def helpers(workers: int, size: int, patience: int = PATIENTLY) -> dict[str, int]:
+def helpers(workers: int, size: int, patience: int = PATIENT_SPINS) -> dict[str, int]:
     """Return a job's fields on workers: how many, what bytes a layer's rows take for each, how often to look for those that share steps."""
     return {"helpers": workers, "room": 2 * size, "patience": patience}
 
 
 def sharing(by_steps: bool) -> dict[str, str]:
     """Return the operations by which threads share work."""
-    return {"meet": "meet", "divide": "divide", "share": "share"} if by_steps else {"claim": "claim"}
+    return {"barrier": "barrier", "divide": "divide", "share": "share"} if by_steps else {"claim": "claim"}
 
 
 def run_job(prepared: PreparedCall, space: Array, *arrays: Array) -> None:
@@ -141,8 +142,8 @@ def run_checked(prepared: PreparedCall, x: object, state: object, out: object) -
     team, space = prepared.take_team(), take_space(SPACE)
     try:
         if team is None:
-            return machine_code.kept.at_once(prepared.serial, space, x, state, out, NOTHING)
-        return machine_code.kept.at_once(prepared.shared, space, x, state, out, team.words)
+            return machine_code.kept.checked_call(prepared.serial, space, x, state, out, NOTHING)
+        return machine_code.kept.checked_call(prepared.shared, space, x, state, out, team.words)
     finally:
         if team is not None:
             team.give_back()
@@ -158,7 +159,7 @@ def plan_once(network: Network, shape: tuple[int, ...]) -> Array | None:
     sequences, steps = math.prod(shape[:-2]), shape[-2]
     if not is_short(network, sequences, steps) or rows < 2 * TOGETHER:
         return None
-    job = job_for(network, sequences, steps, rows, 1, function=machine_code.address("once"), matrices=len(matrices), packed=packed)
+    job = job_for(network, sequences, steps, rows, 1, function=machine_code.address("pack_and_run"), matrices=len(matrices), packed=packed)
     return np.concatenate([job, network.layers.ravel(), matrices.ravel()])
 
 

@@ -15,7 +15,7 @@ class Bar:
         self.shown, self.total, self.passes, self.done = shown, total, passes, 0
 
     def advance(self, piece: Piece) -> None:
-        self.done += piece.sequences * piece.span if piece.left is None else int(piece.left.clip(0, piece.span).sum())
+        self.done += piece.sequences * piece.span if piece.remaining is None else int(piece.remaining.clip(0, piece.span).sum())
         self.shown.update(min(self.done // self.passes, self.total) - self.shown.n)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import Array
-from .calls import begin, run_last
+from .calls import check_call, run_last
 from .directions import run_directions
 from .execute import Task, run_network
 from .packing import Network
@@ -55,7 +55,7 @@ def call_stages(
     stages: Stages, x: Array, states: list[tuple[str, Any]], out: Array | None, *, return_sequences: bool, **options: Any
 ) -> tuple[Array, tuple[Array, ...]]:
     """Check what is left to check, and run."""
-    flat, final, output, valid = begin(stages, x, states, out, return_sequences=return_sequences, **options)
+    flat, final, output, valid = check_call(stages, x, states, out, return_sequences=return_sequences, **options)
     leading, steps, sequences = x.shape[:-2], x.shape[-2], math.prod(x.shape[:-2])
     if not steps:
         output[...] = 0

@@ -115,7 +115,7 @@ def argmax(layer, job, chunk, like):
 
 @operation(LAYER, JOB, CHUNK)
 def sample(layer, job, chunk, like):
-    settings, scratch = generation_at(job.generation), at(chunk.there, like)
+    settings, scratch = generation_at(job.generation), at(chunk.output_rows, like)
     for i in range(chunk.together):
         here = token_place(job, chunk, i)
         if has_ended(job, chunk, i):
@@ -151,6 +151,6 @@ def score(layer, job, chunk, like):
     for i in range(chunk.together):
         token_at = in_x(job, chunk.n + i) + chunk.t + 1
         target = ahead(at(job.out, like), in_out(job, chunk.n + i) + chunk.t)
-        for t in range(chunk.begin, chunk.begin + chunk.own):
+        for t in range(chunk.first_step, chunk.first_step + chunk.own_steps):
             token = min(max(word(job.x, token_at + t), 0), layer.output_size - 1)
             put(target, t, element(at(chunk.source, like), t * chunk.step + i * chunk.sequence + token))

@@ -1,16 +1,16 @@
-"""The built-ins that Python calls. They hand the addresses of arrays' data to an operation. `call` always releases Python's lock meanwhile,
-the others where the call isn't brief.
+"""The built-ins that Python calls. They pass the addresses of arrays' data to an operation. `call` always releases Python's lock meanwhile,
+the others where the call is long.
 
-`call(plan, *arrays)` checks nothing: all arguments must be arrays. `at_once(known, space, x, state, out, team)` takes a record of the call
-that was prepared. Where x, the state and out are what that call takes, it makes the arrays of the results and runs; else it gives None.
-`advance(in_use, known, space, states, first, x, out, reset)` makes a step in the same way, with states that it advances in place.
-`advance_rows(in_use, known, space, states, rows, x, at, out, again, team)` does it for rows of a bank.
+`call(job, *arrays)` checks nothing: all arguments must be arrays. `checked_call(spec, space, x, state, out, team)` takes the record of a
+prepared call, a CallSpec. Where x, the state and out are what that call takes, it makes the arrays of the results and runs; else it returns
+None. `advance(in_use, spec, space, states, first, x, out, reset)` makes a step in the same way, with states that it advances in place.
+`advance_rows(in_use, spec, space, states, rows, x, at, out, reset_mask, team)` does it for rows of a bank.
 
-`hold(in_use, function, *arguments)` calls a function of Python's. Of all calls that `hold`, `advance` and `advance_rows` make with one word
+`hold(in_use, function, *arguments)` calls a Python function. Of all calls that `hold`, `advance` and `advance_rows` make with one word
 `in_use`, only one runs at a time: another gets a RuntimeError. The word is given back in machine code, so no Ctrl-C can skip it.
 
-Python passes a built-in three words (METH_FASTCALL): an int of Python's that holds the address of the record Python, the address of the
-arguments, and their count. An object is passed as its address. A plan's first word is an operation's address.
+Python passes a built-in three words (METH_FASTCALL): a Python int that holds the address of the record Python, the address of the
+arguments, and their count. An object is passed as its address. A job's first word is an operation's address.
 """
 
 from llvmlite import ir
@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .layout import ADVANCE, ADVANCE_ROWS, KNOWN, LOCK, TOKEN
+from .layout import ADVANCE, ADVANCE_ROWS, CALL_SPEC, LOCK, TOKEN
 from .options import function, operation
 from .records import (
     ARGUMENTS,
@@ -28,15 +28,15 @@ from .records import (
     advance_rows_at,
     array_at,
     byte,
+    call_spec_at,
     clear_bytes,
     copy_bytes,
     fresh_arguments,
-    fresh_begin,
-    fresh_lead,
+    fresh_run_serial,
+    fresh_run_shared,
     fresh_step_rows,
     fresh_token,
     invoke_one,
-    known_at,
     lock_at,
     put_word,
     python_at,
@@ -49,7 +49,7 @@ INT = ir.IntType(32)
 LOW = (1 << 32) - 1  # an int of C in the lower half of a word
 C_CONTIGUOUS, ALIGNED, WRITABLE = 0x1, 0x100, 0x400  # NumPy's flags
 READABLE = C_CONTIGUOUS | ALIGNED
-ELEMENTS, SIZES = 8 * KNOWN.offsets["elements"], 8 * KNOWN.words
+ELEMENTS, SIZES = 8 * CALL_SPEC.offsets["elements"], 8 * CALL_SPEC.words
 GIVEN, GIVEN_ROWS = ADVANCE.words, ADVANCE_ROWS.words  # how many objects
 TAKEN, OVERFLOW = LOCK.offsets["taken"], 8 * TOKEN.offsets["overflow"]
 
@@ -142,7 +142,7 @@ def data_of(python, array):
 
 @function
 def run(arguments):
-    invoke_one(word(arguments.plan, 0), arguments)
+    invoke_one(word(arguments.job, 0), arguments)
 
 
 @function
@@ -153,9 +153,9 @@ def run_unlocked(arguments):
 
 
 @function
-def run_known(known, handed):
+def run_known(spec, handed):
     """Run with Python's lock where that is brief, else without."""
-    if known.brief:
+    if spec.brief:
         run(handed)
     else:
         run_unlocked(handed)
@@ -194,32 +194,32 @@ def is_array(python, one, dtype, sizes, dimensions):
 
 
 @function
-def is_input(python, known, x):
+def is_input(python, spec, x):
     """Return whether x can be read as it is. Tokens must be in the vocabulary."""
-    if not is_array(python, x, known.x_dtype, address_of(known) + SIZES, known.x_dimensions):
+    if not is_array(python, x, spec.x_dtype, address_of(spec) + SIZES, spec.x_dimensions):
         return False
-    if known.vocabulary:
+    if spec.vocabulary:
         tokens = data_of(python, x)
-        for i in range(known.x_bytes // 8):
-            if not 0 <= word(tokens, i) < known.vocabulary:
+        for i in range(spec.x_bytes // 8):
+            if not 0 <= word(tokens, i) < spec.vocabulary:
                 return False
     return True
 
 
 @function
-def item_of(known, state, i):
-    return item_of_tuple(state, i) if known.states > 1 else state
+def item_of(spec, state, i):
+    return item_of_tuple(state, i) if spec.states > 1 else state
 
 
 @function
-def is_state(python, known, state, sizes, dimensions):
-    """Tell whether a state is None or as known: an array, or a tuple of arrays where `known.states` is more than 1."""
+def is_state(python, spec, state, sizes, dimensions):
+    """Tell whether a state is None or as spec: an array, or a tuple of arrays where `spec.states` is more than 1."""
     if state == python.none:
         return True
-    if known.states > 1 and (array_at(state + python.type_at).kind != python.tuple or size_of_tuple(state) != known.states):
+    if spec.states > 1 and (array_at(state + python.type_at).kind != python.tuple or size_of_tuple(state) != spec.states):
         return False
-    for i in range(known.states):
-        if not is_array(python, item_of(known, state, i), known.dtype, sizes + 8 * dimensions * i, dimensions):
+    for i in range(spec.states):
+        if not is_array(python, item_of(spec, state, i), spec.dtype, sizes + 8 * dimensions * i, dimensions):
             return False
     return True
 
@@ -231,65 +231,65 @@ def overlap(start, size, other_start, size_of_other):
 
 
 @function
-def is_out(python, known, out, sizes, data, state):
+def is_out(python, spec, out, sizes, data, state):
     """Return whether `out` is None, or an array that can receive the output. `data` is where x is; x and the state are already checked."""
     if out == python.none:
         return True
-    dimensions, state_sizes = known.dimensions, sizes + 8 * known.dimensions
-    if not is_array(python, out, known.dtype, sizes, dimensions) or not array_at(out + python.type_at).flags & WRITABLE:
+    dimensions, state_sizes = spec.dimensions, sizes + 8 * spec.dimensions
+    if not is_array(python, out, spec.dtype, sizes, dimensions) or not array_at(out + python.type_at).flags & WRITABLE:
         return False
     start = data_of(python, out)
-    shared = overlap(start, known.out_bytes, data, known.x_bytes)
+    shared = overlap(start, spec.out_bytes, data, spec.x_bytes)
     if state != python.none:
-        for i in range(known.states):
-            size = known.unit_bytes * word(state_sizes, (dimensions - 1) * (i + 1) - 1)
-            shared |= overlap(start, known.out_bytes, data_of(python, item_of(known, state, i)), size)
+        for i in range(spec.states):
+            size = spec.unit_bytes * word(state_sizes, (dimensions - 1) * (i + 1) - 1)
+            shared |= overlap(start, spec.out_bytes, data_of(python, item_of(spec, state, i)), size)
     return not shared
 
 
 @function
-def new_array(python, known, sizes, dimensions):
+def new_array(python, spec, sizes, dimensions):
     """Make an array of new memory: its address, 0 where there is none."""
-    incref(known.dtype)
-    return make_array(python.new_array, python.array, known.dtype, dimensions, sizes, 0, 0)
+    incref(spec.dtype)
+    return make_array(python.new_array, python.array, spec.dtype, dimensions, sizes, 0, 0)
 
 
 @function
-def output_array(python, known, out, sizes):
+def output_array(python, spec, out, sizes):
     """Return the array that receives the output, a new one where none is given; 0 where there is no memory."""
     if out == python.none:
-        return new_array(python, known, sizes, known.dimensions)
+        return new_array(python, spec, sizes, spec.dimensions)
     incref(out)
     return out
 
 
 @function
-def fill_states(python, known, state, sizes, dimensions, flat):
+def fill_states(python, spec, state, sizes, dimensions, flat):
     """Start all states, which lie one after the other: from a state, or from zeros."""
     to = data_of(python, flat)
-    for i in range(known.states):
-        size = known.unit_bytes * word(sizes, dimensions * (i + 1) - 1)
+    for i in range(spec.states):
+        size = spec.unit_bytes * word(sizes, dimensions * (i + 1) - 1)
         if state == python.none:
             clear_bytes(to, size)
         else:
-            copy_bytes(data_of(python, item_of(known, state, i)), to, size)
+            copy_bytes(data_of(python, item_of(spec, state, i)), to, size)
         to += size
 
 
 @function
-def split_states(python, known, sizes, dimensions, flat):
+def split_states(python, spec, sizes, dimensions, flat):
     """Give the states as Python gets them: one array, or a tuple of views. Steals the reference to `flat`."""
-    if known.states == 1 or not flat:
+    if spec.states == 1 or not flat:
         return flat
-    whole, data = new_tuple(known.states), data_of(python, flat)
-    for i in range(known.states if whole else 0):
+    whole, data = new_tuple(spec.states), data_of(python, flat)
+    for i in range(spec.states if whole else 0):
         own = sizes + 8 * dimensions * i
-        incref(known.dtype)
-        view = make_array(python.new_array, python.array, known.dtype, dimensions, own, data, READABLE | WRITABLE)
+        incref(spec.dtype)
+        view = make_array(python.new_array, python.array, spec.dtype, dimensions, own, data, READABLE | WRITABLE)
         if view:
             incref(flat)
             set_base(python.set_base, view, flat)
-            data += known.unit_bytes * word(own, dimensions - 1)
+            data += spec.unit_bytes * word(own, dimensions - 1)
             put_item(whole, i, view)
         else:
             decref(whole)
@@ -313,30 +313,30 @@ def pair(first, second):
 
 
 @operation(types.int64, types.int64, types.int64)
-def at_once(own, objects, count):
+def checked_call(own, objects, count):
     python = python_at(record_of(own))
     if count != 6:
-        return refuse(python.type_error, python.text_at_once, count)
-    known, x, state, out = known_at(data_of(python, word(objects, 0))), word(objects, 2), word(objects, 3), word(objects, 4)
-    dimensions, out_sizes = known.dimensions, address_of(known) + SIZES + 8 * known.x_dimensions
+        return refuse(python.type_error, python.text_checked_call, count)
+    spec, x, state, out = call_spec_at(data_of(python, word(objects, 0))), word(objects, 2), word(objects, 3), word(objects, 4)
+    dimensions, out_sizes = spec.dimensions, address_of(spec) + SIZES + 8 * spec.x_dimensions
     state_sizes = out_sizes + 8 * dimensions
-    right = is_input(python, known, x) and is_state(python, known, state, state_sizes, dimensions - 1)
-    if not right or not is_out(python, known, out, out_sizes, data_of(python, x), state):
+    right = is_input(python, spec, x) and is_state(python, spec, state, state_sizes, dimensions - 1)
+    if not right or not is_out(python, spec, out, out_sizes, data_of(python, x), state):
         return none(python)
-    out = output_array(python, known, out, out_sizes)
+    out = output_array(python, spec, out, out_sizes)
     if not out:
         return 0
-    if known.states == 1:
-        flat = new_array(python, known, state_sizes, dimensions - 1)
+    if spec.states == 1:
+        flat = new_array(python, spec, state_sizes, dimensions - 1)
     else:
-        flat = new_array(python, known, address_of(known) + ELEMENTS, 1)
+        flat = new_array(python, spec, address_of(spec) + ELEMENTS, 1)
     if flat:
-        fill_states(python, known, state, state_sizes, dimensions - 1, flat)
-        handed = fresh_lead()
-        handed.plan, handed.space, handed.x = known.plan, data_of(python, word(objects, 1)), data_of(python, x)
+        fill_states(python, spec, state, state_sizes, dimensions - 1, flat)
+        handed = fresh_run_shared()
+        handed.job, handed.space, handed.x = spec.job, data_of(python, word(objects, 1)), data_of(python, x)
         handed.out, handed.states, handed.team = data_of(python, out), data_of(python, flat), data_of(python, word(objects, 5))
-        run_known(known, handed)
-    return pair(out, split_states(python, known, state_sizes, dimensions - 1, flat))
+        run_known(spec, handed)
+    return pair(out, split_states(python, spec, state_sizes, dimensions - 1, flat))
 
 
 @function
@@ -350,32 +350,32 @@ def give_back(lock):
 
 
 @function
-def input_address(python, known, x, token):
-    """Return where the elements of x are, 0 where it isn't as known. A single token may be an integer of Python's."""
-    if known.vocabulary and known.x_dimensions == 0 and array_at(x + python.type_at).kind == python.int:
+def input_address(python, spec, x, token):
+    """Return where the elements of x are, 0 where it isn't as spec. A single token may be an integer of Python's."""
+    if spec.vocabulary and spec.x_dimensions == 0 and array_at(x + python.type_at).kind == python.int:
         token.value = integer_of(x, address_of(token) + OVERFLOW)
-        return address_of(token) if 0 <= token.value < known.vocabulary else 0
-    return data_of(python, x) if is_input(python, known, x) else 0
+        return address_of(token) if 0 <= token.value < spec.vocabulary else 0
+    return data_of(python, x) if is_input(python, spec, x) else 0
 
 
 @function
-def is_reset(python, known, reset, sizes):
+def is_reset(python, spec, reset, sizes):
     """Return whether `reset` is None, a boolean for each sequence, or where there are no leading axes Python's True or False."""
     if reset == python.none:
         return True
-    if known.dimensions == 1 and (reset == python.true or reset == python.false):
+    if spec.dimensions == 1 and (reset == python.true or reset == python.false):
         return True
-    return is_array(python, reset, python.bool_dtype, sizes, known.dimensions - 1)
+    return is_array(python, reset, python.bool_dtype, sizes, spec.dimensions - 1)
 
 
 @function
-def restart(python, known, reset, sizes, states, first):
+def restart(python, spec, reset, sizes, states, first):
     """Start the sequences that are reset anew: copy their states from `first`."""
     if reset == python.none or reset == python.false:
         return
-    every, data, sequences = reset == python.true, data_of(python, reset), known.sequences
-    for i in range(known.states):
-        size = known.unit_bytes // max(sequences, 1) * word(sizes, known.dimensions * (i + 1) - 1)
+    every, data, sequences = reset == python.true, data_of(python, reset), spec.sequences
+    for i in range(spec.states):
+        size = spec.unit_bytes // max(sequences, 1) * word(sizes, spec.dimensions * (i + 1) - 1)
         for n in range(sequences):
             if every or byte(data, n):
                 copy_bytes(first + n * size, states + n * size, size)
@@ -384,23 +384,23 @@ def restart(python, known, reset, sizes, states, first):
 
 
 @function
-def advance_states(python, known, given):
-    """Make a step in place: return its output, None where an argument isn't as known, 0 for an error."""
+def advance_states(python, spec, given):
+    """Make a step in place: return its output, None where an argument isn't as spec, 0 for an error."""
     states, out, reset = data_of(python, given.states), given.out, given.reset
-    token, sizes = fresh_token(), address_of(known) + SIZES + 8 * known.x_dimensions
-    data = input_address(python, known, given.x, token)
-    if data == 0 or not is_reset(python, known, reset, sizes) or not is_out(python, known, out, sizes, data, python.none):
+    token, sizes = fresh_token(), address_of(spec) + SIZES + 8 * spec.x_dimensions
+    data = input_address(python, spec, given.x, token)
+    if data == 0 or not is_reset(python, spec, reset, sizes) or not is_out(python, spec, out, sizes, data, python.none):
         return none(python)
     if out != python.none and array_at(reset + python.type_at).kind == python.array:
-        if overlap(data_of(python, out), known.out_bytes, data_of(python, reset), known.sequences):
+        if overlap(data_of(python, out), spec.out_bytes, data_of(python, reset), spec.sequences):
             return none(python)
-    out = output_array(python, known, out, sizes)
+    out = output_array(python, spec, out, sizes)
     if out:
-        restart(python, known, reset, sizes + 8 * known.dimensions, states, data_of(python, given.first))
-        handed = fresh_begin()
-        handed.plan, handed.space, handed.x = known.plan, data_of(python, given.space), data
+        restart(python, spec, reset, sizes + 8 * spec.dimensions, states, data_of(python, given.first))
+        handed = fresh_run_serial()
+        handed.job, handed.space, handed.x = spec.job, data_of(python, given.space), data
         handed.out, handed.states = data_of(python, out), states
-        run_known(known, handed)
+        run_known(spec, handed)
     return out
 
 
@@ -413,29 +413,29 @@ def advance(own, objects, count):
     lock = lock_at(data_of(python, given.in_use))
     if not take(lock):
         return refuse(python.runtime_error, python.text_in_use, 0)
-    out = advance_states(python, known_at(data_of(python, given.known)), given)
+    out = advance_states(python, call_spec_at(data_of(python, given.spec)), given)
     give_back(lock)
     return out
 
 
 @function
-def advance_own_rows(python, known, given):
-    """Step rows of a bank: return the output, an integer that says where a wrong row stands, None where an argument isn't as known."""
+def advance_own_rows(python, spec, given):
+    """Step rows of a bank: return the output, an integer that says where a wrong row stands, None where an argument isn't as spec."""
     x, out, rows = given.x, given.out, data_of(python, given.rows)
-    sizes, count = address_of(known) + SIZES + 8 * known.x_dimensions, known.sequences
-    if not is_input(python, known, x) or not is_array(python, given.at, python.int64_dtype, sizes, 1):
+    sizes, count = address_of(spec) + SIZES + 8 * spec.x_dimensions, spec.sequences
+    if not is_input(python, spec, x) or not is_array(python, given.at, python.int64_dtype, sizes, 1):
         return none(python)
-    if not is_out(python, known, out, sizes, data_of(python, x), python.none):
+    if not is_out(python, spec, out, sizes, data_of(python, x), python.none):
         return none(python)
-    out = output_array(python, known, out, sizes)
+    out = output_array(python, spec, out, sizes)
     if not out:
         return 0
     copy_bytes(data_of(python, given.at), rows, 8 * count)  # another thread may change the caller's array
     handed = fresh_step_rows()
-    handed.plan, handed.space, handed.x = known.plan, data_of(python, given.space), data_of(python, x)
+    handed.job, handed.space, handed.x = spec.job, data_of(python, given.space), data_of(python, x)
     handed.out, handed.states, handed.again = data_of(python, out), data_of(python, given.states), data_of(python, given.again)
     handed.rows, handed.team = rows, data_of(python, given.team)
-    run_known(known, handed)
+    run_known(spec, handed)
     wrong = word(rows, count)
     if wrong < 0:
         return out
@@ -452,7 +452,7 @@ def advance_rows(own, objects, count):
     lock = lock_at(data_of(python, given.in_use))
     if not take(lock):
         return refuse(python.runtime_error, python.text_in_use, 0)
-    out = advance_own_rows(python, known_at(data_of(python, given.known)), given)
+    out = advance_own_rows(python, call_spec_at(data_of(python, given.spec)), given)
     give_back(lock)
     return out
 

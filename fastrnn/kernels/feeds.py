@@ -10,8 +10,8 @@ from .simd.tile import ahead, at, lanes_of, load, store
 def project(layer, job, chunk, like):
     # source (own, together, I)    read only
     # rows (own, together, ...)    receive x_t @ weight.T + bias, gate by gate, in columns left to right
-    size, item, own, together = layer.input_size, job.itemsize, chunk.own, chunk.together
-    step, source = together * layer.stride, chunk.source + item * chunk.begin * chunk.step
+    size, item, own, together = layer.input_size, job.itemsize, chunk.own_steps, chunk.together
+    step, source = together * layer.stride, chunk.source + item * chunk.first_step * chunk.step
     factors = fresh_factors()
     factors.size, factors.half, factors.columns, factors.start_stride = size, size, chunk.right - chunk.left, 0
     if own >= together:
@@ -56,8 +56,8 @@ def embed(layer, job, chunk, like):
     size, stride, together = layer.input_size, layer.stride, chunk.together
     weights, bias, rows = at(layer.weight, like), at(layer.bias, like), at(chunk.rows, like)
     for i in range(together):
-        start = in_x(job, chunk.n + i) + (chunk.t + chunk.begin) * job.x_step
-        for t in range(chunk.own):
+        start = in_x(job, chunk.n + i) + (chunk.t + chunk.first_step) * job.x_step
+        for t in range(chunk.own_steps):
             token = token_at(layer, job, start + t * job.x_step)
             for gate in range(layer.gates):
                 first = gate * layer.columns + chunk.left
@@ -73,6 +73,6 @@ def look_up(layer, job, chunk):
     # rows (own, together, ...)   receive the tokens' rows of the table
     size, step, together = job.itemsize * layer.output_size, job.itemsize * layer.stride, chunk.together
     for i in range(together):
-        start = in_x(job, chunk.n + i) + (chunk.t + chunk.begin) * job.x_step
-        for t in range(chunk.own):
+        start = in_x(job, chunk.n + i) + (chunk.t + chunk.first_step) * job.x_step
+        for t in range(chunk.own_steps):
             copy_bytes(layer.weight + token_at(layer, job, start + t * job.x_step) * size, chunk.rows + (t * together + i) * step, size)

@@ -86,11 +86,11 @@ LAYER = Fields(
     "hidden "  # units; as many as outputs, where no projection makes fewer of them
     "columns "  # of a gate's packed output: panels as wide as registers
     "stride "  # elements from row to row in the workspace: the cell's parts, each `columns` wide
-    "gates kept phases "  # as in Cell
+    "gates state_arrays phases "  # as in Cell
     "shared_from "  # sequences side by side: from so many on, threads share each step's columns
     "projected "  # columns of the packed weight_hr
     "half half_hr "  # how many products with weight_hh and weight_hr are summed first
-    "usual peephole "  # of a gated cell: whether its activations are tanh and sigmoid, and whether its gates see the cell's state
+    "default_activations peephole "  # of a gated cell: whether they are tanh and sigmoid, and whether its gates see the cell's state
     "weight weight_hh weight_hr bias vector_hh",  # vector_hh: for each gate what the state has besides a matrix
 )
 MOST_PARAMETERS = 2  # of an activation
@@ -107,52 +107,52 @@ JOB = Fields(
     "out out_sequence out_step out_size states "  # the same of out, the elements it receives a step (0 for no output), and the states
     "rows buffer "  # the workspace of two layers' rows, and elements of each
     "table generation "  # where sequences are, if they differ in length; how tokens are chosen
-    "feed trim leave sink claim meet divide share "  # operations in place of the first layer's feed and of storing; and a team's
+    "feed trim leave sink claim barrier divide share "  # operations in place of the first layer's feed and of storing; and a team's
     "team number "  # the team that works on the piece, and the piece's number
     # how many workers may help, bytes of the rows that each of them needs, and how often the leader looks for those that share steps
     "helpers room patience "
-    "matrices packed",  # of `once`: how many matrices follow the layers, and bytes of their panels
+    "matrices packed",  # of `pack_and_run`: how many matrices follow the layers, and bytes of their panels
 )
 # What one thread works on at a time: some steps of some sequences side by side, in one layer after the other.
 CHUNK = Fields(
     "Chunk",
     "n together "  # the first sequence, and how many
     "t span "  # the first step, and how many
-    "begin own "  # the steps of those that this thread projects, finishes and stores
+    "first_step own_steps "  # the steps of those that this thread projects, finishes and stores
     "source step sequence "  # what the layer reads: an address, elements from step to step, and from sequence to sequence
-    "here there rows state "  # the rows of the layer before and of this one, this thread's own, and this layer's states
+    "input_rows output_rows rows state "  # the rows of the layer before and of this one, this thread's own, and this layer's states
     "at steps left right phase phases "  # of a cell: from which step how many, which columns (of a feed, too), which phases
-    "member members time",  # of a team: which one this thread is, how many there are, and barriers so far
+    "member members generation",  # of a team: which one this thread is, how many there are, and barriers so far
 )
 # What the built-ins know of Python and NumPy: the bytes from an object to its type; the addresses of None, of types, of functions, of
 # errors and of their texts.
 PYTHON = Fields(
     "Python",
     "type_at none true false tuple int array bool_dtype int64_dtype new_array set_base type_error runtime_error "
-    "text_call text_at_once text_advance text_advance_rows text_hold text_in_use",
+    "text_call text_checked_call text_advance text_advance_rows text_hold text_in_use",
 )
 ARRAY = Fields("Array", "kind data dimensions sizes strides base dtype flags")  # NumPy's own record, from the type on
-# A call of `at_once`, `advance` or `advance_rows`: its plan, what it takes, and whether it is brief. The sizes of x, of the output and of
-# each array of the layers' states follow, then the plan itself.
-KNOWN = Fields(
-    "Known",
-    "plan dtype x_dtype "
+# A prepared call of `checked_call`, `advance` or `advance_rows`: the address of its job, what it takes, and whether it is brief. The sizes
+# of x, of the output and of each array of the layers' states follow, then the job itself.
+CALL_SPEC = Fields(
+    "CallSpec",
+    "job dtype x_dtype "
     "vocabulary "  # of tokens; 0 where x holds numbers
     # the output has `dimensions`, a state one less, but as many where a call is a single step
     "x_dimensions dimensions states brief sequences elements x_bytes out_bytes "
     "unit_bytes",  # of the states of one unit
 )
 # What a built-in hands to an operation: the addresses of its arrays' first elements, of 12 at most.
-ARGUMENTS = Fields("Arguments", "plan", spacing=12)
-BEGIN = Fields("Begin", "plan space x out states")
-LEAD = Fields("Lead", "plan space x out states team")
-ONCE = Fields("Once", "plan space x out states first_matrix")
+ARGUMENTS = Fields("Arguments", "job", spacing=12)
+RUN_SERIAL = Fields("RunSerial", "job space x out states")
+RUN_SHARED = Fields("RunShared", "job space x out states team")
+PACK_AND_RUN = Fields("PackAndRun", "job space x out states first_matrix")
 PACK = Fields("Pack", "matrix weight panels")
-STEP_ROWS = Fields("StepRows", "plan space x out states again rows team")
-MOVE_ROWS = Fields("MoveRows", "plan states again rows")
+STEP_ROWS = Fields("StepRows", "job space x out states reset_mask rows team")
+MOVE_ROWS = Fields("MoveRows", "job states reset_mask rows")
 # The objects that Python hands to `advance` and `advance_rows`, in order.
-ADVANCE = Fields("Advance", "in_use known space states first x out reset")
-ADVANCE_ROWS = Fields("AdvanceRows", "in_use known space states rows x at out again team")
+ADVANCE = Fields("Advance", "in_use spec space states first x out reset")
+ADVANCE_ROWS = Fields("AdvanceRows", "in_use spec space states rows x at out reset_mask team")
 # A word of a stream or a bank: 1 while a call has it, else 0. And a token of a call, where Python gives it as an integer.
 LOCK = Fields("Lock", "taken")
 TOKEN = Fields("Token", "value overflow")
@@ -165,7 +165,7 @@ GENERATION = Fields("Generation", "temperature top_k stop uniforms per_sequence"
 # The states of a bank, each array of `capacity` rows; a word for each row; the state that rows start from.
 BANK = Fields("Bank", "states capacity handed start")
 # What the threads of a team share, each word on a cache line of its own. A job follows, and a line for each member.
-TEAM = Fields("Team", "gate next members apart number address pool workers space", spacing=LINE)
+TEAM = Fields("Team", "gate next members split_at number address pool workers space", spacing=LINE)
 TEAM_JOB = TEAM.words
 TEAM_MEMBERS = TEAM_JOB + -(-JOB.words // LINE) * LINE
 MOST_WORKERS = 127
@@ -190,11 +190,11 @@ BLOCK = 32  # a softmax's row is summed in 32 interleaved partial sums, whatever
 TWO_SUMS = 512  # bytes of a state that is summed in two halves; at most DEPTH elements, for a slice has no half. No gain above
 DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFLOP/s against 139 at H 256
 NOTHING = -1  # no token can be chosen: a row holds NaN, or infinity where only finite logits make sense
-PATIENTLY = 4000  # looks at a word before short sleeps between them: 40 to 160 us of x86 pauses
-DISCOURAGING = 1000  # short calls that ask for no help, after one whose worker came late or not at all: others use the processors
-LATE = PATIENTLY + 20  # looks at a gate, with 1 ms of short sleeps, before a worker inside has lost its processor
-PROMPTLY = 400  # looks at a gate before a leader goes on without a worker that was spinning
-MEETINGS = 1 << 22  # barriers in a piece, more than WORK allows; a word has room for those of 2^41 pieces
+PATIENT_SPINS = 4000  # looks at a word before short sleeps between them: 40 to 160 us of x86 pauses
+BACKOFF_CALLS = 1000  # short calls that ask for no help, after one whose worker came late or not at all: others use the processors
+LATE_SPINS = PATIENT_SPINS + 20  # looks at a gate, with 1 ms of short sleeps, before a worker inside has lost its processor
+PROMPT_SPINS = 400  # looks at a gate before a leader goes on without a worker that was spinning
+BARRIERS = 1 << 22  # barriers in a piece, more than WORK allows; a word has room for those of 2^41 pieces
 
 # Bytes at the front of a workspace: the thread's own job and chunk.
 JOB_BYTES, HEAD_BYTES = 512, 1024
@@ -203,13 +203,14 @@ JOB_BYTES, HEAD_BYTES = 512, 1024
 class Cell(NamedTuple):
     """What the engine knows of a recurrent layer's cell: the contract of the driver (network.py) and the cell's kernel.
 
-    A kernel takes N = `chunk.together` sequences, side by side, through a chunk of steps. It finds them in an array at `chunk.there`, of
-    shape (1 + chunk.span, N, parts, columns): row 0 has the state before the chunk's first step, row 1 + t belongs to step t. A row has
-    `parts` slots for each sequence. A slot has `layer.columns` elements: the layer's units, padded to whole registers.
+    A kernel takes N = `chunk.together` sequences, side by side, through a chunk of steps. It finds them in an array at
+    `chunk.output_rows`, of shape (1 + chunk.span, N, row_slots, columns): row 0 has the state before the chunk's first step, row 1 + t
+    belongs to step t. A row has `row_slots` slots for each sequence. A slot has `layer.columns` elements: the layer's units, padded to
+    whole registers.
 
     1. Feed (feeds.py): gate g of W x_t + b, for every step t, is written to slot g of row 1 + t. Slots from `gates` on are not written:
        they hold whatever was there before, perhaps NaN.
-    2. State: array k of the layer's state is copied to slot k of row 0, for each k below `kept`. Array 0 is as long as the output,
+    2. State: array k of the layer's state is copied to slot k of row 0, for each k below `state_arrays`. Array 0 is as long as the output,
        each other one as the units; zeros follow, up to the slot's end.
     3. `enter`, in cells that have it: called once for all columns, to complete row 0, where the caller gives a part of the state only.
        (`leaky_enter` computes the output, slot 0, from the units' values, slot 1.)
@@ -217,7 +218,7 @@ class Cell(NamedTuple):
        every slot, through those phases p with `chunk.phase` <= p < `chunk.phases`. A step t, when all of its phases are done,
        a. has read the state before it from row t, and its projected gates from row 1 + t,
        b. has added the products with U, of which the packed `weight_hh` has one for each gate, and applied the activations,
-       c. has left the state after it in the first `kept` slots of row 1 + t: the output in slot 0, then the state's other arrays.
+       c. has left the state after it in the first `state_arrays` slots of row 1 + t: the output in slot 0, then the state's other arrays.
     5. State: slot k of the last row is copied to array k of the layer's state. (A sequence that has ended while others are generated
        keeps the state that it had.)
     6. Output: slot 0 of every row 1 + t is read by the next layer's feed, or copied to the caller's array.
@@ -233,9 +234,9 @@ class Cell(NamedTuple):
     with `weight_hh` reads as many elements of a slot as there are outputs, one with `weight_hr` as many as there are units.
 
     Activations: `layer.activation` and `layer.recurrent_activation` are addresses of operations, 0 for the identity; `activate` in
-    cells/recurrent.py calls one for a slot's columns. `layer.usual` is 1 where these are the default activations, tanh and sigmoid, and
-    no gate has a peephole: then a kernel may compute them in registers (`tanh_vector`, `sigmoid_vector`), without a call. A kernel that
-    doesn't look at `usual` is right, too.
+    cells/recurrent.py calls one for a slot's columns. `layer.default_activations` is 1 where these are tanh and sigmoid, and no gate has a
+    peephole: then a kernel may compute them in registers (`tanh_vector`, `sigmoid_vector`), without a call. A kernel that doesn't look at
+    `default_activations` is right, too.
 
     A layer's vectors: `layer.vector_hh` has `layer.columns` elements for each gate: peepholes, leaks, a bias. Where the layer has none,
     there is nothing to be read.
@@ -243,8 +244,8 @@ class Cell(NamedTuple):
 
     module: str  # of the kernel, which has the cell's name there
     gates: int  # matrices stacked in weight_ih and weight_hh, and slots that the feed writes
-    parts: int  # slots of a row: for the gates, for the state, and for what a step computes on its way
-    kept: int  # slots that hold the state after a step, and arrays of the layer's state
+    row_slots: int  # slots of a row: for the gates, for the state, and for what a step computes on its way
+    state_arrays: int  # slots that hold the state after a step, and arrays of the layer's state
     phases: int  # of a step
     enter: str = ""  # an operation of the same module that completes a state
 
@@ -253,12 +254,14 @@ def check_row(name: str, cell: Cell) -> None:
     """Raise ValueError for a row of `CELLS` that no kernel could work with."""
     if not cell.module.startswith(f"{KERNELS}.cells."):
         raise ValueError(f"cell {name!r} must have module={KERNELS}.cells..., got {cell.module!r}")
-    for field, least in {"gates": 1, "kept": 1, "parts": max(cell.gates, cell.kept), "phases": 1}.items():
+    for field, least in {"gates": 1, "state_arrays": 1, "row_slots": max(cell.gates, cell.state_arrays), "phases": 1}.items():
         if getattr(cell, field) < least:
-            why = ", slots for its gates and for the state that is kept" if field == "parts" else ""
+            why = ", slots for its gates and for the arrays of its state" if field == "row_slots" else ""
             raise ValueError(f"cell {name!r} must have {field}={least} at least{why}, got {getattr(cell, field)}")
-    if cell.enter and cell.kept == 1:
-        raise ValueError(f"cell {name!r} must have no enter where kept=1, for the caller gives all of its state, got {cell.enter!r}")
+    if cell.enter and cell.state_arrays == 1:
+        raise ValueError(
+            f"cell {name!r} must have no enter where state_arrays=1, for the caller gives all of its state, got {cell.enter!r}"
+        )
 
 
 def check_kernel(name: str, declared: Cell) -> None:
@@ -271,26 +274,26 @@ def check_kernel(name: str, declared: Cell) -> None:
 
 
 CELLS = {
-    "elman": Cell(f"{KERNELS}.cells.elman", gates=1, parts=1, kept=1, phases=1),
-    "gru": Cell(f"{KERNELS}.cells.gru", gates=3, parts=3, kept=1, phases=1),
-    "gru_reset_before": Cell(f"{KERNELS}.cells.gru", gates=3, parts=3, kept=1, phases=2),
-    "leaky_output": Cell(f"{KERNELS}.cells.leaky", gates=1, parts=1, kept=1, phases=1),
-    "leaky_input": Cell(f"{KERNELS}.cells.leaky", gates=1, parts=2, kept=2, phases=1, enter="leaky_enter"),
-    "lstm": Cell(f"{KERNELS}.cells.lstm", gates=4, parts=4, kept=2, phases=1),
-    "lstm_projected": Cell(f"{KERNELS}.cells.lstm", gates=4, parts=4, kept=2, phases=2),
+    "elman": Cell(f"{KERNELS}.cells.elman", gates=1, row_slots=1, state_arrays=1, phases=1),
+    "gru": Cell(f"{KERNELS}.cells.gru", gates=3, row_slots=3, state_arrays=1, phases=1),
+    "gru_reset_before": Cell(f"{KERNELS}.cells.gru", gates=3, row_slots=3, state_arrays=1, phases=2),
+    "leaky_output": Cell(f"{KERNELS}.cells.leaky", gates=1, row_slots=1, state_arrays=1, phases=1),
+    "leaky_input": Cell(f"{KERNELS}.cells.leaky", gates=1, row_slots=2, state_arrays=2, phases=1, enter="leaky_enter"),
+    "lstm": Cell(f"{KERNELS}.cells.lstm", gates=4, row_slots=4, state_arrays=2, phases=1),
+    "lstm_projected": Cell(f"{KERNELS}.cells.lstm", gates=4, row_slots=4, state_arrays=2, phases=2),
 }
-DENSE = Cell("", gates=1, parts=1, kept=0, phases=0)
+DENSE = Cell("", gates=1, row_slots=1, state_arrays=0, phases=0)
 
 # Each operation: its module, and whether it is compiled for each dtype. The function has the operation's name.
 OPERATIONS: dict[str, tuple[str, bool]] = {
     "call": (f"{KERNELS}.entry", False),
-    "at_once": (f"{KERNELS}.entry", False),
+    "checked_call": (f"{KERNELS}.entry", False),
     "advance": (f"{KERNELS}.entry", False),
     "advance_rows": (f"{KERNELS}.entry", False),
     "hold": (f"{KERNELS}.entry", False),
-    "begin": (f"{KERNELS}.network", False),
+    "run_serial": (f"{KERNELS}.network", False),
     "run": (f"{KERNELS}.network", False),
-    "once": (f"{KERNELS}.once", False),
+    "pack_and_run": (f"{KERNELS}.pack_and_run", False),
     "step_rows": (f"{KERNELS}.bank", False),
     "take_rows": (f"{KERNELS}.bank", False),
     "put_rows": (f"{KERNELS}.bank", False),
@@ -318,11 +321,11 @@ OPERATIONS: dict[str, tuple[str, bool]] = {
     "repeat": (f"{KERNELS}.choice", False),
     **{f"merge_{name}": (f"{KERNELS}.merge", True) for name in ("sum", "mean", "product")},
     "leave": (f"{KERNELS}.choice", False),
-    "lead": (f"{KERNELS}.threads.team", False),
+    "run_shared": (f"{KERNELS}.threads.team", False),
     "work": (f"{KERNELS}.threads.workers", False),
     "each": (f"{KERNELS}.each", False),
     "claim": (f"{KERNELS}.threads.team", False),
-    "meet": (f"{KERNELS}.threads.team", False),
+    "barrier": (f"{KERNELS}.threads.team", False),
     "divide": (f"{KERNELS}.threads.team", False),
     "share": (f"{KERNELS}.threads.team", False),
 }

@@ -15,9 +15,9 @@ def merging(merge):
         # source (own, together, O)   the last layer's output; read only
         # out                         holds the other direction's output; receives what both make
         for i in range(chunk.together):
-            row = ahead(at(chunk.source, like), chunk.begin * chunk.step + i * chunk.sequence)
-            out = ahead(at(job.out, like), in_out(job, chunk.n + i) + (chunk.t + chunk.begin) * job.out_step)
-            for t in range(chunk.own):
+            row = ahead(at(chunk.source, like), chunk.first_step * chunk.step + i * chunk.sequence)
+            out = ahead(at(job.out, like), in_out(job, chunk.n + i) + (chunk.t + chunk.first_step) * job.out_step)
+            for t in range(chunk.own_steps):
                 here, there = ahead(row, t * chunk.step), ahead(out, t * job.out_step)
                 for k in range(job.out_size):
                     put(there, k, merge(element(there, k), element(here, k)))

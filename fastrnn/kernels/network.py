@@ -8,9 +8,9 @@ from .float_mode import enter_usual_mode, restore_mode
 from .layout import HEAD_BYTES, IN_OUT, IN_STATES, IN_X, JOB_BYTES
 from .options import ROWS, function, inline, operation
 from .records import (
-    BEGIN,
     JOB,
     LAYER,
+    RUN_SERIAL,
     address_of,
     chunk_at,
     clear_bytes,
@@ -48,8 +48,8 @@ def in_states(job, i):
 def move_states(layer, job, chunk, i, leaving):
     """Copy a sequence's state into the row before its first step, or back from the row of its last."""
     item, states = job.itemsize, chunk.state
-    row = chunk.there + item * layer.stride * (i + (chunk.span * chunk.together if leaving else 0))
-    for part in range(layer.kept):
+    row = chunk.output_rows + item * layer.stride * (i + (chunk.span * chunk.together if leaving else 0))
+    for part in range(layer.state_arrays):
         size = item * (layer.hidden if part else layer.output_size)
         state, values = states + size * in_states(job, chunk.n + i), row + item * part * layer.columns
         copy_bytes(values if leaving else state, state if leaving else values, size)
@@ -63,8 +63,8 @@ def share_steps(chunk):
     """Choose the steps that this thread projects and stores: whole tiles of them, but at the end."""
     grain = max(1, ROWS // chunk.together)
     share = (chunk.span + chunk.members * grain - 1) // (chunk.members * grain) * grain
-    chunk.begin = min(chunk.member * share, chunk.span)
-    chunk.own = min(share, chunk.span - chunk.begin)
+    chunk.first_step = min(chunk.member * share, chunk.span)
+    chunk.own_steps = min(share, chunk.span - chunk.first_step)
 
 
 @inline
@@ -76,7 +76,7 @@ def feed(layer, job, chunk, index):
     chunk.left, chunk.right = 0, layer.columns
     if job.divide and layer.recur and not replaced:
         invoke(job.divide, layer, job, chunk)
-    chunk.rows = chunk.there + job.itemsize * (before + chunk.begin * step)
+    chunk.rows = chunk.output_rows + job.itemsize * (before + chunk.first_step * step)
     invoke(job.feed if replaced else layer.feed, layer, job, chunk)
     return before
 
@@ -103,7 +103,7 @@ def recur(layer, job, chunk):
         else:
             for i in range(chunk.together):
                 move_states(layer, job, chunk, i, True)
-    chunk.state += job.itemsize * job.total * (layer.output_size + (layer.kept - 1) * layer.hidden)
+    chunk.state += job.itemsize * job.total * (layer.output_size + (layer.state_arrays - 1) * layer.hidden)
 
 
 @inline
@@ -117,13 +117,13 @@ def walk(job, chunk):
         elif layer.finish:
             invoke(layer.finish, layer, job, chunk)
         elif layer.activation:
-            invoke_activation(layer.activation, chunk.rows, chunk.own * step, layer.parameters)
-        if job.meet and not layer.recur and index < job.depth - 1:  # the next layer overwrites what this one reads
-            invoke(job.meet, layer, job, chunk)
+            invoke_activation(layer.activation, chunk.rows, chunk.own_steps * step, layer.parameters)
+        if job.barrier and not layer.recur and index < job.depth - 1:  # the next layer overwrites what this one reads
+            invoke(job.barrier, layer, job, chunk)
         if chunk.members == 0:
             return
-        chunk.source, chunk.step, chunk.sequence = chunk.there + job.itemsize * before, step, layer.stride
-        chunk.here, chunk.there = chunk.there, chunk.here
+        chunk.source, chunk.step, chunk.sequence = chunk.output_rows + job.itemsize * before, step, layer.stride
+        chunk.input_rows, chunk.output_rows = chunk.output_rows, chunk.input_rows
 
 
 @inline
@@ -131,12 +131,12 @@ def store(job, chunk):
     """Copy this thread's steps of the last layer's output to out."""
     item, size = job.itemsize, job.out_size
     for i in range(chunk.together):
-        source = chunk.source + item * (chunk.begin * chunk.step + i * chunk.sequence)
-        target = job.out + item * (in_out(job, chunk.n + i) + (chunk.t + chunk.begin) * job.out_step)
+        source = chunk.source + item * (chunk.first_step * chunk.step + i * chunk.sequence)
+        target = job.out + item * (in_out(job, chunk.n + i) + (chunk.t + chunk.first_step) * job.out_step)
         if chunk.step == size == job.out_step:
-            copy_bytes(source, target, item * size * chunk.own)
+            copy_bytes(source, target, item * size * chunk.own_steps)
         else:
-            for t in range(chunk.own):
+            for t in range(chunk.own_steps):
                 copy_bytes(source + item * t * chunk.step, target + item * t * job.out_step, item * size)
 
 
@@ -153,7 +153,7 @@ def run_chunk(job, chunk):
     """Run all layers over the chunk, and pass on what comes out."""
     chunk.source = job.x + job.itemsize * (in_x(job, chunk.n) + chunk.t * job.x_step)
     chunk.step, chunk.sequence, chunk.state = job.x_step, job.x_sequence, job.states
-    chunk.here, chunk.there = job.rows, job.rows + job.itemsize * job.buffer
+    chunk.input_rows, chunk.output_rows = job.rows, job.rows + job.itemsize * job.buffer
     walk(job, chunk)
     if chunk.members == 0:
         return
@@ -163,8 +163,8 @@ def run_chunk(job, chunk):
         invoke(job.sink, last, job, chunk)
     elif job.out_size:
         store(job, chunk)
-    if job.meet and (chunk.t + chunk.span < job.steps or chunk.n + job.block < job.count):
-        invoke(job.meet, last, job, chunk)  # the next chunk overwrites what is stored from
+    if job.barrier and (chunk.t + chunk.span < job.steps or chunk.n + job.block < job.count):
+        invoke(job.barrier, last, job, chunk)  # the next chunk overwrites what is stored from
 
 
 @operation(JOB)
@@ -187,18 +187,18 @@ def run(job):
 
 
 @function
-def take_plan(plan, space, x, out, states):
+def take_job(plan, space, x, out, states):
     """Copy a plan to the front of this thread's workspace, for other threads may use it, too; fill in where the data is."""
     job, chunk = job_at(space), chunk_at(space + JOB_BYTES)
     copy_bytes(plan, space, JOB_SIZE)
     job.x, job.out, job.states, job.rows = job.x + x, job.out + out, job.states + states, space + HEAD_BYTES
-    chunk.member, chunk.members, chunk.time = 0, 1, 0
+    chunk.member, chunk.members, chunk.generation = 0, 1, 0
     return job, chunk
 
 
-@operation(BEGIN)
-def begin(call):
+@operation(RUN_SERIAL)
+def run_serial(call):
     mode = enter_usual_mode()
-    job, _ = take_plan(call.plan, call.space, call.x, call.out, call.states)
+    job, _ = take_job(call.job, call.space, call.x, call.out, call.states)
     invoke_one(job.run, job)
     restore_mode(mode)

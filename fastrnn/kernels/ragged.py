@@ -27,8 +27,8 @@ def gather(layer, job, chunk):
     # here (own, together, I)   receives them, and feeds the layer
     size, together, step = job.itemsize * layer.input_size, chunk.together, job.itemsize * job.x_step
     for i in range(together):
-        source = job.x + job.itemsize * in_x(job, chunk.n + i) + (chunk.t + chunk.begin) * step
-        for t in range(chunk.own):
-            copy_bytes(source + t * step, chunk.here + ((chunk.begin + t) * together + i) * size, size)
-    chunk.source, chunk.step, chunk.sequence = chunk.here, together * layer.input_size, layer.input_size
+        source = job.x + job.itemsize * in_x(job, chunk.n + i) + (chunk.t + chunk.first_step) * step
+        for t in range(chunk.own_steps):
+            copy_bytes(source + t * step, chunk.input_rows + ((chunk.first_step + t) * together + i) * size, size)
+    chunk.source, chunk.step, chunk.sequence = chunk.input_rows, together * layer.input_size, layer.input_size
     invoke(layer.feed, layer, job, chunk)

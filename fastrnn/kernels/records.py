@@ -74,19 +74,19 @@ def _fresh(record):
 LAYER, JOB, CHUNK, FACTORS, MATRIX, GENERATION = map(
     Record, (layout.LAYER, layout.JOB, layout.CHUNK, layout.FACTORS, layout.MATRIX, layout.GENERATION)
 )
-BEGIN, LEAD, ONCE, PACK = map(Record, (layout.BEGIN, layout.LEAD, layout.ONCE, layout.PACK))
+RUN_SERIAL, RUN_SHARED, PACK_AND_RUN, PACK = map(Record, (layout.RUN_SERIAL, layout.RUN_SHARED, layout.PACK_AND_RUN, layout.PACK))
 BANK, STEP_ROWS, MOVE_ROWS = map(Record, (layout.BANK, layout.STEP_ROWS, layout.MOVE_ROWS))
-PYTHON, ARRAY, KNOWN, ARGUMENTS = map(Record, (layout.PYTHON, layout.ARRAY, layout.KNOWN, layout.ARGUMENTS))
+PYTHON, ARRAY, CALL_SPEC, ARGUMENTS = map(Record, (layout.PYTHON, layout.ARRAY, layout.CALL_SPEC, layout.ARGUMENTS))
 ADVANCE, ADVANCE_ROWS = map(Record, (layout.ADVANCE, layout.ADVANCE_ROWS))
 POOL, TEAM, WORKER, LOCK, TOKEN = map(Record, (layout.POOL, layout.TEAM, layout.WORKER, layout.LOCK, layout.TOKEN))
 layer_at, job_at, chunk_at, matrix_at, generation_at, pool_at, team_at = map(
     _at_address, (LAYER, JOB, CHUNK, MATRIX, GENERATION, POOL, TEAM)
 )
-bank_at, python_at, array_at, known_at, lock_at = map(_at_address, (BANK, PYTHON, ARRAY, KNOWN, LOCK))
+bank_at, python_at, array_at, call_spec_at, lock_at = map(_at_address, (BANK, PYTHON, ARRAY, CALL_SPEC, LOCK))
 advance_at, advance_rows_at = map(_at_address, (ADVANCE, ADVANCE_ROWS))
 # On the stack of the function that asks: only one that is declared `inline` may return them.
-fresh_factors, fresh_pack, fresh_begin, fresh_lead, fresh_step_rows, fresh_arguments, fresh_token = map(
-    _fresh, (FACTORS, PACK, BEGIN, LEAD, STEP_ROWS, ARGUMENTS, TOKEN)
+fresh_factors, fresh_pack, fresh_run_serial, fresh_run_shared, fresh_step_rows, fresh_arguments, fresh_token = map(
+    _fresh, (FACTORS, PACK, RUN_SERIAL, RUN_SHARED, STEP_ROWS, ARGUMENTS, TOKEN)
 )
 
 

@@ -40,9 +40,9 @@ def normalize(rows, stride, count, size, logarithm):
 
 @operation(LAYER, JOB, CHUNK)
 def softmax(layer, job, chunk, like):
-    normalize(at(chunk.rows, like), layer.stride, chunk.own * chunk.together, layer.output_size, False)
+    normalize(at(chunk.rows, like), layer.stride, chunk.own_steps * chunk.together, layer.output_size, False)
 
 
 @operation(LAYER, JOB, CHUNK)
 def log_softmax(layer, job, chunk, like):
-    normalize(at(chunk.rows, like), layer.stride, chunk.own * chunk.together, layer.output_size, True)
+    normalize(at(chunk.rows, like), layer.stride, chunk.own_steps * chunk.together, layer.output_size, True)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arguments import Array, State, check_data, check_weights
-from ..engine.calls import call, call_at_once, last_at_once
-from ..engine.packing import Network, Part, pack_network, read_only
+from ..engine.calls import call, checked_call, checked_call_for_last
+from ..engine.packing import LayerSpec, Network, pack_network, read_only
 from ..engine.progress import shown
 from ..engine.stages import Stages
 from ..engine.states import StateForm, TupleForm
@@ -95,7 +95,7 @@ class Model(Frozen):
         output: Array = result[0] if isinstance(result, tuple) else result
         return output
 
-    def _parts(self) -> list[Part]:
+    def _parts(self) -> list[LayerSpec]:
         raise NotImplementedError
 
     def stream(self, state: State = None, *, state0: State = None) -> Stream:
@@ -246,7 +246,7 @@ class Hidden(Recurrent):
         """
         network = self._network or self.packed()
         plain = lengths is None and reset is None and not progress
-        at_once = call_at_once if return_sequences else last_at_once
+        at_once = checked_call if return_sequences else checked_call_for_last
         if plain and (done := at_once(network, x, h0, out)) is not None:
             return done
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}

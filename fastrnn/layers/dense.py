@@ -5,7 +5,7 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from ..arguments import DENSE_ACTIVATIONS, Array, DenseActivation, check_activation
-from ..engine.packing import Part
+from ..engine.packing import LayerSpec
 from .base import Stateless, Weighted
 
 
@@ -78,5 +78,5 @@ class Dense(Stateless, Weighted):
         """
         return self._run(x, out, tokens=False, progress=progress)
 
-    def _parts(self) -> list[Part]:
-        return [Part("dense", self.weight, None, self.bias, self.activation)]
+    def _parts(self) -> list[LayerSpec]:
+        return [LayerSpec("dense", self.weight, None, self.bias, self.activation)]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arguments import Array, check_not_alone, check_vocabulary_size, check_weights
-from ..engine.packing import Part, read_only
+from ..engine.packing import LayerSpec, read_only
 from .base import Stateless
 
 
@@ -106,10 +106,10 @@ class Embedding(Stateless):
         """
         return self._run(x, out, tokens=True, progress=progress)
 
-    def _parts(self) -> list[Part]:
+    def _parts(self) -> list[LayerSpec]:
         check_not_alone(self, self.input_size, alone=self.weight is None)
         assert self.weight is not None
-        return [Part("dense", self.weight.T, None, None, "identity", feed="look_up")]
+        return [LayerSpec("dense", self.weight.T, None, None, "identity", feed="look_up")]
 
     def _described(self) -> dict[str, Any]:
         return {"one_hot": self.input_size} if self.weight is None else {"weight": self.weight}

@@ -39,8 +39,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arguments import Activation, Array, State, check_activation, check_projection, no_bias_hn
-from ..engine.calls import call_at_once, last_at_once
-from ..engine.packing import Part
+from ..engine.calls import checked_call, checked_call_for_last
+from ..engine.packing import LayerSpec
 from ..engine.states import ArrayForm, PairForm
 from ..kernels.layout import CELLS
 from .base import Hidden, Recurrent, Weighted
@@ -149,13 +149,13 @@ class GRU(Gated, Hidden):
             no_bias_hn(bias_hn)
         self._set(hidden_size=self.output_size, reset_after=bool(reset_after), state_form=ArrayForm(self.output_size))
 
-    def _parts(self) -> list[Part]:
+    def _parts(self) -> list[LayerSpec]:
         vector_hh = None
         if self.reset_after:
             vector_hh = np.zeros(self._gates * self.hidden_size, self.dtype)
             vector_hh[-self.hidden_size :] = 0 if self.bias_hn is None else self.bias_hn
         cell, functions = "gru" if self.reset_after else "gru_reset_before", (self.activation, self.recurrent_activation)
-        return [Part(cell, self.weight_ih, self.weight_hh, self.bias, *functions, vector_hh)]
+        return [LayerSpec(cell, self.weight_ih, self.weight_hh, self.bias, *functions, vector_hh)]
 
 
 class LSTM(Gated):
@@ -292,19 +292,19 @@ class LSTM(Gated):
         """
         network = self._network or self.packed()
         plain = lengths is None and reset is None and not progress
-        at_once = call_at_once if return_sequences else last_at_once
+        at_once = checked_call if return_sequences else checked_call_for_last
         if plain and (done := at_once(network, x, state, out)) is not None:
             return done
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
         return self._run(x, "state", state, out, **options)
 
-    def _parts(self) -> list[Part]:
+    def _parts(self) -> list[LayerSpec]:
         hidden, vector_hh = self.hidden_size, None
         if self.peephole is not None or self.projection is not None:
             vector_hh = np.zeros((self._gates, hidden), self.dtype)
             vector_hh[[0, 1, 3]] = 0 if self.peephole is None else self.peephole
         return [
-            Part(
+            LayerSpec(
                 "lstm" if self.projection is None else "lstm_projected",
                 self.weight_ih,
                 self.weight_hh,

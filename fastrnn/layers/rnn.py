@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arguments import Activation, Array, check_activation, check_choice, check_leak
-from ..engine.packing import Part
+from ..engine.packing import LayerSpec
 from ..engine.states import ArrayForm, SecondOfTwoForm
 from ..kernels.layout import CELLS
 from .base import Hidden, Weighted
@@ -106,11 +106,11 @@ class RNN(Hidden, Weighted):
         form = ArrayForm(hidden) if leak_at == "output" else SecondOfTwoForm(hidden)
         self._set(input_size=inputs, hidden_size=hidden, output_size=hidden, state_form=form)
 
-    def _parts(self) -> list[Part]:
+    def _parts(self) -> list[LayerSpec]:
         if self._plain:
-            return [Part("elman", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity)]
+            return [LayerSpec("elman", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity)]
         leaks = np.full(self.hidden_size, self.leak, self.dtype)
-        return [Part(f"leaky_{self.leak_at}", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity, vector_hh=leaks)]
+        return [LayerSpec(f"leaky_{self.leak_at}", self.weight_ih, self.weight_hh, self.bias, self.nonlinearity, vector_hh=leaks)]
 
     @property
     def _plain(self) -> bool:

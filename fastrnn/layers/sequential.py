@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arguments import Array, State, check_data, check_layers, check_not_alone
-from ..engine.calls import call, call_at_once, last_at_once
-from ..engine.packing import Network, Part, pack_network
+from ..engine.calls import call, checked_call, checked_call_for_last
+from ..engine.packing import LayerSpec, Network, pack_network
 from ..engine.progress import shown
 from ..engine.stages import Stage, Stages, call_stages
 from ..engine.states import TupleForm
@@ -24,16 +24,16 @@ from .embedding import Embedding
 FOLDED = 1 << 20
 
 
-def fold(table: Array, part: Part) -> Part:
+def fold(table: Array, part: LayerSpec) -> LayerSpec:
     """Give the layer that selects, for each token, what it would compute from the table's row: the same bits, for x + -0.0 is x."""
     products = Dense(part.weight_ih, part.bias)(table)
     return part._replace(weight_ih=products.T, bias=np.full(products.shape[1], -0.0, table.dtype), feed="embed")
 
 
-def parts_of(layers: Sequence[Any]) -> list[Part]:
+def parts_of(layers: Sequence[Any]) -> list[LayerSpec]:
     """Give layers as the engine sees them: an Embedding and the layer after it may become one."""
     first, *others = layers
-    parts: list[Part] = [part for layer in others for part in layer._parts()]
+    parts: list[LayerSpec] = [part for layer in others for part in layer._parts()]
     if not isinstance(first, Embedding):
         return first._parts() + parts
     if first.weight is None:
@@ -169,7 +169,7 @@ class Sequential(Model):
                 return self._run_stages(x, state, out, progress, lengths=lengths, reset=reset, return_sequences=return_sequences)
             network = self.packed()
         plain = lengths is None and reset is None and not progress
-        at_once = call_at_once if return_sequences else last_at_once
+        at_once = checked_call if return_sequences else checked_call_for_last
         if plain and (done := at_once(network, x, self.state_form.flat(state), out)) is not None:
             return done[0], done[1:] if len(network.states) == 1 else self.state_form.join(iter(done[1]))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
@@ -195,7 +195,7 @@ class Sequential(Model):
             self._set(_stages=stages)
         return stages
 
-    def _parts(self) -> list[Part]:
+    def _parts(self) -> list[LayerSpec]:
         return parts_of(self.layers)
 
     @classmethod

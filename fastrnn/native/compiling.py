@@ -53,7 +53,7 @@ class Made(NamedTuple):
 
 # CPU seconds of operations, so that the children of one call end together; 0.1 s where none is said
 SECONDS = {
-    "at_once": 0.3,
+    "checked_call": 0.3,
     "product": 0.3,
     "elman": 0.4,
     "gru": 0.6,

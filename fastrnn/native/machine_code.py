@@ -42,7 +42,7 @@ DIGEST = hashlib.sha256().digest_size
 FASTCALL = 0x80  # METH_FASTCALL
 BUILTINS = {  # what each takes
     "call": f"from 1 to {ARGUMENTS.words} arrays",
-    "at_once": "6 arguments",
+    "checked_call": "6 arguments",
     "advance": f"{ADVANCE.words} arguments",
     "advance_rows": f"{ADVANCE_ROWS.words} arguments",
     "hold": "2 arguments or more",
@@ -70,7 +70,7 @@ class Kept:
         self.warned: set[str] = set()  # and what it has warned of
         self.origins: dict[Wanted, str] = {}
         self.call: Any = None  # the built-ins
-        self.at_once: Any = None
+        self.checked_call: Any = None
         self.advance: Any = None
         self.advance_rows: Any = None
         self.hold: Any = None

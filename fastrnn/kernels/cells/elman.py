@@ -20,7 +20,7 @@ def step_together(layer, job, chunk, count):
         activate_here(layer, job, chunk, count, current, layer.activation, layer.parameters)
 
 
-@cell(gates=1, parts=1, kept=1, phases=1)
+@cell(gates=1, row_slots=1, state_arrays=1, phases=1)
 def elman(layer, job, chunk, like):
     # there (1 + span, together, stride)   the state before the first step, then for each step its projected input, replaced by the
     #                                      state after it: steps `at` to at + steps, columns left to right
@@ -30,7 +30,7 @@ def elman(layer, job, chunk, like):
     if full:
         step_together(layer, job, chunk, full)
     for n in range(full, together):
-        rows = ahead(at(chunk.there, like), n * stride)
+        rows = ahead(at(chunk.output_rows, like), n * stride)
         for t in range(chunk.at, chunk.at + chunk.steps):
             previous = ahead(rows, t * step)
             current = ahead(previous, step)
@@ -38,5 +38,5 @@ def elman(layer, job, chunk, like):
             row_product(previous, current, current, size, half, weights, (left, right, t % 2 == 1))
             # 2. f
             if layer.activation:
-                values = chunk.there + item * (n * stride + (t + 1) * step + left)
+                values = chunk.output_rows + item * (n * stride + (t + 1) * step + left)
                 invoke_activation(layer.activation, values, right - left, layer.parameters)

@@ -10,7 +10,7 @@ from ..simd.elementary import sigmoid_vector, tanh_vector
 from ..simd.tile import ahead, elementwise, fma, lanes_of, store
 from .recurrent import activate, add_gates, cell, factors_of, gate_at, multiply, part_at, row_at, vector
 
-RESET, UPDATE, CANDIDATE = range(3)  # the parts of a row; the new state takes the place of the reset gate
+RESET, UPDATE, CANDIDATE = range(3)  # the slots of a row; the new state takes the place of the reset gate
 ROOM = UPDATE  # a part of the rows before: step t no longer needs the update gate of step t - 1
 
 
@@ -30,14 +30,14 @@ def update(layer, job, chunk, t, like):
     """Blend candidate and state, which become the new state, in columns left to right."""
     count, r = chunk.together, part_at(layer, job, chunk, t, 0)
     columns, size = layer.columns, job.itemsize * layer.columns
-    if not layer.usual:
+    if not layer.default_activations:
         activate(layer, job, chunk, count, r + size * UPDATE, layer.recurrent_activation, layer.recurrent_parameters)
         activate(layer, job, chunk, count, r + size * CANDIDATE, layer.activation, layer.parameters)
     for n in range(count):
         row, before = row_at(layer, r, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
         for i in range(chunk.left, chunk.right, lanes_of(like)):
             h, z, candidate = vector(before, columns, 0, i), vector(row, columns, UPDATE, i), vector(row, columns, CANDIDATE, i)
-            store(ahead(row, i), 0, blend_usual(h, z, candidate) if layer.usual else blend(h, z, candidate))
+            store(ahead(row, i), 0, blend_usual(h, z, candidate) if layer.default_activations else blend(h, z, candidate))
 
 
 @function
@@ -67,7 +67,7 @@ def reset_product(layer, job, chunk, t, like):
             store(ahead(row, CANDIDATE * columns + i), 0, add_scaled(vector(row, columns, RESET, i), product, candidate))
 
 
-@cell(gates=3, parts=3, kept=1, phases=1)
+@cell(gates=3, row_slots=3, state_arrays=1, phases=1)
 def gru(layer, job, chunk, like):
     # there (1 + span, together, 3 columns)   the state before the first step, then for each step its projected gates, replaced by the
     #                                         state after it and what is no longer needed
@@ -84,7 +84,7 @@ def gru(layer, job, chunk, like):
             factors.out = left + (part_at(layer, job, chunk, t - 1, ROOM) if alone else part_at(layer, job, chunk, t, gate))
             factors.start, factors.start_stride = bias if alone else factors.out, 0 if alone else layer.stride
             multiply(layer, chunk, factors, backwards, like)
-        if layer.usual:
+        if layer.default_activations:
             # 2. and 3. as below, in registers
             update_usual(layer, job, chunk, t, like)
         else:
@@ -98,16 +98,16 @@ def gru(layer, job, chunk, like):
 def reset_state(layer, job, chunk, t, like):
     """Put the state, times the reset gate, into the room."""
     columns, r = layer.columns, part_at(layer, job, chunk, t, RESET)
-    if not layer.usual:
+    if not layer.default_activations:
         activate(layer, job, chunk, chunk.together, r, layer.recurrent_activation, layer.recurrent_parameters)
     for n in range(chunk.together):
         row, before = row_at(layer, r, n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)
         for i in range(chunk.left, chunk.right, lanes_of(like)):
             gate, h = vector(row, columns, RESET, i), vector(before, columns, 0, i)
-            store(ahead(before, ROOM * columns + i), 0, reset_usual(gate, h) if layer.usual else times(gate, h))
+            store(ahead(before, ROOM * columns + i), 0, reset_usual(gate, h) if layer.default_activations else times(gate, h))
 
 
-@cell(gates=3, parts=3, kept=1, phases=2)
+@cell(gates=3, row_slots=3, state_arrays=1, phases=2)
 def gru_reset_before(layer, job, chunk, like):
     # as above; the second phase needs the whole of r h
     factors = factors_of(layer, chunk, 0)

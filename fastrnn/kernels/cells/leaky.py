@@ -12,7 +12,7 @@ from ..records import CHUNK, JOB, LAYER
 from ..simd.tile import ahead, at, choose, elementwise, fma, lanes_of, load, store
 from .recurrent import activate, add_gates, cell, factors_of, part_at, row_at, vector
 
-OUTPUT, VALUE = range(2)  # the parts of a row: the output, and v
+OUTPUT, VALUE = range(2)  # the slots of a row: the output, and v
 
 leaked = elementwise(lambda leak, old, new: choose(leak, "==", 1.0, new, fma(leak, new, (1.0 - leak) * old)))
 
@@ -36,7 +36,7 @@ def multiply_state(layer, job, chunk, t, like):
     add_gates(layer, job, chunk, t, (0, 1), factors, like)
 
 
-@cell(gates=1, parts=1, kept=1, phases=1)
+@cell(gates=1, row_slots=1, state_arrays=1, phases=1)
 def leaky_output(layer, job, chunk, like):
     # there (1 + span, together, columns)   the state before the first step, then for each step its projected input, replaced by the state
     # vector_hh                             the leaks
@@ -60,7 +60,7 @@ def put_out(layer, job, chunk, t, like):
     activate(layer, job, chunk, chunk.together, out, layer.activation, layer.parameters)
 
 
-@cell(gates=1, parts=2, kept=2, phases=1, enter="leaky_enter")
+@cell(gates=1, row_slots=2, state_arrays=2, phases=1, enter="leaky_enter")
 def leaky_input(layer, job, chunk, like):
     # there (1 + span, together, 2 columns)   the same; beside the output is v
     for t in range(chunk.at, chunk.at + chunk.steps):

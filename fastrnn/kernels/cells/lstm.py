@@ -12,8 +12,8 @@ from ..simd.elementary import sigmoid_vector, tanh_vector
 from ..simd.tile import ahead, at, elementwise, fma, lanes_of, store
 from .recurrent import activate, add_gates, cell, factors_of, multiply, part_at, row_at, vector
 
-INPUT, FORGET, CELL, OUTPUT = range(4)  # the parts of a row
-STATE, UNITS = 1, 2  # parts that a step leaves: c in the place of the forget gate, and o tanh(c) where it is projected
+INPUT, FORGET, CELL, OUTPUT = range(4)  # the slots of a row
+STATE, UNITS = 1, 2  # slots that a step leaves: c in the place of the forget gate, and o tanh(c) where it is projected
 
 new_cell = elementwise(lambda i, f, g, c: fma(f, c, i * g))
 new_cell_usual = elementwise(lambda i, f, g, c: fma(sigmoid_vector(f), c, sigmoid_vector(i) * tanh_vector(g)))
@@ -87,14 +87,14 @@ def step(layer, job, chunk, t, part, like):
     factors = factors_of(layer, chunk, 0)
     factors.x = part_at(layer, job, chunk, t - 1, 0)
     add_gates(layer, job, chunk, t, (INPUT, OUTPUT + 1), factors, like)
-    if layer.usual:
+    if layer.default_activations:
         # 2. to 5. as in `update`, in registers
         update_usual(layer, job, chunk, t, part, like)
     else:
         update(layer, job, chunk, t, part, like)
 
 
-@cell(gates=4, parts=4, kept=2, phases=1)
+@cell(gates=4, row_slots=4, state_arrays=2, phases=1)
 def lstm(layer, job, chunk, like):
     # there (1 + span, together, 4 columns)   h and c before the first step, then for each step its projected gates, replaced by h and c
     #                                         after it, and what is no longer needed
@@ -115,7 +115,7 @@ def project_units(layer, job, chunk, t, like):
     multiply(layer, chunk, factors, False, like)
 
 
-@cell(gates=4, parts=4, kept=2, phases=2)
+@cell(gates=4, row_slots=4, state_arrays=2, phases=2)
 def lstm_projected(layer, job, chunk, like):
     # as above; the second phase needs the whole of o tanh(c)
     for t in range(chunk.at, chunk.at + chunk.steps):

@@ -22,7 +22,7 @@ def cell(**row):
 @inline
 def part_at(layer, job, chunk, t, part):
     """Give the address of a part of the rows after step t; before the first step there is the state."""
-    return chunk.there + job.itemsize * ((t + 1) * chunk.together * layer.stride + part * layer.columns)
+    return chunk.output_rows + job.itemsize * ((t + 1) * chunk.together * layer.stride + part * layer.columns)
 
 
 @inline
@@ -102,7 +102,7 @@ def multiply(layer, chunk, factors, backwards, like):
 
 @inline
 def add_gates(layer, job, chunk, t, gates, factors, like):
-    """Add the products of the rows at factors.x with the gates first to last to these gates' parts of the rows of step t."""
+    """Add the products of the rows at factors.x with the gates first to last to these gates' slots of the rows of step t."""
     first, last = gates
     backwards, item = t % 2 == 1, job.itemsize
     for i in range(first, last):

@@ -5,7 +5,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..layout import PATIENTLY
+from ..layout import PATIENT_SPINS
 from ..options import PLATFORM
 
 BRIEFLY = 100  # looks at a word before pauses between them
@@ -76,7 +76,7 @@ def look(typing, looks):
         def more_than(number):
             return builder.icmp_signed(">", args[0], context.get_constant(types.int64, number))
 
-        with builder.if_else(more_than(PATIENTLY)) as (late, early):
+        with builder.if_else(more_than(PATIENT_SPINS)) as (late, early):
             with late:
                 if PLATFORM.is_windows:
                     _emit_call(builder, "Sleep", ir.VoidType(), INT32(1))  # milliseconds

@@ -12,14 +12,14 @@ barrier the leader goes on alone.
 """
 
 from ..float_mode import enter_usual_mode, restore_mode
-from ..layout import DISCOURAGING, LATE, LINE, MEETINGS, PATIENTLY, POOL, PROMPTLY, TEAM, TEAM_JOB, TEAM_MEMBERS
-from ..network import JOB_SIZE, take_plan
+from ..layout import BACKOFF_CALLS, BARRIERS, LATE_SPINS, LINE, PATIENT_SPINS, POOL, PROMPT_SPINS, TEAM, TEAM_JOB, TEAM_MEMBERS
+from ..network import JOB_SIZE, take_job
 from ..options import FULL, ROWS, SHAPE, function, operation
-from ..records import CHUNK, JOB, LAYER, LEAD, address_of, copy_bytes, invoke, invoke_one, pool_at, team_at
+from ..records import CHUNK, JOB, LAYER, RUN_SHARED, address_of, copy_bytes, invoke, invoke_one, pool_at, team_at
 from .atomic import add, look, peek, post
 from .system import wake_all
 
-GATE, NEXT, MEMBERS, APART = (TEAM.offsets[name] for name in ("gate", "next", "members", "apart"))
+GATE, NEXT, MEMBERS, SPLIT_AT = (TEAM.offsets[name] for name in ("gate", "next", "members", "split_at"))
 OPENED, LOOKERS, BUSY, SLEEPERS = (POOL.offsets[name] for name in ("opened", "lookers", "busy", "sleepers"))
 # A gate is OPEN or not, counts the workers inside, and has the number of its piece.
 OPEN, WORKER, NUMBER = 1, 2, 1 << 16
@@ -32,7 +32,7 @@ def open_gate(team, job, chunk):
     if team.workers != job.helpers or team.space != job.room:  # what isn't written stays in the workers' caches
         team.workers, team.space = job.helpers, job.room
     post(team, NEXT, 0)
-    post(team, APART, (number + 1) * MEETINGS)
+    post(team, SPLIT_AT, (number + 1) * BARRIERS)
     add(team, GATE, number * NUMBER + OPEN - peek(team, GATE))
     add(pool, OPENED, 1)
     if add(pool, SLEEPERS, 0):
@@ -43,7 +43,7 @@ def open_gate(team, job, chunk):
         chunk.members = add(team, GATE, -OPEN) % NUMBER // WORKER + 1
         post(team, MEMBERS, number * NUMBER + chunk.members)
         if chunk.members == 1 and peek(pool, LOOKERS):  # one that spins, but has lost its processor, or works for another leader
-            post(pool, BUSY, DISCOURAGING)
+            post(pool, BUSY, BACKOFF_CALLS)
 
 
 @function
@@ -54,31 +54,31 @@ def wait_until_left(team, job):
         add(team, GATE, -OPEN)
     while peek(team, GATE) % NUMBER:
         looks = look(looks)
-    if looks > LATE and job.patience == PROMPTLY:
-        post(pool_at(team.pool), BUSY, DISCOURAGING)
+    if looks > LATE_SPINS and job.patience == PROMPT_SPINS:
+        post(pool_at(team.pool), BUSY, BACKOFF_CALLS)
 
 
 @function
-def wait_for_all(job, chunk):
+def wait_at_barrier(job, chunk):
     """Wait at the barrier. Afterwards `members` is how many wait at the next one; 0 tells a worker to leave."""
-    members, time = chunk.members, chunk.time
+    members, time = chunk.members, chunk.generation
     if members > 1:
         team, looks = team_at(job.team), 0
         post(team, TEAM_MEMBERS + chunk.member * LINE, time)
         for other in range(members):
             while peek(team, TEAM_MEMBERS + other * LINE) < time:
                 looks = look(looks)
-        if peek(team, APART) <= time:
+        if peek(team, SPLIT_AT) <= time:
             chunk.members = 0 if chunk.member else 1
-        elif chunk.member == 0 and looks > PATIENTLY:
-            post(team, APART, time + 1)
-            post(pool_at(team.pool), BUSY, DISCOURAGING)
-    chunk.time = time + 1
+        elif chunk.member == 0 and looks > PATIENT_SPINS:
+            post(team, SPLIT_AT, time + 1)
+            post(pool_at(team.pool), BUSY, BACKOFF_CALLS)
+    chunk.generation = time + 1
 
 
 @operation(LAYER, JOB, CHUNK)
-def meet(layer, job, chunk):
-    wait_for_all(job, chunk)
+def barrier(layer, job, chunk):
+    wait_at_barrier(job, chunk)
 
 
 @operation(LAYER, JOB, CHUNK)
@@ -105,19 +105,19 @@ def share_columns(layer, job, chunk):
 def divide(layer, job, chunk):
     # steps that are too few for more than one thread are projected by all, each its columns
     if chunk.span <= max(1, ROWS // chunk.together) and is_shared(layer, chunk):
-        chunk.begin, chunk.own = 0, chunk.span
+        chunk.first_step, chunk.own_steps = 0, chunk.span
         share_columns(layer, job, chunk)
 
 
 @operation(LAYER, JOB, CHUNK)
 def share(layer, job, chunk):
-    wait_for_all(job, chunk)  # the input is projected, and the state is there
+    wait_at_barrier(job, chunk)  # the input is projected, and the state is there
     if not is_shared(layer, chunk):
         if chunk.member == 0:
             chunk.at, chunk.steps, chunk.left, chunk.right = 0, chunk.span, 0, layer.columns
             chunk.phase, chunk.phases = 0, layer.phases
             invoke(layer.recur, layer, job, chunk)
-        wait_for_all(job, chunk)
+        wait_at_barrier(job, chunk)
         return
     chunk.steps = 1
     members = 0
@@ -129,7 +129,7 @@ def share(layer, job, chunk):
             chunk.at, chunk.phase, chunk.phases = t, phase, phase + 1
             if chunk.left < chunk.right:
                 invoke(layer.recur, layer, job, chunk)
-            wait_for_all(job, chunk)
+            wait_at_barrier(job, chunk)
             if chunk.members == 0:
                 return
 
@@ -140,16 +140,16 @@ def run_with_help(job, chunk, address):
     team = team_at(address)
     team.number += 1  # of pieces since this team was made: a worker that comes late never takes a piece for another
     job.team, job.number = address, team.number
-    chunk.time = job.number * MEETINGS + 1
+    chunk.generation = job.number * BARRIERS + 1
     copy_bytes(address_of(job), address + 8 * TEAM_JOB, JOB_SIZE)
     open_gate(team, job, chunk)
     invoke_one(job.run, job)
     wait_until_left(team, job)
 
 
-@operation(LEAD)
-def lead(call):
+@operation(RUN_SHARED)
+def run_shared(call):
     mode = enter_usual_mode()
-    job, chunk = take_plan(call.plan, call.space, call.x, call.out, call.states)
+    job, chunk = take_job(call.job, call.space, call.x, call.out, call.states)
     run_with_help(job, chunk, call.team)
     restore_mode(mode)

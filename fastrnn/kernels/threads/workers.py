@@ -5,7 +5,7 @@ looks at all gates --- all shut for about 1 ms ---> sleeps ---> a leader has ope
 """
 
 from ..float_mode import enter_usual_mode
-from ..layout import JOB_BYTES, MEETINGS, PATIENTLY, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
+from ..layout import BARRIERS, JOB_BYTES, PATIENT_SPINS, POOL, TEAM_BYTES, TEAM_JOB, TEAMS
 from ..network import JOB_SIZE
 from ..options import function, operation
 from ..records import WORKER, chunk_at, copy_bytes, invoke_one, job_at, pool_at, put_word, team_at, word
@@ -52,7 +52,7 @@ def take_part(team, worker, before):
     looks = 0
     copy_bytes(team.address + 8 * TEAM_JOB, worker.head, JOB_SIZE)
     job, chunk = job_at(worker.head), chunk_at(worker.head + JOB_BYTES)
-    chunk.member, chunk.members, chunk.time = 0, 1, job.number * MEETINGS + 1
+    chunk.member, chunk.members, chunk.generation = 0, 1, job.number * BARRIERS + 1
     if job.share:  # in the leader's rows
         while peek(team, MEMBERS) < job.number * NUMBER:
             looks = look(looks)
@@ -113,4 +113,4 @@ def work(worker):
         looks += 1
         if looks == SPINNING:
             add(pool, LOOKERS, -1)
-        look(PATIENTLY if looks < SPINNING else PATIENTLY + 1)
+        look(PATIENT_SPINS if looks < SPINNING else PATIENT_SPINS + 1)
