@@ -305,7 +305,7 @@ def name():
     importlib.reload(machine_code)
     return machine_code.file_name(("relu", "float32"), machine_code.target())
 
-seen, files = {name()}, [*(machine_code.PACKAGE / "kernels").rglob("*.py"), machine_code.PACKAGE / "native" / "compiling.py"]
+seen, files = {name()}, [*(machine_code.PACKAGE / "kernels").rglob("*.py"), machine_code.PACKAGE / "native" / "codegen.py"]
 for path in files:
     path.write_text(path.read_text() + "# edited\\n")
     seen.add(name())

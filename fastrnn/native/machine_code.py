@@ -365,7 +365,7 @@ def digest_of(*paths: pathlib.Path) -> str:
 
 def kernels_source() -> str:
     """Digest everything that the package's machine code follows from."""
-    return digest_of(*sorted((PACKAGE / "kernels").rglob("*.py")), PACKAGE / "native" / "compiling.py")
+    return digest_of(*sorted((PACKAGE / "kernels").rglob("*.py")), PACKAGE / "native" / "codegen.py")
 
 
 SOURCE = kernels_source()  # now, beside the import of what it describes: the files may be other ones at the first call
