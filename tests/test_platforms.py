@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastrnn.kernels.layout import HERE, Platform, Shape, platform_of
-from fastrnn.native import compiling, linking, machine_code, processor
+from fastrnn.native import codegen, compiling, linking, machine_code, processor
 from fastrnn.native.processor import Target
 
 from . import emulated
@@ -81,13 +81,13 @@ def test_functions_that_the_system_has(compiled):
 
 def test_inline_assembly_is_refused():
     """Inline assembly is an error before LLVM sees it: LLVM would end the process where it has no parser for it."""
-    machine = compiling.target_machine(TARGETS["Linux, aarch64"])
+    machine = codegen.target_machine(TARGETS["Linux, aarch64"])
     text = 'define void @f() {\n  call void asm sideeffect "isb", ""()\n  ret void\n}\n'
     said = "fastrnn compiles no inline assembly: LLVM ends the process where it has no parser for it"
     with pytest.raises(RuntimeError, match=f"^{said}$"):
-        compiling.text_for(machine, text)
+        codegen.text_for(machine, text)
     harmless = '@text = constant [4 x i8] c" asm"\ndeclare void @asm()\ndefine void @f() {\n  call void @asm()\n  ret void\n}\n'
-    assert compiling.text_for(machine, harmless).endswith(harmless)
+    assert codegen.text_for(machine, harmless).endswith(harmless)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_inline_assembly_is_refused():
 )
 def test_text_is_for_the_target(target, triple):
     """Numba's text names this process's platform and layout of data; what LLVM compiles names the target's."""
-    machine = compiling.target_machine(target)
+    machine = codegen.target_machine(target)
     text = f'; ModuleID = ""\ntarget datalayout = "e-m:e"\ntarget triple = "{llvm.get_process_triple()}"\n@x = global i64 1\n'
-    module = llvm.parse_assembly(compiling.text_for(machine, text))
+    module = llvm.parse_assembly(codegen.text_for(machine, text))
     assert (module.triple, module.data_layout) == (triple, str(machine.target_data))
 
 
@@ -125,7 +125,7 @@ def test_who_places_code():
 @pytest.mark.skipif(HERE != LINUX, reason="needs the form that Linux' code has")
 def test_windows_code_is_placed_by_llvm(monkeypatch):
     """On Windows LLVM places the code, though it is ELF there, too: Windows has no mmap and no mprotect."""
-    machine, asked = compiling.target_machine(processor.by_llvm()), []
+    machine, asked = codegen.target_machine(processor.by_llvm()), []
     code = machine.emit_object(llvm.parse_assembly("define i64 @f() {\n  ret i64 3\n}"))
     monkeypatch.setattr(linking, "place_by_llvm", lambda *given: asked.append(given))
     assert linking.place(code, []) is not None
@@ -169,7 +169,7 @@ def test_platforms_have_their_own_files():
 def test_the_triple_makes_another_file(monkeypatch):
     """So does LLVM's name of the platform."""
     before = machine_code.file_name(("relu", "float32"), M1)
-    monkeypatch.setitem(compiling.layout.TRIPLES, MACOS, "arm64-apple-macosx12.0")
+    monkeypatch.setitem(codegen.layout.TRIPLES, MACOS, "arm64-apple-macosx12.0")
     assert machine_code.file_name(("relu", "float32"), M1) != before
 
 

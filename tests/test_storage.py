@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fastrnn.native import compiling, machine_code, storage
+from fastrnn.native import codegen, compiling, machine_code, storage
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 
@@ -183,7 +183,7 @@ def test_a_relative_directory(monkeypatch, tmp_path):
 @pytest.mark.parametrize(("mask", "file", "directory"), [(0, 0o644, 0o755), (0o002, 0o644, 0o755), (0o077, 0o600, 0o700)])
 def test_modes(monkeypatch, tmp_path, mask, file, directory):
     """Only the owner can write to what is made, whatever the umask is, which may take more away; the lock nobody else can even read."""
-    monkeypatch.setattr(compiling, "object_code", lambda *_: (b"code", []))
+    monkeypatch.setattr(codegen, "object_code", lambda *_: (b"code", []))
     path = tmp_path / "a" / "b"
     with umask(mask):
         assert storage.prepare(path) == ""

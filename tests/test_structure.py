@@ -47,13 +47,13 @@ def test_the_layout_needs_no_compiler():
     "path", [path for place in (".", "engine", "native") for path in sorted((PACKAGE / place).glob("*.py"))], ids=lambda path: path.stem
 )
 def test_only_compiling_needs_the_compiler(path):
-    """Every kernel's file is imported by compiling.py alone, Numba also by what users compile, llvmlite by what loads code or asks LLVM."""
+    """Every kernel's file is imported by codegen.py alone, Numba also by what users compile, llvmlite by what loads code or asks LLVM."""
     names = {name for _, name in imports(path)}
     kernels = {name.split(".")[1] for level, name in imports(path) if level and name.startswith("kernels.")}
-    assert path.stem in ("compiled_forward", "compiling", "jit", "overloads") or not any(name.startswith("numba") for name in names)
-    compilers = {"compiled_forward", "compiling", "jit", "linking", "machine_code", "overloads", "processor"}
+    assert path.stem in ("codegen", "compiled_forward", "jit", "overloads") or not any(name.startswith("numba") for name in names)
+    compilers = {"codegen", "compiled_forward", "jit", "linking", "machine_code", "overloads", "processor"}
     assert path.stem in compilers or not any(name.startswith("llvmlite") for name in names)
-    assert kernels <= ({"layout", "options"} if path.stem == "compiling" else {"layout"})
+    assert kernels <= ({"layout", "options"} if path.stem == "codegen" else {"layout"})
 
 
 LOADED = """

@@ -18,7 +18,7 @@ COMPUTE = """
 import gc, json, re, sys
 import llvmlite.binding as llvm
 import numpy as np
-from fastrnn.native import compiling, machine_code
+from fastrnn.native import codegen, compiling, machine_code
 from tests.golden import BATCHES, compute
 
 registers = {}
@@ -34,7 +34,7 @@ def compile_task(*given, compile_task=compiling.compile_task):
     sys.modules["scipy"] = None
     llvm.set_option("fastrnn", "-disable-lsr")
     gc.disable()
-    compiling.leave_out_passes()  # now: it imports Numba, which reads the target from the environment
+    codegen.leave_out_passes()  # now: it imports Numba, which reads the target from the environment
     return compile_task(*given)
 
 compiling.compile_task = compile_task

@@ -1,30 +1,24 @@
 """Has operations compiled: in child processes, side by side where processors are free, or in this one where no child can be had.
 
-The only module that imports Numba. A child reads from its standard input what to compile: one line, for a command line would be too long
-for Windows. It writes each file to the cache as soon as it is made, and in the end all of them to its standard output, so that a call goes
-on where nothing can be stored.
+A child reads from its standard input what to compile: one line, for a command line would be too long for Windows. It writes each file to
+the cache as soon as it is made, and in the end all of them to its standard output, so that a call goes on where nothing can be stored.
 """
 
 import base64
 import contextlib
-import gc
-import importlib
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
-
 from ..engine.threads import processors
-from ..kernels import layout
-from ..kernels.layout import HERE, OPERATIONS, Platform
-from . import linking, machine_code, processor, storage
+from ..kernels.layout import OPERATIONS, Platform
+from . import codegen, graph, machine_code, processor, sources, storage
+from .codegen import Task
 from .machine_code import Progress, Wanted, kept, log
 from .processor import CPU_FEATURES, CPU_NAME, Target
 
@@ -41,7 +35,6 @@ else:
 
 
 Answer = dict[str, tuple[str, str]]  # what a child has made: by symbols, the content in base 64 and the error
-Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbol, and the file to write, "" for none
 
 
 class Made(NamedTuple):
@@ -74,8 +67,6 @@ STALE = 120.0  # seconds, after which a lock that another process holds is no re
 SWITCH = "NUMBA_DISABLE_JIT"
 NO_JIT = f"fastrnn has no machine code for this machine, and {SWITCH} is set; unset it once for: python -m fastrnn compile"
 CHANGED = "fastrnn's files have changed since this process imported them: start it anew"
-OTHER_TARGET = "fastrnn must compile in this process, where Numba was imported for another processor than NUMBA_CPU_NAME says"
-INLINE_ASSEMBLY = "fastrnn compiles no inline assembly: LLVM ends the process where it has no parser for it"
 LACKING = "fastrnn's operation {!r} needs a function of the C library or of Python that this process does not have"
 UNREADABLE = "what was written there can't be read"
 ONCE = "compiling %d operations for this machine: some seconds, once"
@@ -86,7 +77,6 @@ REMEDY = f"Set {machine_code.VARIABLE} to a directory that this process can writ
 REMEDY += 'or install a wheel that brings its machine code: see "In a container" in the README'
 NO_USERS_CACHE = {"the user's cache": "the user has no home directory"}
 NOT_USED = "%s is not used for machine code: %s"
-LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # intrinsics that become calls
 
 
 def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None, *, in_files: bool = False) -> None:
@@ -242,7 +232,7 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
     children: list[subprocess.Popen[str]] = []
     try:
         for share in shared_out(tasks, min(processors(), len(tasks))):
-            wish = {"target": (goal.cpu, goal.features, goal.platform), "source": machine_code.SOURCE, "tasks": share}
+            wish = {"target": (goal.cpu, goal.features, goal.platform), "source": sources.of_all(), "tasks": share}
             machine_code.apart(start_child, environment, children, to_its_end=True)
             ask(children[-1], wish)
         answers = [finish(child, tasks, progress) for child in children]
@@ -306,8 +296,9 @@ def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
 
 def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[Made]:
     with kept.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
-        if machine_code.kernels_source() != machine_code.SOURCE:
-            raise RuntimeError(CHANGED)
+        reason = CHANGED if sources.read() != sources.DIGESTS else graph.wrong()
+        if reason:
+            raise RuntimeError(reason)
         before = {name: os.environ.get(name) for name in (CPU_NAME, CPU_FEATURES)}
         os.environ[CPU_NAME], os.environ[CPU_FEATURES] = goal.cpu, goal.features
         try:
@@ -322,7 +313,7 @@ def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[Made]:
 
 def compile_task(task: Task, goal: Target) -> Made:
     """Compile an operation, write its file if it has one, and give the file's content."""
-    content = machine_code.file_content(*object_code(task, goal))
+    content = machine_code.file_content(*codegen.object_code(task, goal))
     if task["file"]:
         try:
             storage.write(pathlib.Path(task["file"]), content)
@@ -331,110 +322,18 @@ def compile_task(task: Task, goal: Target) -> Made:
     return Made(content)
 
 
-def object_code(task: Task, goal: Target) -> tuple[bytes, list[str]]:
-    """Compile an operation: return its object code, and the symbols that it needs from elsewhere."""
-    symbol, machine = task["symbol"], target_machine(goal)
-    module = llvm.parse_assembly(text_for(machine, numba_text(task, goal)))
-    for value in (*module.functions, *module.global_variables):
-        # a weak symbol of one file would silently replace another file's
-        if not value.is_declaration and not value.name.startswith(symbol):
-            value.linkage = "internal"
-    module.verify()
-    declared = {value.name for value in (*module.functions, *module.global_variables) if value.is_declaration}
-    called = {function for start, function in LIBRARY.items() if any(name.startswith(start) for name in declared)}
-    if goal.platform.system == "darwin" and "memset" in called:
-        called.add("bzero")  # which sets zeros there
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_unrolling = False  # no gain, and half of the code
-    passes = llvm.create_pass_builder(machine, options)
-    passes.getModulePassManager().run(module, passes)
-    return machine.emit_object(module), sorted(called | {name for name in declared if not name.startswith("llvm.")})
-
-
-def target_machine(goal: Target) -> Any:
-    """Return LLVM's compiler for a target."""
-    linking.initialize()
-    if goal.platform != HERE:
-        llvm.initialize_all_targets()
-        llvm.initialize_all_asmprinters()
-    triple = goal.platform.triple or llvm.get_process_triple()
-    if goal.platform.is_windows and not HERE.is_windows:
-        triple += "-elf"  # as llvmlite adds on Windows
-    target = llvm.Target.from_triple(triple)
-    reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it
-    return target.create_target_machine(cpu=goal.cpu, features=goal.features, opt=3, reloc=reloc, jit=True)
-
-
-def text_for(machine: Any, text: str) -> str:
-    """Return Numba's text, which is written for this process's platform, for a compiler's platform."""
-    if re.search(r'\bcall [^"@]*\basm ', text):
-        raise RuntimeError(INLINE_ASSEMBLY)
-    rest = re.sub("^target .*$", "", text, flags=re.MULTILINE)
-    return f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n{rest}'
-
-
-def numba_text(task: Task, goal: Target) -> str:
-    """Have Numba compile an operation, and add a C function of the symbol's name, which leaves out what only Numba's callers pass.
-
-    That returns a word, which has a meaning for built-ins alone.
-    """
-    import numba
-
-    from ..kernels import options
-
-    if (goal.platform, goal.features) != (options.PLATFORM, options.FEATURES):
-        raise RuntimeError(OTHER_TARGET)
-    dispatcher: Any = getattr(importlib.import_module(task["module"]), task["operation"])
-    kinds = (*dispatcher.kinds, *([numba.types.CPointer(getattr(numba.types, task["dtype"]))] if dispatcher.typed else []))
-    dispatcher.compile(kinds)
-    inner = dispatcher.overloads[kinds].fndesc.llvm_func_name
-    given = [f"i64 %a{i}" if isinstance(kind, numba.types.Integer) else f"ptr %a{i}" for i, kind in enumerate(dispatcher.kinds)]
-    passed = ["ptr %result", "ptr %error", *given, *(["ptr null"] if dispatcher.typed else [])]
-    return f"""{dispatcher.inspect_llvm(kinds)}
-define i64 @{task["symbol"]}({", ".join(given)}) {{
-  %result = alloca i64
-  %error = alloca ptr
-  %status = call i32 @"{inner}"({", ".join(passed)})
-  %answer = load i64, ptr %result
-  ret i64 %answer
-}}
-"""
-
-
 def child(specification: str) -> None:
     """Do what a parent asks for."""
     wish = json.loads(specification)
-    if wish["source"] != machine_code.SOURCE:
-        raise SystemExit(CHANGED)
+    reason = CHANGED if wish["source"] != sources.of_all() else graph.wrong()
+    if reason:
+        raise SystemExit(reason)
     cpu, features, (system, machine) = wish["target"]
     goal = Target(cpu, features, platform=Platform(system, machine))
-    if goal.platform != HERE:  # which Numba doesn't know: its text is for any processor
-        layout.foreign, cpu, features = (goal.platform, features), "generic", ""
-    os.environ[CPU_NAME], os.environ[CPU_FEATURES] = cpu, features
-    gc.disable()
-    sys.modules["scipy"] = None  # type: ignore[assignment]  # Numba would import it, for BLAS
-    leave_out_passes()
-    llvm.set_option("fastrnn", "-disable-lsr")  # loop strength reduction: three quarters of the time of code generation, for no gain
+    codegen.prepare(goal)
     made = {task["symbol"]: compile_task(task, goal) for task in wish["tasks"]}
     print(json.dumps({symbol: (base64.b64encode(content).decode(), error) for symbol, (content, error) in made.items()}), flush=True)
     os._exit(0)  # Python would take a tenth of the time to free all that Numba keeps
-
-
-def leave_out_passes() -> None:
-    """Keep Numba from optimizing every function on its own and from making machine code of it: more than half of the time.
-
-    What an operation consists of is optimized here once, when all of it is together.
-    """
-    from numba.core import codegen
-
-    for name, owner in (
-        ("_optimize_functions", codegen.CPUCodeLibrary),
-        ("_optimize_final_module", codegen.CPUCodeLibrary),
-        ("_finalize_specific", codegen.JITCodeLibrary),
-        ("set_env", codegen.JITCPUCodegen),  # it asks LLVM for an address, which makes machine code of every module
-    ):
-        if hasattr(owner, name):
-            setattr(owner, name, lambda *_: None)
 
 
 if __name__ == "__main__":
