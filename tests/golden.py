@@ -10,59 +10,12 @@ import numpy as np
 
 import fastrnn
 
-from .cases import gates_of
+from .cases import GOLDEN, gates_of
 
 FILE = pathlib.Path(__file__).with_name("golden.npz")
 BATCH = 9
 BATCHES = (1, 3, 4, BATCH)
 STEPS = 3
-
-MODELS = {
-    "tanh-5": ((6, 5), (("RNN", "tanh"),)),
-    "tanh-64": ((17, 64), (("RNN", "tanh"),)),
-    "tanh-130": ((33, 130), (("RNN", "tanh"),)),
-    "relu-37": ((5, 37), (("RNN", "relu"),)),
-    "sigmoid-66": ((3, 66), (("RNN", "sigmoid"),)),
-    "identity-17": ((1, 17), (("RNN", "identity"),)),
-    "dense-none-33": ((64, 33), (("Dense", "identity"),)),
-    "dense-log-softmax-130": ((31, 130), (("Dense", "log_softmax"),)),
-    "dense-sigmoid-21": ((130, 21), (("Dense", "sigmoid"),)),
-    "dense-tanh-40": ((9, 40), (("Dense", "tanh"),)),
-    "dense-relu-7": ((16, 7), (("Dense", "relu"),)),
-    "hard-sigmoid-12": ((11, 12), (("RNN", "hard_sigmoid"),)),
-    "softplus-43": ((7, 43), (("RNN", "softplus"),)),
-    "softsign-19": ((2, 19), (("RNN", "softsign"),)),
-    "leaky-relu-34": ((13, 34), (("RNN", ("leaky_relu", 0.1)),)),
-    "elu-53": ((10, 53), (("RNN", ("elu", 1.3)),)),
-    "line-29": ((3, 29), (("RNN", ("hard_sigmoid", 0.3, 0.45)),)),
-    "dense-softplus-39": ((24, 39), (("Dense", "softplus"),)),
-    "dense-elu-22": ((18, 22), (("Dense", ("elu", 0.6)),)),
-    "model-500": ((4, 65, 500), (("RNN", "tanh"), ("Dense", "softmax"))),
-    "gru-37": ((5, 37), (("GRU", {}),)),
-    "gru-64": ((17, 64), (("GRU", {}),)),
-    "gru-before-45": ((9, 45), (("GRU", {"reset_after": False}),)),
-    "gru-before-64": ((6, 64), (("GRU", {"reset_after": False}),)),
-    "gru-unusual-21": ((3, 21), (("GRU", {"activation": ("elu", 0.6), "recurrent_activation": ("hard_sigmoid", 0.3, 0.4)}),)),
-    "gru-before-unusual-19": (
-        (8, 19),
-        (("GRU", {"reset_after": False, "activation": "softsign", "recurrent_activation": "hard_sigmoid"}),),
-    ),
-    "lstm-41": ((7, 41), (("LSTM", {}),)),
-    "lstm-64": ((12, 64), (("LSTM", {}),)),
-    "lstm-peephole-35": ((4, 35), (("LSTM", {"peephole": 35}),)),
-    "lstm-peephole-64": ((5, 64), (("LSTM", {"peephole": 64}),)),
-    "lstm-projected-22": ((10, 22), (("LSTM", {"projection": 45}),)),
-    "lstm-projected-64": ((3, 64), (("LSTM", {"projection": 128}),)),
-    "lstm-both-13": ((2, 13), (("LSTM", {"peephole": 30, "projection": 30}),)),
-    "lstm-unusual-26": ((6, 26), (("LSTM", {"activation": "softplus", "recurrent_activation": ("hard_sigmoid", 0.3, 0.4)}),)),
-    "leaky-43": ((11, 43), (("RNN", {"leak": 0.3}),)),
-    "leaky-64": ((2, 64), (("RNN", {"leak": 0.3}),)),
-    "leaky-input-38": ((5, 38), (("RNN", {"leak": 0.6, "leak_at": "input"}),)),
-    "leaky-input-64": ((3, 64), (("RNN", {"leak": 0.6, "leak_at": "input"}),)),
-    "leaky-units-27": ((4, 27), (("RNN", {"leak": (27,), "nonlinearity": "relu"}),)),
-    "leaky-input-units-18": ((6, 18), (("RNN", {"leak": (18,), "leak_at": "input", "nonlinearity": ("elu", 0.6)}),)),
-    "gru-lstm-softmax-20": ((6, 30, 24, 20), (("GRU", {}), ("LSTM", {}), ("Dense", "softmax"))),
-}
 
 
 def numbers(shape, factor, bound, dtype):
@@ -106,10 +59,15 @@ def first_state(layer, dtype):
     return (h, numbers((BATCH, layer.hidden_size), 43211, 1.5, dtype)) if isinstance(layer, fastrnn.LSTM) else (h,)
 
 
+def models(dtype):
+    """Make every model."""
+    return [build(sizes, kinds, dtype) for sizes, kinds in GOLDEN.values()]
+
+
 def compute(batch):
     """Outputs of every model in both dtypes, of the first `batch` sequences, and the cells that an LSTM ends with."""
     results = {}
-    for name, (sizes, kinds) in MODELS.items():
+    for name, (sizes, kinds) in GOLDEN.items():
         for dtype in (np.float32, np.float64):
             model, steps = build(sizes, kinds, dtype), 1 if max(sizes) == 500 else STEPS
             x = numbers((BATCH, steps, sizes[0]), 27644, 2.0, dtype)[:batch]

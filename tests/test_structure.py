@@ -1,14 +1,19 @@
 """What the package may import, and that its version is said once."""
 
 import ast
+import importlib
 import re
 import sys
 
+import numpy as np
 import pytest
 
 import fastrnn
+from fastrnn.kernels import layout
+from fastrnn.layers.recurrent import RECURRENT
 
-from . import cases, situations
+from . import cases, golden, situations
+from .cases import CASES, CELLS
 from .process import PACKAGE, ROOT, python
 
 KERNELS = sorted(path for path in (PACKAGE / "kernels").rglob("*.py") if path.stem != "__init__")
@@ -135,7 +140,9 @@ def test_the_version_is_said_once():
 
 def test_public_names():
     """__all__ lists the public names, and each is there."""
-    classes = ["Bank", "Bidirectional", "Dense", "Embedding", "GRU", "LSTM", "Model", "RNN", "Sequential", "Stream"]
+    layers = [kind.__name__ for kind in fastrnn.layers.LAYERS]
+    assert {"Bidirectional", "Dense", "Embedding", "GRU", "LSTM", "RNN", "Sequential"} <= {*layers}
+    classes = ["Bank", "Model", "Stream", *layers]
     loaders = ["from_keras", "from_onnx", "from_state_dict", "from_torch", "load", "save"]
     functions = ["compile", "generate", "get_num_threads", "log_likelihood", "pad", "rnn_forward", "set_num_threads", "unpad"]
     names = sorted([*classes, *loaders, *functions, "reference"])
@@ -170,3 +177,19 @@ def test_positions_are_found():
 def test_test_files_are_short(path):
     """No file of tests is longer than 800 lines."""
     assert len(path.read_text().splitlines()) <= 800
+
+
+def test_no_layer_is_forgotten():
+    """Every layer that has a cell is in RECURRENT of layers/recurrent.py, and every layer of LAYERS is public in fastrnn.layers."""
+    modules = [importlib.import_module(f"fastrnn.layers.{path.stem}") for path in (PACKAGE / "layers").glob("*.py")]
+    made = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type) and "_gates" in vars(kind)}
+    assert made == {*RECURRENT}
+    assert {kind.__name__ for kind in fastrnn.layers.LAYERS} <= {*fastrnn.layers.__all__}
+
+
+def test_every_cell_is_run():
+    """Each layer that has a cell is in tests/cases.py, and each row of the engine's cells is run by a case and a golden result."""
+    assert {*CELLS} == {kind.__name__ for kind in RECURRENT}
+    for models in ([case.layer(np.float32) for case in CASES if case.causal], golden.models(np.float32)):
+        cells = {part.kind for model in models for part in model._parts()}
+        assert cells >= {*layout.CELLS}
