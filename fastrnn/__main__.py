@@ -179,7 +179,7 @@ def run_notebook() -> bool:
 
 def show_origins() -> None:
     """Print where the machine code came from."""
-    counts = collections.Counter(machine_code.kept.origins.values())
+    counts = collections.Counter(machine_code.loaded.origins.values())
     print("Machine code: " + ", ".join(f"{count} operations {ORIGINS[origin]}" for origin, count in counts.items()) + "\n")
 
 

@@ -138,7 +138,7 @@ class Bank(Frozen):
         capacity, engine = check_capacity(capacity), engine_of(model)
         network = engine.network
         start, first, _ = start_states(network, model.state_form.split("state0", state0), (), given="a row", shape=())
-        self._set(_engine=engine, _capacity=capacity, _start=start, _first=first, _free=[], _next=0, _hold=machine_code.kept.hold)
+        self._set(_engine=engine, _capacity=capacity, _start=start, _first=first, _free=[], _next=0, _hold=machine_code.loaded.hold)
         # Pages of zeros that no row has touched take no memory.
         self._set(_flat=np.zeros(capacity * sum(network.states), network.dtype), _words=np.zeros(capacity + 1, np.int64))
         self._set(_changes=memoryview(self._words[-1:].data), _known=(0, np.empty(0, np.int64)))
@@ -343,9 +343,9 @@ class Bank(Frozen):
         prepared, own = ready.prepared, (engine.space, ready.states, ready.rows, x, rows, out, reset_mask)
         team = prepared.take_team() if prepared.thread_count else None
         if team is None:
-            return machine_code.kept.advance_rows(self._in_use, prepared.serial, *own, NOTHING)
+            return machine_code.loaded.advance_rows(self._in_use, prepared.serial, *own, NOTHING)
         try:
-            return machine_code.kept.advance_rows(self._in_use, prepared.shared, *own, team.words)
+            return machine_code.loaded.advance_rows(self._in_use, prepared.shared, *own, team.words)
         finally:
             team.give_back()
 
@@ -409,11 +409,11 @@ class Bank(Frozen):
         own[:count] = rows
         bank = self._record()
         take, put = (np.append(network.job(function=machine_code.address(name), count=count), bank) for name in ("take_rows", "put_rows"))
-        self._hold(self._in_use, machine_code.kept.call, take, states, reset_mask, own)
+        self._hold(self._in_use, machine_code.loaded.call, take, states, reset_mask, own)
         if own[count] >= 0:
             refuse_row(rows, int(own[count]))
         run_network(network, Task(data, states, output[:, np.newaxis, :]))
-        self._hold(self._in_use, machine_code.kept.call, put, states, reset_mask, own)
+        self._hold(self._in_use, machine_code.loaded.call, put, states, reset_mask, own)
         if own[count] >= 0:
             refuse_changed_row(own, int(own[count]))
         return output

@@ -209,7 +209,7 @@ class Stream(Frozen):
     def __init__(self, model: Stateful, state: State = None, state0: State = None) -> None:
         check_causal("a stream", model.causal, model)
         machine_code.addresses(["advance", "hold"], "")
-        self._set(_model=model, _network=model.packed(), _first=None, _in_use=np.zeros(1, np.int64), _hold=machine_code.kept.hold)
+        self._set(_model=model, _network=model.packed(), _first=None, _in_use=np.zeros(1, np.int64), _hold=machine_code.loaded.hold)
         self._set(_running=None, _quick=None)
         named, first = model.state_form.split("state", state), model.state_form.split("state0", state0)
         given = [as_array(name, entry).shape[:-1] for name, entry in named + first if entry is not None]
@@ -318,7 +318,7 @@ class Stream(Frozen):
         running, quick = Running(network, leading, flat, space, rows, prepared), None
         if prepared is not None and not prepared.thread_count:
             first = np.zeros_like(flat) if self._first is None else np.concatenate([array.ravel() for array in self._first])
-            quick = owning(functools.partial(machine_code.kept.advance, self._in_use, prepared.serial, space, flat, first), network)
+            quick = owning(functools.partial(machine_code.loaded.advance, self._in_use, prepared.serial, space, flat, first), network)
         self._set(_running=running, _quick=quick, **attributes)
 
     def step(self, x_t: ArrayLike, *, reset: ArrayLike | None = None, out: Array | None = None) -> Array:

@@ -98,7 +98,7 @@ def inside():
     shape = machine_code.shape()
     answer = {"golden": count_golden(), "threads": count_threads(), "bank": count_bank()}
     answer |= {"processor": machine_code.host().cpu, "level": machine_code.target().level, "shape": (shape.bits, shape.has_fma)}
-    print(json.dumps(answer | {"origins": sorted(set(machine_code.kept.origins.values()))}))
+    print(json.dumps(answer | {"origins": sorted(set(machine_code.loaded.origins.values()))}))
 
 
 # ---- what starts it -------------------------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ INSIDE = "from tests import emulated; emulated.inside()"
 COMPILE = """
 from fastrnn.native import machine_code
 machine_code.addresses(["barrier"], "float32")
-print(machine_code.kept.origins["barrier", ""])
+print(machine_code.loaded.origins["barrier", ""])
 """
 
 

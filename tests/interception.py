@@ -30,11 +30,11 @@ def around(operation, function, dtype=None, arguments=3):
     wanted = operation, str(dtype.__name__) if OPERATIONS[operation][1] else ""
     machine_code.addresses([operation], wanted[1])
     kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)
-    real = kind(machine_code.kept.addresses[wanted])
+    real = kind(machine_code.loaded.addresses[wanted])
     replacement = kind(lambda *records: function(lambda: real(*records), *records))
     kept.append(replacement)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(machine_code.kept.addresses, wanted, ctypes.cast(replacement, ctypes.c_void_p).value)
+        patch.setitem(machine_code.loaded.addresses, wanted, ctypes.cast(replacement, ctypes.c_void_p).value)
         machine_code.all_addresses.cache_clear()
         yield
     machine_code.all_addresses.cache_clear()

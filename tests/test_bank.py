@@ -179,7 +179,7 @@ def test_pieces_and_threads(monkeypatch, dtype, count):
 
 def counted(monkeypatch, interrupted_at=0):
     """Count kernel calls, one of which Ctrl-C comes before."""
-    calls, call = [], machine_code.kept.call
+    calls, call = [], machine_code.loaded.call
 
     def count(*arrays):
         calls.append(arrays)
@@ -187,7 +187,7 @@ def counted(monkeypatch, interrupted_at=0):
             raise KeyboardInterrupt
         call(*arrays)
 
-    monkeypatch.setattr(machine_code.kept, "call", count)
+    monkeypatch.setattr(machine_code.loaded, "call", count)
     return calls
 
 

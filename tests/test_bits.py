@@ -348,7 +348,7 @@ sys.executable = ""  # so that no child can compile
 from tests.test_bits import SIGMOID
 
 np.save(sys.argv[1], SIGMOID.layer(np.float64)(SIGMOID.data(np.float64, (), 500)[0]))
-assert machine_code.kept.origins["sigmoid", "float64"] == "compiled now"
+assert machine_code.loaded.origins["sigmoid", "float64"] == "compiled now"
 """
 SIGMOID = Case("", (("Dense", "sigmoid"),), (8, 30))  # whose bits fast arithmetic changes; those of tanh it does not
 

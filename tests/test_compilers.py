@@ -124,7 +124,7 @@ for moment in range(300):
     sender = threading.Timer(random.random() * 0.002, lambda: os.kill(os.getpid(), signal.SIGINT))
     try:
         sender.start()
-        machine_code.apart(work, to_its_end=True)
+        machine_code.run_in_thread(work, to_its_end=True)
         while True:  # the signal comes later
             time.sleep(1)
     except KeyboardInterrupt:

@@ -198,7 +198,9 @@ def test_llvm_must_agree(monkeypatch):
 def test_llvm_is_asked_where_no_interrupt_comes(monkeypatch):
     """LLVM is asked in a thread of its own, for Ctrl-C would harm it, and while no fork can happen."""
     asked, known = [], processor.by_llvm()
-    monkeypatch.setattr(processor, "by_llvm", lambda: asked.append((threading.get_ident(), machine_code.kept.loading._is_owned())) or known)
+    monkeypatch.setattr(
+        processor, "by_llvm", lambda: asked.append((threading.get_ident(), machine_code.loaded.loading._is_owned())) or known
+    )
     monkeypatch.setattr(compiling, "by_children", lambda *_: [])
     monkeypatch.setattr(machine_code, "target", lambda: processor.by_itself(processor.words()))
     machine_code.compilers_target.cache_clear()

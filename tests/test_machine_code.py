@@ -602,7 +602,7 @@ def test_how_many_arguments_the_built_ins_take(name, right, count):
     """A wrong number of arguments is a TypeError, not a crash: the operation's address would be read from nowhere."""
     machine_code.addresses([*machine_code.BUILTINS], "float32")
     with pytest.raises(TypeError, match=rf"^{name} takes {right}, got {count}$"):
-        getattr(machine_code.kept, name)(*[np.zeros(4)] * count)
+        getattr(machine_code.loaded, name)(*[np.zeros(4)] * count)
 
 
 def test_a_call_takes_a_plan():

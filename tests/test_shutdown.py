@@ -115,7 +115,7 @@ fastrnn.Dense([[1.0]])([[1.0]])
 
 class Last:
     def __init__(self):
-        self.call, self.write = machine_code.kept.call, os.write
+        self.call, self.write = machine_code.loaded.call, os.write
 
     def __del__(self, TypeError=TypeError):
         try:

@@ -61,8 +61,8 @@ def relu(monkeypatch, tmp_path):
     machine_code.addresses(["relu"], "float32")
     (content,) = [content for content, _ in compiling.compiled(goal, [wanted], None)]
     monkeypatch.setattr(machine_code, "places", lambda _: iter([(tmp_path, "cache")]))
-    monkeypatch.setattr(machine_code.kept, "addresses", {})
-    monkeypatch.setattr(machine_code.kept, "origins", {})
+    monkeypatch.setattr(machine_code.loaded, "addresses", {})
+    monkeypatch.setattr(machine_code.loaded, "origins", {})
     path = tmp_path / machine_code.file_name(wanted, goal)
     storage.write(path, content)
     return wanted, path

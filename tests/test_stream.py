@@ -359,7 +359,7 @@ def test_an_interrupted_chunk(monkeypatch, reset):
     model, (x, states) = MODEL.layer(np.float64), MODEL.data(np.float64, (3,), 9)
     stream = model.stream(states)
     monkeypatch.setattr(plan, "WORK", 30_000)
-    calls, call = [], machine_code.kept.call
+    calls, call = [], machine_code.loaded.call
 
     def interrupt(*arrays):
         calls.append(arrays)
@@ -368,7 +368,7 @@ def test_an_interrupted_chunk(monkeypatch, reset):
         call(*arrays)
 
     with monkeypatch.context() as patch:
-        patch.setattr(machine_code.kept, "call", interrupt)
+        patch.setattr(machine_code.loaded, "call", interrupt)
         with pytest.raises(KeyboardInterrupt):
             stream(x, reset=reset)
     assert_same_state(stream.state, states)

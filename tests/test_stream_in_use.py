@@ -364,7 +364,7 @@ def test_an_interrupt_gives_back(kind, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fastrnn.native.machine_code.kept, "call", interrupt)
+        patch.setattr(fastrnn.native.machine_code.loaded, "call", interrupt)
         with pytest.raises(KeyboardInterrupt):
             one(data()) if kind == "stream" else step()
     for state, same in zip(flat(one.state), before, strict=True):

@@ -272,7 +272,7 @@ def test_a_gate_opens_last(monkeypatch):
         monkeypatch.setattr(kernels, name, function)
     job = types.SimpleNamespace(number=1, share=0, helpers=1, room=0)
     kernels.open_gate.py_func(types.SimpleNamespace(pool=0, workers=0, space=0), job, None)
-    opened, others = written.index(TEAM.offsets["gate"]), {TEAM.offsets["next"], TEAM.offsets["apart"]}
+    opened, others = written.index(TEAM.offsets["gate"]), {TEAM.offsets["next"], TEAM.offsets["split_at"]}
     assert others <= set(written[:opened])
     assert not others & set(written[opened:])
 
@@ -382,7 +382,7 @@ def test_parting(layer, step, dtype):
         operation()
 
     with around("elman", lose, dtype), team(2, {**BY_STEPS, **ONE_PIECE}, at_once) as watch:
-        for _ in until(lambda: any(word(taken, "apart") % BARRIERS for taken in watch.taken), "they never parted"):
+        for _ in until(lambda: any(word(taken, "split_at") % BARRIERS for taken in watch.taken), "they never parted"):
             taken = itertools.count()
             assert_same(call(dtype), expected)
 

@@ -41,7 +41,7 @@ compiling.compile_task = compile_task
 sys.executable = ""
 results = {f"{name} batch {batch}": array for batch in BATCHES for name, array in compute(batch).items()}
 np.savez(sys.argv[1], **results)
-print(json.dumps([machine_code.shape(), machine_code.target().level, sorted(set(machine_code.kept.origins.values())), registers]))
+print(json.dumps([machine_code.shape(), machine_code.target().level, sorted(set(machine_code.loaded.origins.values())), registers]))
 """
 
 

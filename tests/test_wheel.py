@@ -16,8 +16,8 @@ pytestmark = pytest.mark.skipif(not machine_code.WHEEL.is_dir(), reason="this is
 def test_everything_comes_with_the_wheel():
     """All operations are found in the wheel, in both dtypes."""
     fastrnn.compile()
-    assert set(machine_code.kept.origins) == set(machine_code.everything())
-    assert set(machine_code.kept.origins.values()) == {"wheel"}
+    assert set(machine_code.loaded.origins) == set(machine_code.everything())
+    assert set(machine_code.loaded.origins.values()) == {"wheel"}
 
 
 @pytest.mark.parametrize("batch", BATCHES)

@@ -53,7 +53,7 @@ def checked_call(network: Network, x: object, state: object, out: object) -> tup
         except IndexError:
             space = take_space(SPACE)
         try:
-            done = machine_code.kept.checked_call(latest, space, x, state, out, NOTHING)
+            done = machine_code.loaded.checked_call(latest, space, x, state, out, NOTHING)
         finally:
             idle.append(space)
         if done is not None:

@@ -68,7 +68,7 @@ def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
             pieces, jobs = zip(*[one for one in some if one is not None], strict=True)
             records = np.concatenate(jobs)
             count = len(records) // JOB.words
-            machine_code.kept.call(JOB.filled(layers=machine_code.address_of(records), count=count, **common), space, *arrays)
+            machine_code.loaded.call(JOB.filled(layers=machine_code.address_of(records), count=count, **common), space, *arrays)
             if bar is not None:
                 for piece in pieces:
                     bar.advance(piece)

@@ -90,7 +90,7 @@ def run_network(network: Network, task: Task) -> None:
         for piece, job in jobs_of(network, task, plan, source, common):
             if task.states is None and piece.start == 0:
                 begin_states(states[: piece.sequences * network.states[0]], task, piece)
-            machine_code.kept.call(job, *arrays)
+            machine_code.loaded.call(job, *arrays)
             if bar is not None:
                 bar.advance(piece)
     finally:
@@ -111,7 +111,7 @@ def run_ready(job: Array, task: Task, source: "Source") -> None:
         job = job.copy()
         JOB.fill(job, table=machine_code.address_of(table))
     space = take_space(SPACE)
-    machine_code.kept.call(job, space, source.data, NOTHING if task.out is None else task.out, task.states)
+    machine_code.loaded.call(job, space, source.data, NOTHING if task.out is None else task.out, task.states)
     give_back(space)
 
 

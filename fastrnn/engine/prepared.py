@@ -129,10 +129,10 @@ def run_job(prepared: PreparedCall, space: Array, *arrays: Array) -> None:
     """Make a prepared call whose arrays are already checked."""
     team = prepared.take_team()
     if team is None or prepared.shared is None:
-        machine_code.kept.call(prepared.serial[-JOB.words :], space, *arrays, NOTHING)
+        machine_code.loaded.call(prepared.serial[-JOB.words :], space, *arrays, NOTHING)
         return
     try:
-        machine_code.kept.call(prepared.shared[-JOB.words :], space, *arrays, team.words)
+        machine_code.loaded.call(prepared.shared[-JOB.words :], space, *arrays, team.words)
     finally:
         team.give_back()
 
@@ -142,8 +142,8 @@ def run_checked(prepared: PreparedCall, x: object, state: object, out: object) -
     team, space = prepared.take_team(), take_space(SPACE)
     try:
         if team is None:
-            return machine_code.kept.checked_call(prepared.serial, space, x, state, out, NOTHING)
-        return machine_code.kept.checked_call(prepared.shared, space, x, state, out, team.words)
+            return machine_code.loaded.checked_call(prepared.serial, space, x, state, out, NOTHING)
+        return machine_code.loaded.checked_call(prepared.shared, space, x, state, out, team.words)
     finally:
         if team is not None:
             team.give_back()
@@ -166,5 +166,5 @@ def plan_once(network: Network, shape: tuple[int, ...]) -> Array | None:
 def run_once(plan: Array, x: Array, output: Array, states: Array, weights: Sequence[Array]) -> None:
     """Make a prepared kernel call: pack the weights, and run over x into the output, advancing the states."""
     space = take_space(SPACE)
-    machine_code.kept.call(plan, space, x, output, states, *weights)
+    machine_code.loaded.call(plan, space, x, output, states, *weights)
     give_back(space)

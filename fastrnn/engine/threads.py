@@ -140,7 +140,7 @@ class Pool:
         words, head, done = immortal(WORKER.words), immortal(HEAD_BYTES // 8), immortal(TEAMS)
         WORKER.fill(words, pool=machine_code.address_of(self.words), head=machine_code.address_of(head), done=machine_code.address_of(done))
         # apart: an interrupt could leave the signals of this thread blocked
-        started: bool = machine_code.apart(start_thread, machine_code.address("work"), machine_code.address_of(words))
+        started: bool = machine_code.run_in_thread(start_thread, machine_code.address("work"), machine_code.address_of(words))
         self.started += started
         return started
 

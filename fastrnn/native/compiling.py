@@ -19,7 +19,7 @@ from ..engine.threads import processors
 from ..kernels.layout import OPERATIONS, Platform
 from . import codegen, graph, machine_code, processor, sources, storage
 from .codegen import Task
-from .machine_code import Progress, Wanted, kept, log
+from .machine_code import Progress, Wanted, loaded, log
 from .processor import CPU_FEATURES, CPU_NAME, Target
 
 if sys.platform == "win32":
@@ -86,19 +86,19 @@ def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None,
     """
     if os.environ.get(SWITCH, "0") not in ("", "0"):
         raise RuntimeError(NO_JIT)
-    goal, (directory, refused) = machine_code.target(), machine_code.apart(choose_directory)
+    goal, (directory, refused) = machine_code.target(), machine_code.run_in_thread(choose_directory)
     if in_files and directory is None:
         raise RuntimeError(CANT_KEEP.format(listed(refused), REMEDY))
     with only_one(directory):
-        still = machine_code.apart(machine_code.without_file if in_files else machine_code.not_found, missing)
+        still = machine_code.run_in_thread(machine_code.without_file if in_files else machine_code.not_found, missing)
         if still:
             tell(len(still), ONCE if directory else EVERY_TIME)
             made = compiled(goal, still, directory, progress)
             for wanted, (content, _) in zip(still, made, strict=True):
-                if not machine_code.apart(machine_code.load_content, wanted, content, "compiled now"):
+                if not machine_code.run_in_thread(machine_code.load_content, wanted, content, "compiled now"):
                     raise RuntimeError(LACKING.format(wanted[0]))
             errors = errors_of(made)
-            if in_files and not errors and machine_code.apart(machine_code.without_file, still):
+            if in_files and not errors and machine_code.run_in_thread(machine_code.without_file, still):
                 errors = UNREADABLE
             if errors:
                 refused[str(directory)] = errors
@@ -133,29 +133,29 @@ def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
 @contextlib.contextmanager
 def only_one(directory: pathlib.Path | None) -> Iterator[None]:
     """Let one process compile at a time; the others wait as long as it lives."""
-    if directory is None or kept.lock is not None:  # a signal's handler must not wait for the thread that it interrupts
+    if directory is None or loaded.lock is not None:  # a signal's handler must not wait for the thread that it interrupts
         yield
         return
     try:
         # a file system without locks is no reason to fail: files that are written twice are the same
         with contextlib.suppress(OSError):
-            wait_for(machine_code.apart(open_lock, directory, to_its_end=True))
+            wait_for(machine_code.run_in_thread(open_lock, directory, to_its_end=True))
         yield
     except BaseException:  # interrupted, a compiler in this process works on and holds `loading` until it is done
-        machine_code.apart(close_lock, waiting=False)
+        machine_code.run_in_thread(close_lock, waiting=False)
         raise
-    machine_code.apart(close_lock, to_its_end=True)
+    machine_code.run_in_thread(close_lock, to_its_end=True)
 
 
 def open_lock(directory: pathlib.Path) -> int:
-    with kept.loading:  # a process forked meanwhile would keep the file open
-        kept.lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # who can read a file can lock it
-        return kept.lock
+    with loaded.loading:  # a process forked meanwhile would keep the file open
+        loaded.lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # who can read a file can lock it
+        return loaded.lock
 
 
 def close_lock() -> None:
-    with kept.loading:
-        lock, kept.lock = kept.lock, None
+    with loaded.loading:
+        lock, loaded.lock = loaded.lock, None
         if lock is not None:
             os.close(lock)
 
@@ -176,15 +176,15 @@ def wait_for(file: int) -> None:
 
 
 def tell(count: int, what: str) -> None:
-    if not kept.told:
-        kept.told = True
+    if not loaded.told:
+        loaded.told = True
         log.info(what, count)
 
 
 def warn_once(what: str, text: str, *given: object) -> None:
     """Log a warning, once in a process for each `what`."""
-    if what not in kept.warned:
-        kept.warned.add(what)
+    if what not in loaded.warned:
+        loaded.warned.add(what)
         log.warning(text, *given)
 
 
@@ -214,9 +214,9 @@ def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | N
         }
         for one in wanted
     ]
-    target = goal if goal.is_llvms else machine_code.apart(machine_code.compilers_target)
+    target = goal if goal.is_llvms else machine_code.run_in_thread(machine_code.compilers_target)
     made = by_children(target, tasks, progress) if has_interpreter() else None
-    return machine_code.apart(in_this_process, target, tasks) if made is None else made
+    return machine_code.run_in_thread(in_this_process, target, tasks) if made is None else made
 
 
 def has_interpreter() -> bool:
@@ -233,7 +233,7 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
     try:
         for share in shared_out(tasks, min(processors(), len(tasks))):
             wish = {"target": (goal.cpu, goal.features, goal.platform), "source": sources.of_all(), "tasks": share}
-            machine_code.apart(start_child, environment, children, to_its_end=True)
+            machine_code.run_in_thread(start_child, environment, children, to_its_end=True)
             ask(children[-1], wish)
         answers = [finish(child, tasks, progress) for child in children]
         if progress:
@@ -252,7 +252,7 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
 def start_child(environment: dict[str, str], children: "list[subprocess.Popen[str]]") -> None:
     """Start a child and add it to a list."""
     command, pipe = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.native.compiling"], subprocess.PIPE
-    with kept.loading:  # a process forked meanwhile would hold the pipes, whose end we wait for
+    with loaded.loading:  # a process forked meanwhile would hold the pipes, whose end we wait for
         children.append(subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
 
 
@@ -295,7 +295,7 @@ def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
 
 
 def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[Made]:
-    with kept.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
+    with loaded.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
         reason = CHANGED if sources.read() != sources.DIGESTS else graph.wrong()
         if reason:
             raise RuntimeError(reason)

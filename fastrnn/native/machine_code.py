@@ -57,7 +57,7 @@ Wanted = tuple[str, str]  # an operation and its dtype, "" where it has none
 Progress = Callable[[int, int], None]  # takes how many operations are done, and how many there are to compile
 
 
-class Kept:
+class Loaded:
     """What must live as long as the process."""
 
     lock: int | None = None  # the open file whose lock says that this process compiles, or waits to
@@ -82,41 +82,41 @@ class Kept:
             self.lock = None
 
 
-kept = Kept()
+loaded = Loaded()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=lambda: kept.loading.acquire(), after_in_parent=lambda: kept.loading.release(), after_in_child=kept.forget_locks
+        before=lambda: loaded.loading.acquire(), after_in_parent=lambda: loaded.loading.release(), after_in_child=loaded.forget_locks
     )
 
 
 def provide(wanted: Iterable[Wanted], progress: Progress | None = None, *, in_files: bool = False) -> None:
     """Load operations, and compile together what isn't found of them; with in_files=True also what is loaded but in no file."""
-    absent = [one for one in wanted if in_files or one not in kept.addresses]
+    absent = [one for one in wanted if in_files or one not in loaded.addresses]
     if absent and sys.is_finalizing():
         load_at_the_end(absent)
         return
-    missing = absent and apart(without_file if in_files else not_found, absent)
+    missing = absent and run_in_thread(without_file if in_files else not_found, absent)
     if missing:
-        compiling = apart(import_compiling)
-        with kept.compiling:
-            compiling.compile_missing([one for one in missing if in_files or one not in kept.addresses], progress, in_files=in_files)
+        compiling = run_in_thread(import_compiling)
+        with loaded.compiling:
+            compiling.compile_missing([one for one in missing if in_files or one not in loaded.addresses], progress, in_files=in_files)
 
 
 def load_at_the_end(wanted: Iterable[Wanted]) -> None:
     """Load operations while Python shuts down. No other thread goes on then, not even to release a lock or to compile."""
-    free = kept.loading.acquire(blocking=False)
+    free = loaded.loading.acquire(blocking=False)
     if free:
-        kept.loading.release()
+        loaded.loading.release()
     try:
-        loaded = free and all(load(one) for one in wanted)
+        done = free and all(load(one) for one in wanted)
     except ImportError:  # of what tells the user's directory, or of LLVM
-        loaded = False
-    if not loaded:
+        done = False
+    if not done:
         raise RuntimeError(TOO_LATE)
 
 
 def import_compiling() -> Any:
-    with kept.loading:  # in a process forked meanwhile the module would count as being imported, for ever
+    with loaded.loading:  # in a process forked meanwhile the module would count as being imported, for ever
         return importlib.import_module(f"{__package__}.compiling")
 
 
@@ -124,10 +124,10 @@ def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
     """Give the addresses of operations' machine code for a dtype, compiled where it isn't there."""
     wanted = {operation: (operation, dtype if OPERATIONS[operation][1] else "") for operation in operations}
     provide(wanted.values())
-    return {operation: kept.addresses[one] for operation, one in wanted.items()}
+    return {operation: loaded.addresses[one] for operation, one in wanted.items()}
 
 
-def apart(function: Callable[..., Any], *arguments: Any, to_its_end: bool = False, waiting: bool = True) -> Any:
+def run_in_thread(function: Callable[..., Any], *arguments: Any, to_its_end: bool = False, waiting: bool = True) -> Any:
     """Call a function in a thread of its own: there neither Ctrl-C nor a signal's handler that calls fastrnn finds it half done.
 
     So all that holds the lock `loading` goes on while a handler waits for that lock. Interrupted, llvmlite frees what it has freed, and so
@@ -215,7 +215,7 @@ def without_file(wanted: Sequence[Wanted]) -> list[Wanted]:
 
 def not_found(wanted: Sequence[Wanted]) -> list[Wanted]:
     """Load operations, and list those that there is no good file of."""
-    return without_file([one for one in wanted if one not in kept.addresses])
+    return without_file([one for one in wanted if one not in loaded.addresses])
 
 
 def load(wanted: Wanted) -> bool:
@@ -239,13 +239,13 @@ def load(wanted: Wanted) -> bool:
 
 def load_content(wanted: Wanted, content: bytes, origin: str) -> bool:
     """Load a file's content where that can't go wrong, and tell whether it did."""
-    with kept.loading:
+    with loaded.loading:
         whole = checked(content)
-        if whole is not None and wanted not in kept.addresses:
+        if whole is not None and wanted not in loaded.addresses:
             address = start(whole, symbol(wanted, target()), wanted)
             if address:
-                kept.addresses[wanted], kept.origins[wanted] = address, origin
-    return whole is not None and wanted in kept.addresses
+                loaded.addresses[wanted], loaded.origins[wanted] = address, origin
+    return whole is not None and wanted in loaded.addresses
 
 
 def call(plan: Any, *arrays: Any) -> None:
@@ -254,7 +254,7 @@ def call(plan: Any, *arrays: Any) -> None:
     Every argument must be an array, which nothing checks.
     """
     address("call")
-    kept.call(plan, *arrays)
+    loaded.call(plan, *arrays)
 
 
 class MethodDefinition(ctypes.Structure):
@@ -318,13 +318,13 @@ def start(content: bytes, symbol: str, wanted: Wanted) -> int:
         return 0
     address = find(symbol)
     if address and wanted[0] in BUILTINS:
-        setattr(kept, wanted[0], builtin(address, wanted[0]))
+        setattr(loaded, wanted[0], builtin(address, wanted[0]))
     return address
 
 
 @functools.cache
 def host() -> Target:
-    with kept.loading:  # in a process forked meanwhile a module would count as being imported, for ever
+    with loaded.loading:  # in a process forked meanwhile a module would count as being imported, for ever
         return processor.host()
 
 
@@ -334,7 +334,7 @@ def compilers_target() -> Target:
     goal = target()
     if goal.is_llvms:
         return goal
-    with kept.loading:
+    with loaded.loading:
         known = processor.by_llvm()
     if known.shape != goal.shape:
         raise RuntimeError(DISAGREE.format(known.cpu))
@@ -410,7 +410,7 @@ def caches() -> Iterator[pathlib.Path]:
 @functools.cache
 def users_cache() -> pathlib.Path | None:
     """Return the directory in the user's cache, None where the user has none: in containers the user may be unknown, and HOME unset."""
-    with kept.loading:  # in a process forked meanwhile the module would count as being imported, for ever
+    with loaded.loading:  # in a process forked meanwhile the module would count as being imported, for ever
         import platformdirs  # takes a fifth of the time in which fastrnn is imported
     try:
         path = platformdirs.user_cache_path("fastrnn")
