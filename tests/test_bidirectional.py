@@ -13,6 +13,7 @@ from fastrnn.engine.packing import MOST_KINDS
 from fastrnn.engine.recent import Recent
 
 from .cases import CASES, DTYPES, MIXED, READERS, Case, assert_same_bits, assert_same_results, case_named, flat, nested, run
+from .exhaustive import few, few_cases
 from .sharing import all_are_free, never, team, until_help_came
 from .situations import often, situations
 from .test_bits import LAYOUTS
@@ -114,7 +115,7 @@ def test_stacks(s, bounded):
 
 @every_stack
 @every_dtype
-@pytest.mark.parametrize("layout", [None, *LAYOUTS])
+@pytest.mark.parametrize("layout", few([None, *LAYOUTS], None, "strided"))
 def test_groups_of_sequences(case, dtype, layout, monkeypatch):
     """However few sequences are in work at a time, of any layout, the bits are the same."""
     model, (x, states) = case.layer(dtype), case.data(dtype, (3, 5), 6)
@@ -153,7 +154,7 @@ def test_every_thread_gets_sequences(count, monkeypatch):
 @every_single
 @every_dtype
 @pytest.mark.parametrize("kind", [None, np.float16])
-@pytest.mark.parametrize("leading", [(), (5,)])
+@pytest.mark.parametrize("leading", few([(), (5,)], (5,)))
 def test_many_pieces(case, dtype, kind, leading, monkeypatch):
     """Neither pieces of work nor of converted input show in the bits, with lengths and without."""
     model, (x, states) = case.layer(dtype), case.data(dtype, leading, 700)
@@ -169,7 +170,7 @@ def test_many_pieces(case, dtype, kind, leading, monkeypatch):
 
 
 @every_dtype
-@pytest.mark.parametrize("case", [*SINGLE, *STACKS], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", few_cases([*SINGLE, *STACKS]), ids=lambda case: case.name)
 @pytest.mark.parametrize("way", [SIDE_BY_SIDE, IN_TURN], ids=["side by side", "in turn"])
 @pytest.mark.parametrize(("leading", "steps"), [((), 501), ((), 1), ((1,), 2), ((6,), 80)])
 def test_threads(case, dtype, way, leading, steps, monkeypatch):
@@ -193,7 +194,7 @@ def test_one_thread_asks_for_no_help():
 
 
 @every_dtype
-@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("merge", few(list(MERGES), "concat"))
 @pytest.mark.parametrize("kind", [None, np.float16])
 def test_two_threads_come(merge, dtype, kind):
     """A second thread takes part, and the bits are those of one."""

@@ -18,6 +18,7 @@ import fastrnn
 import fastrnn.dask
 
 from .cases import DTYPES, MODEL, assert_same_bits, assert_same_results, case_named, flat, nested, run
+from .exhaustive import exhaustive, few, few_cases
 from .process import python
 from .situations import ALL, CAUSAL, CAUSAL_READERS
 
@@ -30,7 +31,7 @@ CHUNKS = {  # of the leading axes and of time
     "of both": ((2, 1), (4, 1), (1, 7, 3)),
     "empty": ((3,), (0, 5), (4, 0, 7, 0)),
 }
-every_cut = pytest.mark.parametrize("case", CUT, ids=lambda case: case.name)
+every_cut = pytest.mark.parametrize("case", few_cases(CUT), ids=lambda case: case.name)
 every_chunks = pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
 both_returns = pytest.mark.parametrize("return_sequences", [True, False], ids=["sequences", "last"])
 GRU = fastrnn.GRU(np.full((12, 3), 0.1), np.full((12, 4), 0.2))
@@ -76,7 +77,7 @@ def test_chunks_are_a_call(case, chunks, return_sequences):
 
 @both_returns
 @every_chunks
-@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", few_cases(ALL), ids=lambda case: case.name)
 def test_chunks_are_a_call_from_zeros(case, chunks, return_sequences):
     """The same without states and lengths, and for models with a Bidirectional over one chunk of time."""
     if not case.causal:
@@ -223,7 +224,7 @@ COMPUTED = {  # of output and state, and of how many chunks
 }
 
 
-@pytest.mark.parametrize("kind", COMPUTED)
+@pytest.mark.parametrize("kind", few(list(COMPUTED), "both", "a half"))
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_bar(scheduler, kind, recorded, capsys):
     """It counts the chunks that are computed, whatever Dask fuses them with, and is closed; the bits and names are the same."""
@@ -405,6 +406,7 @@ def memory(client, shape, chunks):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@exhaustive
 @pytest.mark.timeout(120)
 def test_memory_of_a_worker():
     """32 chunks, of a batch in four, need less than four chunks of memory more than one chunk needs."""

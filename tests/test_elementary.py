@@ -13,6 +13,7 @@ from fastrnn.kernels.layout import OPERATIONS
 from fastrnn.native import machine_code
 
 from .cases import DTYPES
+from .exhaustive import few
 
 mp = mpmath.mp.clone()
 mp.prec = 120
@@ -99,10 +100,12 @@ def worst(function, exact, x):
 
 
 @every_function
-def test_double_precision(name):
-    """Within 2 ulp of mpmath in float64: 16 numbers in every binade, 60 to 300 where the functions are not trivial."""
+@pytest.mark.parametrize("counts", few([(3, 12, 60), (16, 60, 300)], (3, 12, 60)))
+def test_double_precision(name, counts):
+    """Within 2 ulp of mpmath in float64: some numbers in every binade, and more where the functions are not trivial."""
     function, exact, _ = FUNCTIONS[name]
-    x = np.concatenate([binades(np.float64, 16), binades(np.float64, 60, -30, -4), binades(np.float64, 300, -4, 10), edges(np.float64)])
+    ranges = zip(counts, ((), (-30, -4), (-4, 10)), strict=True)
+    x = np.concatenate([*(binades(np.float64, count, *ends) for count, ends in ranges), edges(np.float64)])
     error, at = worst(function, exact, x)
     assert error <= 2, at
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from .exhaustive import exhaustive, few
 from .process import copy_package, finish, own_cache, start
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
@@ -80,7 +81,7 @@ print(len(wrong), blocks[1] - blocks[0])
 """
 
 
-@pytest.mark.parametrize(("count", "calls"), [(2, 500), (100, 20)])
+@pytest.mark.parametrize(("count", "calls"), [(2, 100), *(pytest.param(*one, marks=exhaustive) for one in [(2, 500), (100, 20)])])
 def test_calls_pile_nothing_up(count, calls):
     """Calls from many threads at once leave no Python object behind: as many are there after the second half as after the first."""
     wrong, more = map(int, ended(CALLERS, count, calls))
@@ -100,7 +101,7 @@ print("over", flush=True)
 """
 
 
-@pytest.mark.parametrize("count", [3, 30])
+@pytest.mark.parametrize("count", few([3, 30], 3))
 def test_the_end_with_daemon_callers(count):
     """A process whose daemon threads go on calling ends within a second of its last other thread, at best of three."""
     taken = []
@@ -116,6 +117,7 @@ def test_the_end_with_daemon_callers(count):
 
 SWITCHES = """
 sys.setswitchinterval(1e-6)
+calls_of_each = int(sys.argv[1])
 small = [*(np.ascontiguousarray(weight[:8, :8]) for weight in weights), np.ones(8, np.float32)]
 layer = fastrnn.RNN(*small[:2])
 rows = [rng.random((steps, 5), np.float32) for steps in range(1, 25)]
@@ -126,7 +128,7 @@ def caller(seed):
     order = np.random.default_rng(seed)
     try:
         for which in range(len(calls)):
-            for kind in order.integers(9 if which == 1 else len(rows), size=20000 if which == 1 else 4000):
+            for kind in order.integers(9 if which == 1 else len(rows), size=5 * calls_of_each if which == 1 else calls_of_each):
                 assert calls[which](rows[kind]).tobytes() == expected[which][kind]
     except BaseException as error:
         wrong.append(repr(error))
@@ -140,9 +142,10 @@ print(len(wrong), *wrong)
 """
 
 
-def test_threads_that_change_at_any_moment():
+@pytest.mark.parametrize("calls", few([400, 4000], 400))
+def test_threads_that_change_at_any_moment(calls):
     """Threads that share a model, and change after every few instructions, give right results for more shapes than it keeps calls for."""
-    assert ended(SWITCHES) == ["0"]
+    assert ended(SWITCHES, calls) == ["0"]
 
 
 # ---- a call inside another one's work -------------------------------------------------------------------------------------------------
@@ -178,7 +181,7 @@ print(len(answers) >= 200)
 
 
 @posix
-@pytest.mark.parametrize("how", ["signal", "__del__"])
+@pytest.mark.parametrize("how", few(["signal", "__del__"], "signal"))
 def test_a_call_inside_the_programs_own_submit(how):
     """A signal's handler, or a __del__, that calls while the main thread gives work to an executor of the program's own, ends."""
     assert ended(OWN_WORK, how) == ["True"]
@@ -204,7 +207,7 @@ def exit_code(pid):
     return "hung", os.waitpid(pid, 0)
 
 wrong = []
-for moment in itertools.count(0, 2):
+for moment in itertools.count(0, int(sys.argv[1])):
     events, (reads, writes) = itertools.count(), os.pipe()
     pid = os.fork()
     if not pid:
@@ -235,9 +238,10 @@ os.close(writes)
 
 
 @posix
-def test_an_interrupt_anywhere_in_the_first_call():
+@pytest.mark.parametrize("apart", few([2, 17], 17))
+def test_an_interrupt_anywhere_in_the_first_call(apart):
     """Ctrl-C at any moment while machine code is loaded and the first worker started keeps no process from its end."""
-    moments, *wrong = ended(INTERRUPTED)
+    moments, *wrong = ended(INTERRUPTED, apart)
     assert wrong == []
     assert int(moments) > 100
 
@@ -346,6 +350,7 @@ print({os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids}, count 
 
 
 @posix
+@exhaustive
 def test_forks_at_every_import(tmp_path):
     """Processes forked whenever the first call of a process that must compile imports a module answer their first call."""
     package = copy_package(tmp_path / "package")

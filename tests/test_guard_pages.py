@@ -3,6 +3,7 @@
 import pytest
 
 from . import guard
+from .exhaustive import few
 from .process import start
 
 pytestmark = pytest.mark.skipif(not guard.POSSIBLE, reason="pages are protected by mprotect")
@@ -16,9 +17,10 @@ def last_line(script):
 
 
 @pytest.mark.parametrize("last", [True, False], ids=["at the end of a page", "at the beginning of a page"])
-def test_every_call(last):
+@pytest.mark.parametrize("some", few({"every case": False, "some cases": True}, "some cases"))
+def test_every_call(last, some):
     """Inputs, weights, states, lengths, rows, outputs and what the library allocates: nothing beyond them is touched."""
-    assert last_line(f"guarded.main({last})") == (["over"], 0, "")
+    assert last_line(f"guarded.main({last}, some={some})") == (["over"], 0, "")
 
 
 @pytest.mark.parametrize(("last", "beyond"), [(True, "array.strides[0] * len(array)"), (False, "-1")])

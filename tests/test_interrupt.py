@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from .exhaustive import few
 from .process import python
 
 THREADS = (1, 2, 3)
@@ -66,7 +67,7 @@ DEFINITIONS = {
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT can be sent there")
-@pytest.mark.parametrize("define", DEFINITIONS.values(), ids=DEFINITIONS)
+@pytest.mark.parametrize("define", few(DEFINITIONS, "a large batch", "a stream"))
 def test_interrupt(define):
     """KeyboardInterrupt comes within a second of the signal, changes no input, leaves nobody at work, and the next call is right."""
     answers = python(INTERRUPTED.format(define=define), *THREADS).split()

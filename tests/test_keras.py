@@ -1,6 +1,7 @@
-"""from_keras of files that are written by h5py alone: the forms of Keras 2, what is refused by name, and damage."""
+"""from_keras of files that Keras has written, and of others by h5py alone: the forms of Keras 2, what is refused by name, and damage."""
 
 import json
+import pathlib
 import zipfile
 from types import SimpleNamespace
 from unittest import mock
@@ -12,9 +13,20 @@ import pytest
 import fastrnn
 
 from . import mutants
-from .cases import assert_same_bits
+from .cases import assert_close, assert_same_bits
 from .keras_files import HIDDEN, INPUTS, V, keras_2_gru, write_keras_2
 from .process import python
+
+MODELS = np.load(pathlib.Path(__file__).with_name("keras_models.npz"))  # which keras_models.py made
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+@pytest.mark.parametrize("name", sorted({name.partition("/")[0] for name in MODELS}))
+def test_outputs(name, suffix, tmp_path):
+    """A model of either form of file gives the outputs that Keras gave."""
+    path, x = tmp_path / f"model.{suffix}", MODELS[f"{name}/x"]
+    path.write_bytes(MODELS[f"{name}/{suffix}"].tobytes())
+    assert_close(fastrnn.from_keras(path).predict(x), MODELS[f"{name}/output"], np.float32)
 
 
 def test_keras_2_model():

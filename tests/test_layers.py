@@ -11,6 +11,7 @@ from fastrnn import LSTM, RNN, Dense, Embedding, Sequential
 
 from .cases import CASES, DTYPES, READERS, assert_same_bits, assert_same_results, nested, run
 from .errors.given import GRU_2_3, MODEL, READER, RNN_2_3, SINGLE, TABLE, X, ones
+from .exhaustive import few_cases
 
 every_case = pytest.mark.parametrize("case", [*CASES, *READERS], ids=lambda case: case.name)
 
@@ -55,7 +56,7 @@ def test_repr(text, make):
 DUPLICATES = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda layer: pickle.loads(pickle.dumps(layer))}
 
 
-@every_case
+@pytest.mark.parametrize("case", few_cases([*CASES, *READERS]), ids=lambda case: case.name)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("duplicate", DUPLICATES.values(), ids=DUPLICATES)
 def test_copies(case, dtype, duplicate):

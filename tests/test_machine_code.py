@@ -10,6 +10,7 @@ import pytest
 from fastrnn.kernels.layout import ARGUMENTS
 from fastrnn.native import machine_code, processor
 
+from .exhaustive import exhaustive, few
 from .process import copy_package, finish, finish_with_errors, own_cache, python, start
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
@@ -202,7 +203,7 @@ def test_compiling_is_said_once(almost, package):
 DAMAGES = {"halved": lambda data: data[: len(data) // 2], "garbage": lambda data: bytes(byte * 7 + 13 & 255 for byte in range(256)) * 9}
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", few(list(DAMAGES), "garbage"))
 def test_damaged_files(cache, package, damage):
     """A damaged file is compiled anew and replaced."""
     relu = file(cache, "relu")
@@ -331,6 +332,7 @@ def test_an_edit_after_import_does_not_matter_where_code_is_found(edited, cache)
 
 
 @posix
+@exhaustive
 def test_no_writable_place(package, tmp_path):
     """Where no directory can be written, machine code is made for the process alone, and one warning says why and what to do."""
     path = shutil.copytree(package, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__", "compiled_code"))
@@ -349,7 +351,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
 
 
 @posix
-@pytest.mark.parametrize("full", [{"relu-float32", "pack-float32"}, {"pack-float32"}], ids=["no room", "room for the smaller"])
+@pytest.mark.parametrize("full", few({"no room": {"relu-float32", "pack-float32"}, "room for the smaller": {"pack-float32"}}, "no room"))
 def test_full_disk(cache, package, full):
     """Where files can't be written, or some not whole, results are right and nothing broken is left; so also once there is room."""
     limit = 0 if len(full) == 2 else file(cache, "pack").stat().st_size - 1
@@ -464,8 +466,8 @@ print(answers)
 
 
 @posix
-@pytest.mark.parametrize("removed", [(), ("relu",)], ids=["loads", "compiles"])
-@pytest.mark.parametrize("how", ["", "sys.executable = ''"], ids=["in children", "in this process"])
+@pytest.mark.parametrize("removed", few({"loads": (), "compiles": ("relu",)}, "compiles"))
+@pytest.mark.parametrize("how", few({"in children": "", "in this process": "sys.executable = ''"}, "in children"))
 def test_fork_at_any_moment(cache, package, removed, how):
     """A process forked while another thread loads or compiles answers its first call, and so does its parent."""
     if how and not removed:
@@ -508,8 +510,17 @@ def test_interrupts_where_no_child_can_be_had(almost, package):
 
 
 @posix
+def test_interrupts_of_a_short_compiler(almost, package):
+    """Ctrl-C while one operation is compiled is answered within a second, leaves no compiler at work, and the next call is right."""
+    assert run(almost, package, INTERRUPTED, 0.01, 0.3).splitlines()[-1] == "True"
+    assert call(almost, package) == []
+    assert names(almost) == NAMES
+
+
+@posix
+@exhaustive
 def test_interrupts(package, tmp_path):
-    """Ctrl-C at any moment of compiling is answered within a second, leaves no compiler at work, and the next call is right."""
+    """So is Ctrl-C at any moment of compiling all that a first call needs."""
     moments = [0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert run(tmp_path / "cache", package, INTERRUPTED, *moments).splitlines()[-1] == "True"
     assert call(tmp_path / "cache", package) == []
@@ -525,7 +536,7 @@ assert "numba" in sys.modules
 """
 
 
-@pytest.mark.parametrize("executable", ["''", "'/bin/true'", "'/nowhere/python3'"])
+@pytest.mark.parametrize("executable", few(["''", "'/bin/true'", "'/nowhere/python3'"], "''"))
 def test_no_interpreter(almost, package, executable):
     """Where sys.executable is no Python the process compiles on its own, and leaves the environment as it was."""
     assert call(almost, package, ALONE.format(executable)) == [1]

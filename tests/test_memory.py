@@ -6,6 +6,7 @@ import pytest
 
 from fastrnn.native import processor
 
+from .exhaustive import few
 from .process import python
 
 CLEAR_REFS = pathlib.Path("/proc/self/clear_refs")
@@ -145,26 +146,28 @@ LIMIT = 32  # MB
 LAST_STATE = {"float32": 100_000 * 64 * 4 / 2**20, "float64": 100_000 * 64 * 8 / 2**20}  # an output too, and returned
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("call", few(CALLS, "long, converted", "4-D, strided"))
 def test_long_sequences(call):
     """A million steps need less than 32 MB more, whatever has to be converted."""
     assert float(python(PEAK + call)) < LIMIT
 
 
-@pytest.mark.parametrize("call", SEQUENCES.values(), ids=SEQUENCES)
+@pytest.mark.parametrize(
+    "call", few(SEQUENCES, "tokens of a table", "lengths", "log-likelihood of each", "both directions of each", "generated")
+)
 def test_long_sequences_of_tokens(call):
     """So do a million tokens, the last step alone, sequences of different lengths, log-likelihoods and what is generated."""
     assert float(python(PEAK + TOKENS + call)) < LIMIT
 
 
-@pytest.mark.parametrize("call", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("call", few(BATCHES, "batch, lengths"))
 def test_large_batches(call):
     """So do 100,000 sequences, beside their last states."""
     states = LAST_STATE["float64" if "measure(np.float64" in call else "float32"]
     assert float(python(PEAK + call)) < LIMIT + states
 
 
-@pytest.mark.parametrize("call", FUNCTIONALS.values(), ids=FUNCTIONALS)
+@pytest.mark.parametrize("call", few(FUNCTIONALS, "rnn_forward, h0"))
 def test_states_that_are_not_returned(call):
     """rnn_forward returns no states, and keeps none for the whole batch."""
     assert float(python(PEAK + FUNCTIONAL + call)) < LIMIT

@@ -13,6 +13,7 @@ from fastrnn.engine.packing import LayerSpec, network_of
 from fastrnn.kernels.layout import LAYER, MATRIX
 
 from .cases import DTYPES, assert_same_bits, uniform
+from .exhaustive import exhaustive, few
 from .process import python
 
 pytestmark = pytest.mark.usefixtures("no_collector")
@@ -89,6 +90,7 @@ def test_arrays_that_are_converted():
     assert_same_bits(plain((x * 100).astype(np.int8), U, W, V, b), fastrnn.rnn_forward((x * 100).astype(np.int8), U, W, V, b))
 
 
+@exhaustive
 def test_in_parallel():
     """Also where no call came before, on threads that have never held Python's lock, while the caller holds it."""
     x, U, W, V, b = data((30, 5, 70, 3), np.float32, (64,))
@@ -204,7 +206,7 @@ import numba, numpy as np, fastrnn
 def probabilities(x, U, W, V, b):
     return fastrnn.rnn_forward(x, U, W, V, b)
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, parallel={})
 def side_by_side(xs, U, W, V, b, out):
     for i in numba.prange(len(xs)):
         out[i] = fastrnn.rnn_forward(xs[i], U, W, V, b)
@@ -219,9 +221,10 @@ def run():
 """
 
 
-def test_cached(tmp_path):
+@pytest.mark.parametrize("parallel", few([False, True], False))
+def test_cached(parallel, tmp_path):
     """A function cached in one process runs in others, where everything lies at other addresses."""
-    (tmp_path / "cached.py").write_text(MODULE)
+    (tmp_path / "cached.py").write_text(MODULE.format(parallel))
     printed = [python(CACHED, tmp_path, NUMBA_CACHE_DIR=tmp_path / "numba").split() for _ in range(3)]
     assert printed == [["True", "0"], ["True", "1"], ["True", "1"]]
 
@@ -237,7 +240,9 @@ print(probabilities(np.ones((2, 2)), np.eye(2), np.eye(2), np.eye(2), np.ones(2)
 """
 
 
-@pytest.mark.parametrize(("first", "second", "at_once"), [("numba", "fastrnn", True), ("fastrnn", "numba", False)])
+@pytest.mark.parametrize(
+    ("first", "second", "at_once"), [pytest.param("numba", "fastrnn", True, marks=exhaustive), ("fastrnn", "numba", False)]
+)
 def test_whichever_is_imported_first(first, second, at_once):
     """Where Numba comes later, it registers the overload when it compiles for the first time."""
     printed = python(ORDERS.format(first=f"import {first}", second=f"import {second}"))

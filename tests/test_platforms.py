@@ -11,6 +11,7 @@ from fastrnn.native import codegen, compiling, linking, machine_code, processor
 from fastrnn.native.processor import Target
 
 from . import emulated
+from .exhaustive import exhaustive
 
 LINUX, ARM, MACOS, WINDOWS = (
     Platform(*names) for names in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "aarch64"), ("win32", "x86_64"))
@@ -57,6 +58,7 @@ def compiled(request):
     return goal, {one: (set(needs.decode().split()), code) for one, (needs, _, code) in zip(wanted, contents, strict=True)}
 
 
+@exhaustive
 @pytest.mark.timeout(1200)  # it takes 40 s of processor time for each target
 def test_every_operation_is_compiled(compiled):
     """Every operation becomes object code of the target's form and processor; none holds inline assembly, which would be refused."""
@@ -66,6 +68,7 @@ def test_every_operation_is_compiled(compiled):
     assert all(code.startswith(start) and code[18:19] == kind for _, code in operations.values())
 
 
+@exhaustive
 @pytest.mark.timeout(1200)
 def test_functions_that_the_system_has(compiled):
     """What an operation calls, the target's system or Python has. Its file names all of it: LLVM ends the process where one is lacking."""

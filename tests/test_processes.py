@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from .exhaustive import few
 from .process import copy_package, finish, own_cache, start
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
@@ -81,7 +82,7 @@ def check_workers(way, tmp_path, **environment):
     assert second == "1 False"
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", few(WAYS, "by_pool('spawn')"))
 def test_workers_compile_once(way, tmp_path):
     """On a machine that has no machine code yet, workers that start together give the same bits, and one of them compiles for all."""
     check_workers(way, tmp_path)

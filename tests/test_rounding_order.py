@@ -9,10 +9,12 @@ import pytest
 import fastrnn
 
 from .cases import DTYPES, assert_same_bits, uniform
+from .exhaustive import few
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 TWO_SUMS = 512  # bytes of a state up to which its product is the sum of two halves
 PARTIAL_SUMS = 32  # of a softmax
+SOME_SIZES = (*range(1, 20), *range(31, 34), *range(62, 67), *range(126, 131), 139, 200, 256, 257, 300)
 
 
 def rounded(exact, dtype):
@@ -72,10 +74,11 @@ def test_products_of_every_size(dtype):
 
 @every_dtype
 @pytest.mark.parametrize("count", [1, 7])
-def test_a_step_of_every_size(dtype, count):
+@pytest.mark.parametrize("sizes", few({"every size": (*range(1, 140), 200, 256, 257, 300), "some sizes": SOME_SIZES}, "some sizes"))
+def test_a_step_of_every_size(dtype, count, sizes):
     """A state's product starts from the projected input. Up to 512 bytes the second half is a sum of its own, added last."""
     rng = np.random.default_rng(6)
-    for size in (*range(1, 140), 200, 256, 257, 300):
+    for size in sizes:
         shapes = ((size, 3), (size, size), size, (count, 1, 3), (count, size))
         weight_ih, weight_hh, bias, x, h0 = (uniform(rng, shape, dtype, 1.0) for shape in shapes)
         _, h_n = fastrnn.RNN(weight_ih, weight_hh, bias, nonlinearity="identity")(x, h0)

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 import fastrnn
 
 from .cases import DTYPES, MODEL, READERS, TABLES, Case, assert_same_bits, assert_same_results, case_named, nested, run
+from .exhaustive import few, few_cases
 from .process import PACKAGE, python
 from .situations import ALL, CAUSAL, CAUSAL_READERS, TELLERS, TIMED, assert_equals_reference, exact, often, situations
 
 pytestmark = pytest.mark.usefixtures("piece_by_piece")
 every_reader = pytest.mark.parametrize("case", READERS, ids=lambda case: case.name)
 every_timed_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+some_timed_cases = pytest.mark.parametrize("case", few_cases(ALL), ids=lambda case: case.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 # 20,000 steps are many chunks of workspace, of converted input and of work
 LONG = Case("", (("RNN", "tanh"), ("Dense", "softmax")), (40, 60, 40))
@@ -96,7 +98,7 @@ def test_special_numbers_in_a_table(dtype, special):
 
 @every_dtype
 @every_long
-@pytest.mark.parametrize("cut", [1, 777, 19_999])
+@pytest.mark.parametrize("cut", few([1, 777, 19_999], 777))
 def test_long_tokens(dtype, case, cut):
     """Long sequences of tokens, whole or resumed at a cut, have the bits of their vectors."""
     model, (tokens, states) = case.layer(dtype), case.data(dtype, (2,), 20_000)
@@ -154,7 +156,7 @@ def test_each_sequence_as_if_alone(s):
         assert not output[i][lengths[i] :].any()
 
 
-@every_timed_case
+@some_timed_cases
 @every_dtype
 @pytest.mark.parametrize("count", [3, 64, 150])
 def test_large_batches_of_lengths(case, dtype, count):
@@ -243,7 +245,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("embedding", [".one_hot(30)", "(np.eye(30, dtype=np.float32))"])
+@pytest.mark.parametrize("embedding", few([".one_hot(30)", "(np.eye(30, dtype=np.float32))"], "(np.eye(30, dtype=np.float32))"))
 @pytest.mark.parametrize(("steps", "call"), CHANGES.values(), ids=CHANGES)
 def test_tokens_that_change_after_they_were_checked(steps, call, embedding):
     """Tokens that an argument's __array__ or a thread makes wrong, after they were found right, are never read out of bounds."""
@@ -251,7 +253,7 @@ def test_tokens_that_change_after_they_were_checked(steps, call, embedding):
 
 
 @every_dtype
-@every_timed_case
+@some_timed_cases
 def test_other_lengths(case, dtype):
     """A model called again, with x of the same shape and other lengths or none, gives what one gives that is called for the first time."""
     model, (x, states) = case.layer(dtype), case.data(dtype, (5,), 6)
@@ -334,7 +336,7 @@ def test_last_of_long_sequences(dtype, lengths):
     assert_same_results(model(x, states, lengths=lengths, return_sequences=False), (expected, last))
 
 
-@every_timed_case
+@some_timed_cases
 @pytest.mark.parametrize("leading", [(), (3,), (0,), (2, 0)])
 def test_nothing_to_do(case, leading):
     """No steps, or no sequences, give zeros or nothing, and the states as they came."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from .exhaustive import exhaustive
 from .process import copy_package, finish_with_errors, own_cache, start
 
 # Output goes through os.write: sys.stdout may be gone. A sum goes through a ufunc: array.sum() imports a module at its first use.
@@ -65,7 +66,7 @@ else:
 """
 NAMES = ("large", "small", "lengths", "last", "list", "new", "once", "once large", "token step", "vector step", "chunk", "argmax")
 NAMES += ("sample", "score", "pad")
-LATE_SPINS = "fastrnn can't make machine code while Python shuts down; make it before: python -m fastrnn compile"
+LATE = "fastrnn can't make machine code while Python shuts down; make it before: python -m fastrnn compile"
 UNDRAWN = "rng needs numpy.random, which can't be imported while Python shuts down; use it once before"
 
 
@@ -100,9 +101,15 @@ def test_modules_that_are_torn_down(keep):
 
 
 def test_nothing_to_load(tmp_path):
-    """Machine code that would have to be compiled is a clear error in __del__; an exit handler may still compile."""
+    """Machine code that would have to be compiled is a clear error in __del__."""
     options = own_cache(tmp_path / "cache", copy_package(tmp_path / "copy"))
-    assert said("global", "nothing", "small", **options) == {"small": f"RuntimeError: {LATE_SPINS}"}
+    assert said("global", "nothing", "small", **options) == {"small": f"RuntimeError: {LATE}"}
+
+
+@exhaustive
+def test_an_exit_handler_may_compile(tmp_path):
+    """An exit handler may still compile, and what it has made is loaded in __del__."""
+    options = own_cache(tmp_path / "cache", copy_package(tmp_path / "copy"))
     assert said("atexit", "nothing", "small", **options) == {"small": "right"}
     assert said("global", "nothing", "small", **options) == {"small": "right"}
 

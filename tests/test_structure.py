@@ -1,7 +1,9 @@
-"""What the package may import, and that its version is said once."""
+"""What the package may import, how long functions and files are, and that README's table names every module and its tests."""
 
 import ast
 import importlib
+import itertools
+import pathlib
 import re
 import sys
 
@@ -193,3 +195,31 @@ def test_every_cell_is_run():
     for models in ([case.layer(np.float32) for case in CASES if case.causal], golden.models(np.float32)):
         cells = {part.kind for model in models for part in model._parts()}
         assert cells >= {*layout.CELLS}
+
+
+def table_of_files():
+    """Return README's table of files: of each row the paths that it is about, and the names of its tests."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("| files |"))
+    rows = []
+    for line in itertools.takewhile(lambda line: line.startswith("|"), lines[begin + 2 :]):
+        first, _, tests = (re.findall("`([^`]+)`", cell) for cell in line.strip("|").split("|"))
+        folder = pathlib.PurePosixPath(first[0]).parent
+        rows.append(([name if name.startswith(("fastrnn/", "tests/", "bench/")) else f"{folder}/{name}" for name in first], tests))
+    return rows
+
+
+def test_every_module_is_in_the_table():
+    """README's table names each module of the package, or the folder that it is in, and nothing that isn't there."""
+    named = {path for paths, _ in table_of_files() for path in paths}
+    assert all((ROOT / path).exists() for path in named)
+    for module in (path.relative_to(ROOT) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"):
+        assert module.as_posix() in named or any(f"{folder.as_posix()}/" in named for folder in module.parents), module
+
+
+def test_every_module_has_tests():
+    """Each row of that table names tests, and each is there."""
+    for paths, tests in table_of_files():
+        assert tests, paths
+        for name in tests:
+            assert (ROOT / (name if "/" in name else f"tests/test_{name}.py")).exists(), name

@@ -19,6 +19,7 @@ from fastrnn.kernels.layout import BARRIERS, CHUNK, TEAM, TEAMS
 from fastrnn.kernels.threads import team as kernels
 
 from .cases import DTYPES, Case, pack, run
+from .exhaustive import exhaustive, few
 from .interception import around, field
 from .sharing import (
     AWAITED,
@@ -61,10 +62,25 @@ ONE_SEQUENCE += ["a large layer", "a large layer of whole panels", "two recurren
 ONE_SEQUENCE += ["few steps", "few steps of tokens"]
 FED_BACK = ["argmax", "sample", "output"]
 PAIRS = [(name, "by steps") for name in CALLS if name not in FED_BACK] + [(name, "in turn") for name in CALLS if name not in ONE_SEQUENCE]
+DEFAULT = [
+    ("one long sequence", "by steps"),
+    ("few sequences of a large layer", "by steps"),
+    ("wide and narrow layers, recurrent ones among them", "by steps"),
+    ("lengths of a few", "by steps"),
+    ("tokens of a table, one long sequence", "by steps"),
+    ("few steps", "by steps"),
+    ("a stream", "by steps"),
+    ("a batch through two", "in turn"),
+    ("lengths, converted", "in turn"),
+    ("log-likelihood of each", "in turn"),
+    ("sample", "in turn"),
+    ("rnn_forward", "in turn"),
+]
+assert set(DEFAULT) <= set(PAIRS)
 
 
-@every_dtype
-@pytest.mark.parametrize(("name", "way"), PAIRS)
+@pytest.mark.parametrize("dtype", few(DTYPES, np.float32))
+@pytest.mark.parametrize(("name", "way"), [pytest.param(*pair, marks=() if pair in DEFAULT else exhaustive) for pair in PAIRS])
 def test_same_bits(name, way, dtype):
     """Any number of threads gives the bits of one; helpers were asked for, and came."""
     call = CALLS[name]
@@ -233,7 +249,7 @@ def test_workers_that_do_not_come(worker, name, way):
 
 
 @every_way
-@pytest.mark.parametrize("name", AWAITED)
+@pytest.mark.parametrize("name", few(AWAITED, "lengths"))
 def test_workers_that_dawdle(name, way):
     """Workers that take their time in any piece of a call change nothing."""
     call, delays, leader = CALLS[name], itertools.cycle((0, 1e-5, 1e-4, 3e-4)), threading.get_native_id()
@@ -350,7 +366,7 @@ def test_an_error_between_pieces(error, leading, way, monkeypatch):
 
 
 @every_way
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", few([2, 3], 3))
 def test_calls_from_threads(count, way):
     """Calls at the same time from many threads, of different models and dtypes, each with a team, have the bits they have alone."""
     calls = [(call, dtype) for name, call in CALLS.items() if name in AWAITED for dtype in DTYPES]

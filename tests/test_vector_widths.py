@@ -9,6 +9,7 @@ import pytest
 from fastrnn.kernels.layout import HERE
 from fastrnn.native import machine_code, processor
 
+from .exhaustive import exhaustive
 from .golden import BATCHES, FILE, compute
 from .process import copy_package, finish, own_cache, start
 
@@ -103,6 +104,7 @@ def test_golden_results():
     assert_golden({f"{name} batch {batch}": array for batch in BATCHES for name, array in compute(batch).items()})
 
 
+@exhaustive
 @pytest.mark.parametrize("name", TARGETS)
 def test_golden_results_elsewhere(computed, name):
     """So does code for narrower registers, for a processor without fma, and for every level that this machine has."""
@@ -111,6 +113,7 @@ def test_golden_results_elsewhere(computed, name):
     assert_golden(results)
 
 
+@exhaustive
 @pytest.mark.parametrize("name", TARGETS)
 def test_registers(computed, name):
     """A target's code uses its registers and no wider ones, whatever this machine has; products use the widest."""
@@ -124,6 +127,7 @@ def test_registers(computed, name):
             assert WIDEST[bits] in used, symbol
 
 
+@exhaustive
 @pytest.mark.parametrize("name", [name for name in TARGETS if name in LEVELS])
 def test_golden_results_from_a_wheel(computed, name):
     """A level's files are found in the package, where a wheel puts them: nothing is compiled, and the bits are the same."""
