@@ -11,10 +11,5 @@ from .sequential import Sequential
 
 __all__ = ["GRU", "LSTM", "RNN", "Bidirectional", "Dense", "Embedding", "Merge", "Model", "Recurrent", "Sequential"]
 
-LAYERS: tuple[type[Model], ...] = (
-    *RECURRENT,
-    Dense,
-    Embedding,
-    Bidirectional,
-    Sequential,
-)  # all that are made, in the order of error texts
+# All layers that are made, in the order of error texts
+LAYERS: tuple[type[Model], ...] = (*RECURRENT, Dense, Embedding, Bidirectional, Sequential)
