@@ -123,6 +123,29 @@ def plan_of(words, lanes, vectors, sizes, item):
     return HEAD_BYTES + 8 * 2 * LAYER_WORDS + item * (after + 2 * rows * widest) + 3 * 64
 
 
+@register_jitable
+def sequences_of(x):
+    """Return the product of x's leading axes."""
+    sequences = 1
+    for axis in range(x.ndim - 2):
+        sequences *= x.shape[axis]
+    return sequences
+
+
+@register_jitable
+def plan_and_run(words, panels, sizes, arrays):
+    """Plan a call for sizes and run it, on x, the output, the states and the weights."""
+    data, result, states, U, W, b, V, c = arrays
+    lanes, vectors = panels
+    bytes_needed = plan_of(words, lanes, vectors, sizes, states.itemsize)
+    space = np.empty(bytes_needed + 64, np.uint8)
+    at = (address_of(space) + 63) // 64 * 64
+    addresses = (address_of(words), at, address_of(data), address_of(result), address_of(states))
+    weights = (address_of(U), address_of(W), address_of(b), address_of(V), address_of(c))
+    invoke(words[0], addresses + weights)
+    keep((words, space, arrays))
+
+
 WRONG_WEIGHTS = "U, W, V, b, c must have shapes (H, I), (H, H), (O, H), (H,), (O,), none of them empty"
 WRONG_X = "x must have shape (..., T, I), with I the columns of U"
 WRONG_H0 = "h0 must have shape (..., H), with the leading axes of x"
@@ -149,6 +172,25 @@ def check_types(x: Any, weights: dict[str, Any], h0: Any, out: Any) -> Any:
     return dtype
 
 
+def starter_of(kind: Any, dtype: Any) -> Any:
+    """Make what gives the states before the first step: h0's, or zeros where there is none."""
+    number = np.dtype(str(dtype)).type
+    if kind is None:
+        return register_jitable(lambda h0, leading, sequences, hidden: np.zeros(sequences * hidden, number))
+    read = reader_of(kind, dtype)
+
+    @register_jitable
+    def start(h0, leading, sequences, hidden):
+        if h0.shape != leading + (hidden,):  # noqa: RUF005
+            raise ValueError(WRONG_H0)
+        first, states = read(h0), np.zeros(sequences * hidden, number)
+        copy(address_of(states), address_of(first), first.nbytes)
+        keep(first)
+        return states
+
+    return start
+
+
 def given(kind: Any) -> Any:
     """Give an argument's type, None for no argument."""
     kind = kind.value if isinstance(kind, types.Omitted) else kind
@@ -165,9 +207,9 @@ def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
     if not isinstance(name, str):
         raise TypingError(f"nonlinearity must be the name of one without parameters, got {nonlinearity}")
     made = recipe(INTERFACE, str(dtype), name, c_type is not None)
-    number, item, count, word = np.dtype(str(dtype)).type, dtype.bitwidth // 8, len(made) // 8 - PLAN, words_of(made)
+    number, count, word = np.dtype(str(dtype)).type, len(made) // 8 - PLAN, words_of(made)
     of_x, of_U, of_W, of_V, of_b = (reader_of(kind, dtype) for kind in (x, U, W, V, b))
-    of_c, of_h0 = (None if kind is None else reader_of(kind, dtype) for kind in (c_type, h0_type))
+    of_c, start = None if c_type is None else reader_of(c_type, dtype), starter_of(h0_type, dtype)
     has_c, has_h0, has_out = c_type is not None, h0_type is not None, out_type is not None
 
     def run(x, U, W, V, b, c=None, h0=None, nonlinearity="tanh", out=None):
@@ -188,16 +230,8 @@ def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
             raise ValueError(WRONG_X)
         data, steps = of_x(x), x.shape[-2]
         shape, leading = x.shape[:-1] + (outputs,), x.shape[:-2]  # noqa: RUF005
-        sequences = 1
-        for axis in range(x.ndim - 2):
-            sequences *= x.shape[axis]
-        states = np.zeros(sequences * hidden, number)
-        if has_h0:
-            if h0.shape != leading + (hidden,):  # noqa: RUF005
-                raise ValueError(WRONG_H0)
-            first = of_h0(h0)
-            copy(address_of(states), address_of(first), first.nbytes)
-            keep(first)
+        sequences = sequences_of(x)
+        states = start(h0, leading, sequences, hidden)
         if has_out:
             if out.shape != shape or not separate:
                 raise ValueError(WRONG_OUT)
@@ -208,13 +242,9 @@ def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
             words = np.empty(count, np.int64)
             for i in range(count):
                 words[i] = word(PLAN + i)
-            bytes_needed = plan_of(words, word(LANES), word(VECTORS), (steps, sequences, inputs, hidden, outputs), item)
-            space = np.empty(bytes_needed + 64, np.uint8)
-            at = (address_of(space) + 63) // 64 * 64
-            arrays = (address_of(words), at, address_of(data), address_of(result), address_of(states))
-            weights = (address_of(U), address_of(W), address_of(b), address_of(V), address_of(c))
-            invoke(words[0], arrays + weights)
-            keep((words, space, data, states, U, W, b, V, c))
+            plan_and_run(
+                words, (word(LANES), word(VECTORS)), (steps, sequences, inputs, hidden, outputs), (data, result, states, U, W, b, V, c)
+            )
         return result
 
     return run

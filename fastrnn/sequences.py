@@ -114,6 +114,7 @@ from .arguments import (
     to_pad,
 )
 from .engine.execute import Task, assign, run_network
+from .engine.packing import Network
 from .engine.progress import shown
 from .engine.states import start_states
 from .kernels.layout import GENERATION, NOTHING
@@ -337,16 +338,7 @@ def generate(
     >>> fastrnn.generate(model, 1, 6, feedback="argmax")[0]
     array([2, 3, 0, 1, 2, 3])
     """
-    check_causal("generate", check_model(model).causal, model)
-    network = model.packed()
-    check_choice("feedback", feedback, tuple(SINKS))
-    if feedback == "output":
-        check_reads_numbers("generate with feedback='output'", not network.tokens, model)
-    else:
-        check_reads_tokens(f"generate with feedback={feedback!r}", network.tokens, model, network.input_size)
-    if feedback == "sample":
-        check_probabilities("generate with feedback='sample'", network.activation in ROW_ACTIVATIONS, model)
-    check_vocabulary(f"generate with feedback={feedback!r}", network.input_size, network.output_size)
+    network = check_feeds_back(model, feedback)
     steps, temperature, top_k, stop = check_sampling(steps, temperature, top_k, stop, network.output_size, vectors=feedback == "output")
     first = check_start(start, network.input_size, vectors=feedback == "output")
     leading = first.shape[:-1]
@@ -375,3 +367,19 @@ def generate(
         generated = generated[..., 0]
         nothing_to_choose(generated == NOTHING)
     return generated, model.state_form.join(iter(views))
+
+
+def check_feeds_back(model: Model, feedback: Feedback) -> Network:
+    """Check that a model's output can be its next input so, and return the model as the engine runs it."""
+    check_causal("generate", check_model(model).causal, model)
+    network = model.packed()
+    check_choice("feedback", feedback, tuple(SINKS))
+    use = f"generate with feedback={feedback!r}"
+    if feedback == "output":
+        check_reads_numbers(use, not network.tokens, model)
+    else:
+        check_reads_tokens(use, network.tokens, model, network.input_size)
+    if feedback == "sample":
+        check_probabilities(use, network.activation in ROW_ACTIVATIONS, model)
+    check_vocabulary(use, network.input_size, network.output_size)
+    return network
