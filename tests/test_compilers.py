@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fastrnn.native import compiling, machine_code
+from fastrnn.native import compiling, machine_code, sources
 from fastrnn.native.processor import Target
 
 from .process import copy_package, own_cache, start
@@ -160,11 +160,12 @@ def test_names_follow_from_the_source(monkeypatch):
     """The source is in a file's name."""
     target = Target("Maker-1", "+avx,+fma")
     before = machine_code.file_name(WANTED, target)
-    monkeypatch.setattr(machine_code, "SOURCE", "another")
-    machine_code.source.cache_clear()
+    monkeypatch.setitem(sources.DIGESTS, "records", "another")
+    sources.of_module.cache_clear()
     assert machine_code.file_name(WANTED, target) != before
     monkeypatch.undo()
-    machine_code.source.cache_clear()
+    sources.of_module.cache_clear()
+    assert machine_code.file_name(WANTED, target) == before
 
 
 def test_names_of_what_wheels_bring(monkeypatch):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ..engine.threads import processors
 from ..kernels.layout import OPERATIONS, Platform
-from . import codegen, machine_code, processor, storage
+from . import codegen, graph, machine_code, processor, sources, storage
 from .codegen import Task
 from .machine_code import Progress, Wanted, kept, log
 from .processor import CPU_FEATURES, CPU_NAME, Target
@@ -232,7 +232,7 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
     children: list[subprocess.Popen[str]] = []
     try:
         for share in shared_out(tasks, min(processors(), len(tasks))):
-            wish = {"target": (goal.cpu, goal.features, goal.platform), "source": machine_code.SOURCE, "tasks": share}
+            wish = {"target": (goal.cpu, goal.features, goal.platform), "source": sources.of_all(), "tasks": share}
             machine_code.apart(start_child, environment, children, to_its_end=True)
             ask(children[-1], wish)
         answers = [finish(child, tasks, progress) for child in children]
@@ -296,8 +296,9 @@ def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
 
 def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[Made]:
     with kept.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
-        if machine_code.kernels_source() != machine_code.SOURCE:
-            raise RuntimeError(CHANGED)
+        reason = CHANGED if sources.read() != sources.DIGESTS else graph.wrong()
+        if reason:
+            raise RuntimeError(reason)
         before = {name: os.environ.get(name) for name in (CPU_NAME, CPU_FEATURES)}
         os.environ[CPU_NAME], os.environ[CPU_FEATURES] = goal.cpu, goal.features
         try:
@@ -324,8 +325,9 @@ def compile_task(task: Task, goal: Target) -> Made:
 def child(specification: str) -> None:
     """Do what a parent asks for."""
     wish = json.loads(specification)
-    if wish["source"] != machine_code.SOURCE:
-        raise SystemExit(CHANGED)
+    reason = CHANGED if wish["source"] != sources.of_all() else graph.wrong()
+    if reason:
+        raise SystemExit(reason)
     cpu, features, (system, machine) = wish["target"]
     goal = Target(cpu, features, platform=Platform(system, machine))
     codegen.prepare(goal)

@@ -13,7 +13,6 @@ import ctypes
 import functools
 import hashlib
 import importlib
-import importlib.util
 import logging
 import os
 import pathlib
@@ -26,13 +25,13 @@ import llvmlite
 import numpy as np
 
 from ..arguments import IN_USE
-from ..kernels.layout import ADVANCE, ADVANCE_ROWS, ARGUMENTS, KERNELS, OPERATIONS, PYTHON, Shape
-from . import linking, processor, storage
+from ..kernels.layout import ADVANCE, ADVANCE_ROWS, ARGUMENTS, OPERATIONS, PYTHON, Shape
+from . import linking, processor, sources, storage
 from .processor import LEVELS, Target
 
 log = logging.getLogger("fastrnn")
 
-PACKAGE = pathlib.Path(__file__).parents[1]
+PACKAGE = sources.PACKAGE
 WHEEL = PACKAGE / "machine_code"
 BESIDE = PACKAGE / "compiled_code"  # not in __pycache__, which those who build images delete
 VARIABLE = "FASTRNN_CACHE_DIR"
@@ -355,31 +354,6 @@ def shape() -> Shape:
     return target().shape
 
 
-def digest_of(*paths: pathlib.Path) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update((path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def kernels_source() -> str:
-    """Digest everything that the package's machine code follows from."""
-    return digest_of(*sorted((PACKAGE / "kernels").rglob("*.py")), PACKAGE / "native" / "codegen.py")
-
-
-SOURCE = kernels_source()  # now, beside the import of what it describes: the files may be other ones at the first call
-
-
-@functools.cache
-def source(module: str) -> str:
-    """Digest what an operation's machine code follows from; an operation may live outside of the package."""
-    if module.startswith(f"{KERNELS}."):
-        return SOURCE
-    spec = importlib.util.find_spec(module)
-    return SOURCE + digest_of(pathlib.Path(str(spec and spec.origin)))
-
-
 def symbol(wanted: Wanted, goal: Target) -> str:
     return f"fastrnn_{'_'.join(filter(None, wanted))}_{identity(wanted, goal)}"
 
@@ -387,7 +361,7 @@ def symbol(wanted: Wanted, goal: Target) -> str:
 def identity(wanted: Wanted, goal: Target) -> str:
     """Digest what makes a file another file: source, platform and target, and for what is compiled here the compiler."""
     made_by = goal.level or (llvmlite.__version__, goal.cpu, goal.features)
-    key = source(OPERATIONS[wanted[0]][0]), tuple(goal.platform), goal.platform.triple, made_by, wanted
+    key = sources.of_module(OPERATIONS[wanted[0]][0]), tuple(goal.platform), goal.platform.triple, made_by, wanted
     return hashlib.sha256(repr(key).encode()).hexdigest()[:20]
 
 
