@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.rivals import Way, load
 from bench.rows import Task
-from fastrnn.engine.threads import processors
+from fastrnn.native.processor import processors
 
 # Times max(1, max |reference|). A rival has its own tanh, whose errors grow from step to step. A wrong weight or step is off by far more.
 AGREEMENT = {"float32": 1e-4, "float64": 1e-10}

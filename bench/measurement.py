@@ -19,7 +19,7 @@ from bench.rows import ROWS, Row, task
 from bench.startup import installed, measure_growth, measure_start
 from bench.timing import ROUNDS, measure
 from bench.yardsticks import cache_sizes, peak_rates
-from fastrnn.engine.threads import processors
+from fastrnn.native.processor import processors
 
 SECTIONS = {"pairs": measure_pairs, "start": measure_start, "growth": measure_growth}
 

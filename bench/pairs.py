@@ -18,7 +18,7 @@ from bench.results import OURS, Results, rounded
 from bench.rivals import Way, load
 from bench.rows import Task
 from bench.timing import settle
-from fastrnn.engine.threads import processors
+from fastrnn.native.processor import processors
 
 ROUNDS = 31
 CALLS = 200  # in a block: some milliseconds

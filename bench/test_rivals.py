@@ -15,7 +15,7 @@ from bench.measurement import measure_part, measure_rows, processor, with_part
 from bench.results import CONTESTANTS, LIBRARIES
 from bench.rivals import Way
 from bench.rows import SINGLE, Row, task
-from fastrnn.engine.threads import processors
+from fastrnn.native.processor import processors
 
 KINDS = (
     ("shapes", Shape("head", 7, 3, 5, 4)),

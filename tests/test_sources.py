@@ -17,9 +17,9 @@ ACTIVATIONS = {"tanh", "relu", "sigmoid", "hard_sigmoid", "softplus", "softsign"
 GATED = {"gru", "gru_reset_before", "lstm", "lstm_projected"}
 LAYERS = {*CELLS, *(cell.enter for cell in CELLS.values() if cell.enter)}
 CHOICES = {"score", "argmax", "sample", "repeat", "leave"}
-TEAM = {"lead", "claim", "meet", "divide", "share"}
+TEAM = {"run_shared", "claim", "barrier", "divide", "share"}
 MOVES = {"step_rows", "take_rows", "put_rows"}
-ENTRY = {"call", "at_once", "advance", "advance_rows", "hold"}
+ENTRY = {"call", "checked_call", "advance", "advance_rows", "hold"}
 VECTORS = LAYERS | ACTIVATIONS | CHOICES | {"softmax", "log_softmax", "pack", "product", "project", "embed", "look_up"}
 VECTORS |= {"merge_sum", "merge_mean", "merge_product"}
 
@@ -179,7 +179,7 @@ print(len(list(pathlib.Path(sys.argv[1]).glob("*.bin"))))
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("kernels/each.py", "from .options", "from .once import once\nfrom .options"),
+        ("kernels/each.py", "from .options", "from .pack_and_run import pack_and_run\nfrom .options"),
         ("kernels/threads/workers.py", "from .atomic", "from ..simd.tile import at\nfrom .atomic"),
         ("kernels/cells/elman.py", "import activate_here", "import nothing, activate_here"),
         ("native/imports.py", '"cells/elman": "__init__ ', '"cells/elman": "'),

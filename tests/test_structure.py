@@ -91,7 +91,7 @@ print(all(callable(getattr(fastrnn, name)) for name in fastrnn.LOADERS), hasattr
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Floors of the package, the lowest first: a file imports from its own floor and from those below.
-FLOORS = ("reference", "kernels", "arguments", "frozen", "native", "engine", "layers", "")
+FLOORS = ("kernels", "arguments", "frozen", "reference", "native", "engine", "layers", "")
 # What a model's methods import when they are called, from above.
 UP = {("layers.base", "streaming"), ("layers.base", "banks"), ("layers.base", "jit")}
 

@@ -165,8 +165,8 @@ def test_environment(environment, expected, unset, monkeypatch):
 @pytest.mark.parametrize(("text", "expected"), [("150000 100000\n", 2), ("100000 100000\n", 1), ("max 100000\n", 8), ("", 8), (None, 8)])
 def test_quota(text, expected, unset, monkeypatch, tmp_path):
     """A container's limit of processor time counts, rounded up, where there is one."""
-    monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(threads, "quota", functools.cache(threads.quota.__wrapped__))
+    monkeypatch.setattr(processor, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(processor, "quota", functools.cache(processor.quota.__wrapped__))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     if text is not None:
         (tmp_path / "cpu.max").write_text(text)

@@ -48,9 +48,7 @@ Nobody waits for a worker that is not inside, and a process ends whatever its wo
 
 import contextlib
 import ctypes
-import functools
 import os
-import pathlib
 import signal
 import weakref
 from collections.abc import Iterator
@@ -61,12 +59,12 @@ import numpy as np
 from ..arguments import Array, check_thread_count
 from ..kernels.layout import HEAD_BYTES, HERE, MOST_WORKERS, POOL, TEAM, TEAM_BYTES, TEAMS, WORKER
 from ..native import machine_code
+from ..native.processor import processors
 
 VARIABLE = "FASTRNN_NUM_THREADS"
 OTHER_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # joblib, Dask and batch systems set them for what they run
 MISSES = 16  # short calls without help before workers are woken for one: they come too late for that one, and are there for the next
 LOOKERS, BUSY = POOL.offsets["lookers"], POOL.offsets["busy"]
-QUOTA = pathlib.Path("/sys/fs/cgroup/cpu.max")  # of processor time, in Linux containers
 
 
 class Pool:
@@ -266,19 +264,3 @@ def forget() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget)
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(count, quota())
-
-
-@functools.cache
-def quota() -> int:
-    """How many processors' time a container may use, rounded up; a large number where there is no limit."""
-    try:
-        time, period = QUOTA.read_text(encoding="ascii").split()
-        return -(-int(time) // int(period))
-    except (OSError, ValueError):  # no container, or "max"
-        return 1 << 16

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..engine.threads import processors
 from ..kernels.layout import OPERATIONS, Platform
 from . import codegen, graph, machine_code, processor, sources, storage
 from .codegen import Task
@@ -231,7 +230,7 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
     environment["PYTHONPATH"] = os.pathsep.join([*(path or str(pathlib.Path.cwd()) for path in sys.path), str(machine_code.PACKAGE.parent)])
     children: list[subprocess.Popen[str]] = []
     try:
-        for share in shared_out(tasks, min(processors(), len(tasks))):
+        for share in shared_out(tasks, min(processor.processors(), len(tasks))):
             wish = {"target": (goal.cpu, goal.features, goal.platform), "source": sources.of_all(), "tasks": share}
             machine_code.run_in_thread(start_child, environment, children, to_its_end=True)
             ask(children[-1], wish)

@@ -6,6 +6,7 @@ The system is not asked: what it lists changes with its version, and under valgr
 import ctypes
 import functools
 import os
+import pathlib
 from typing import NamedTuple
 
 from ..kernels.layout import HERE, Platform, Shape, shape_of
@@ -14,6 +15,7 @@ from . import linking
 SAYS_ITSELF = not linking.needs_llvm(HERE)  # where linking.py places code that asks the processor
 # Environment variables that Numba reads
 CPU_NAME, CPU_FEATURES = "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"
+QUOTA = pathlib.Path("/sys/fs/cgroup/cpu.max")  # of processor time, in Linux containers
 
 
 class Target(NamedTuple):
@@ -132,3 +134,19 @@ def by_llvm(name: str | None = None, features: str | None = None) -> Target:
     if features is None:
         features = "" if (name or "").lower() == "generic" else llvm.get_host_cpu_features().flatten()
     return Target(name or llvm.get_host_cpu_name(), features)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, quota())
+
+
+@functools.cache
+def quota() -> int:
+    """How many processors' time a container may use, rounded up; a large number where there is no limit."""
+    try:
+        time, period = QUOTA.read_text(encoding="ascii").split()
+        return -(-int(time) // int(period))
+    except (OSError, ValueError):  # no container, or "max"
+        return 1 << 16

@@ -30,7 +30,8 @@ def name_of(path: pathlib.Path) -> str:
 
 def read() -> dict[str, str]:
     """Digest each file that machine code can follow from."""
-    return {name_of(path): digest_of(path) for path in FOLDER.rglob("*.py")} | {CODEGEN.name: digest_of(CODEGEN)}
+    paths = {name: FOLDER / f"{name}.py" for name in IMPORTS}
+    return {name: digest_of(path) for name, path in paths.items() if path.is_file()} | {CODEGEN.name: digest_of(CODEGEN)}
 
 
 DIGESTS = read()  # now, beside the import of what it describes: the files may be other ones at the first call
