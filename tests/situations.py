@@ -3,12 +3,16 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from .cases import CASES, DTYPES, READERS, Case, assert_close, run
 
-often = settings(max_examples=200)  # 0.4 s: a situation has many sides
+
+def often(test):
+    """Have the exhaustive run draw 200 examples for a test that @given makes: a situation has many sides."""
+    test.draws_often = True
+    return test
+
 
 # What takes lengths: a Dense layer alone has no time.
 TIMED = [replace(case, sequential=True) if [kind for kind, _ in case.layers] == ["Dense"] else case for case in CASES]

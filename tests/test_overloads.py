@@ -13,7 +13,7 @@ from fastrnn.engine.packing import LayerSpec, network_of
 from fastrnn.kernels.layout import LAYER, MATRIX
 
 from .cases import DTYPES, assert_same_bits, uniform
-from .exhaustive import exhaustive, few
+from .exhaustive import exhaustive
 from .process import python
 
 pytestmark = pytest.mark.usefixtures("no_collector")
@@ -206,7 +206,7 @@ import numba, numpy as np, fastrnn
 def probabilities(x, U, W, V, b):
     return fastrnn.rnn_forward(x, U, W, V, b)
 
-@numba.njit(cache=True, parallel={})
+@numba.njit(cache=True, parallel=True)
 def side_by_side(xs, U, W, V, b, out):
     for i in numba.prange(len(xs)):
         out[i] = fastrnn.rnn_forward(xs[i], U, W, V, b)
@@ -221,10 +221,10 @@ def run():
 """
 
 
-@pytest.mark.parametrize("parallel", few([False, True], False))
-def test_cached(parallel, tmp_path):
+@exhaustive
+def test_cached(tmp_path):
     """A function cached in one process runs in others, where everything lies at other addresses."""
-    (tmp_path / "cached.py").write_text(MODULE.format(parallel))
+    (tmp_path / "cached.py").write_text(MODULE)
     printed = [python(CACHED, tmp_path, NUMBA_CACHE_DIR=tmp_path / "numba").split() for _ in range(3)]
     assert printed == [["True", "0"], ["True", "1"], ["True", "1"]]
 

@@ -246,9 +246,10 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("embedding", few([".one_hot(30)", "(np.eye(30, dtype=np.float32))"], "(np.eye(30, dtype=np.float32))"))
-@pytest.mark.parametrize(("steps", "call"), CHANGES.values(), ids=CHANGES)
-def test_tokens_that_change_after_they_were_checked(steps, call, embedding):
+@pytest.mark.parametrize("change", few(CHANGES, "lengths", "a state, scored", "a thread"))
+def test_tokens_that_change_after_they_were_checked(change, embedding):
     """Tokens that an argument's __array__ or a thread makes wrong, after they were found right, are never read out of bounds."""
+    steps, call = change
     python(CHANGED.format(steps=steps, call=call, embedding=embedding))
 
 
