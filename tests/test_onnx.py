@@ -338,6 +338,18 @@ REFUSED = {
         ),
         "node 'second' (RNN) must have an input of the graph as sequence_lens, or none",
     ),
+    "a state of ones": (
+        lambda: two_layers(
+            helper.make_node("Shape", ["x"], ["s"]),
+            node("ConstantOfShape", ["s"], "h1", value=numpy_helper.from_array(np.ones(1, np.float32))),
+            h="h1",
+        ),
+        "node 'next' (ConstantOfShape) must make zeros",
+    ),
+    "dropout in training": (
+        lambda: after(helper.make_node("Cast", ["K"], ["on"], to=TensorProto.BOOL), node("Dropout", ["flat", "", "on"])),
+        "node 'next' (Dropout) must have training_mode=False",
+    ),
     "random weights": (
         lambda: one_layer(
             "RNN", more=[helper.make_node("RandomNormal", [], ["Q"], name="random", shape=[H, 4]), node("MatMul", ["flat", "Q"])]

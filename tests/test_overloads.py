@@ -1,5 +1,8 @@
 """rnn_forward in functions that Numba compiles: the bits of its call, and errors instead of crashes."""
 
+import functools
+import math
+
 import numba
 import numpy as np
 import pytest
@@ -157,6 +160,17 @@ INVALID = {
         inside.WRONG_OUT,
     ),
 }
+
+
+def out_over(name, shape):
+    """Call with an out that shares memory with one of the weights."""
+    given = {"U": U, "W": W, "V": V, "b": B, "c": np.ones(5)}
+    given[name] = SHARED[20 : 20 + math.prod(shape)].reshape(shape)
+    return whole(X[None], *given.values(), np.ones((1, 3)), SHARED[2:22].reshape(1, 4, 5))
+
+
+OF_WEIGHTS = {"U": (3, 2), "W": (3, 3), "V": (5, 3), "b": (3,), "c": (5,)}
+INVALID |= {f"out over {name}": (functools.partial(out_over, name, shape), inside.WRONG_OUT) for name, shape in OF_WEIGHTS.items()}
 TYPES = {
     "x": (lambda: plain(X[0], U, W, V, B), "x must be an array of numbers with 2 axes or more"),
     "complex x": (lambda: plain(X + 0j, U, W, V, B), "x must be an array of numbers with 2 axes or more"),

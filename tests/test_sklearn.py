@@ -170,6 +170,14 @@ def test_tags_name_the_dtypes_that_stay(made):
         assert clone(made).fit(x).transform(x).dtype == dtype
 
 
+def test_tags_and_fit_where_there_is_no_model():
+    """Features of something that is no model has tags and says what is wrong in fit, as scikit-learn wants of wrong parameters."""
+    made = Features("a model")
+    assert made.__sklearn_tags__().transformer_tags.preserves_dtype == ["float64"]
+    with pytest.raises(TypeError, match=r"^model must be "):
+        made.fit(X)
+
+
 @every_dtype
 def test_a_table_is_sequences_of_one_feature(dtype):
     """A table's columns are steps."""

@@ -194,6 +194,16 @@ def test_modes(monkeypatch, tmp_path, mask, file, directory):
     assert modes(tmp_path) == {"a": directory, "a/b": directory, "a/b/code": file, "a/b/lock": 0o600}
 
 
+def test_the_lock_is_given_back(tmp_path):
+    """Who has compiled holds the lock no more and has its file closed, so that no other process waits."""
+    before = next_descriptor()
+    with compiling.only_one(tmp_path):
+        assert compiling.kept.lock is not None
+        assert next_descriptor() != before
+    assert compiling.kept.lock is None
+    assert next_descriptor() == before
+
+
 def test_a_file_that_cannot_be_written(tmp_path):
     """Where a file can't be put in place nothing is left of it."""
     (tmp_path / "code").mkdir()

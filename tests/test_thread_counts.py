@@ -12,6 +12,7 @@ import pytest
 import fastrnn
 from fastrnn.engine import plan, prepared, threads
 from fastrnn.kernels.layout import JOB, POOL
+from fastrnn.native import processor
 
 from .cases import DTYPES, Case, run
 from .interception import around, field

@@ -193,6 +193,16 @@ def test_rnn_forward_converts_integers(dtype, kind):
     assert_same_bits(fastrnn.rnn_forward(x, *weights), fastrnn.rnn_forward(x.astype(dtype), *weights))
 
 
+@pytest.mark.usefixtures("piece_by_piece")
+@pytest.mark.parametrize(("dtype", "other"), [(np.float32, np.float64), (np.float64, np.float32), (np.float64, np.float16)])
+def test_special_numbers_of_other_dtypes(dtype, other):
+    """NaN and infinity in an x or an h0 that is converted are what they were."""
+    rnn = fastrnn.RNN(*np.ones((2, 1, 1), dtype), nonlinearity="identity")
+    special = np.array([np.nan, np.inf, -np.inf, 3], other).reshape(4, 1, 1)
+    for x, h0 in ((special, None), (np.zeros_like(special), special[:, 0]), (special.astype(dtype), np.zeros((4, 1), other))):
+        np.testing.assert_array_equal(rnn(x, h0)[0], special)
+
+
 def test_out_of_range_becomes_inf():
     """A float64 value beyond float32's range is inf to a float32 layer, in x and in h0, without a warning."""
     rnn = fastrnn.RNN(*np.full((2, 2, 2), 0.25, np.float32), nonlinearity="relu")
