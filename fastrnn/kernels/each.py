@@ -16,6 +16,6 @@ def each(job):
         copy_bytes(job.layers + chunk.n * JOB_SIZE, job.rows, JOB_SIZE)
         own.rows = job.rows + HEAD_BYTES
         own.team = job.team
-        own_chunk.member, own_chunk.members, own_chunk.time = 0, 1, 0
+        own_chunk.member, own_chunk.members, own_chunk.generation = 0, 1, 0
         invoke_one(own.run, own)
         next_block(job, chunk, False)

@@ -153,7 +153,7 @@ def run_unlocked(arguments):
 
 
 @function
-def run_known(spec, handed):
+def run_prepared(spec, handed):
     """Run with Python's lock where that is brief, else without."""
     if spec.brief:
         run(handed)
@@ -335,7 +335,7 @@ def checked_call(own, objects, count):
         handed = fresh_run_shared()
         handed.job, handed.space, handed.x = spec.job, data_of(python, word(objects, 1)), data_of(python, x)
         handed.out, handed.states, handed.team = data_of(python, out), data_of(python, flat), data_of(python, word(objects, 5))
-        run_known(spec, handed)
+        run_prepared(spec, handed)
     return pair(out, split_states(python, spec, state_sizes, dimensions - 1, flat))
 
 
@@ -400,7 +400,7 @@ def advance_states(python, spec, given):
         handed = fresh_run_serial()
         handed.job, handed.space, handed.x = spec.job, data_of(python, given.space), data
         handed.out, handed.states = data_of(python, out), states
-        run_known(spec, handed)
+        run_prepared(spec, handed)
     return out
 
 
@@ -433,9 +433,9 @@ def advance_own_rows(python, spec, given):
     copy_bytes(data_of(python, given.at), rows, 8 * count)  # another thread may change the caller's array
     handed = fresh_step_rows()
     handed.job, handed.space, handed.x = spec.job, data_of(python, given.space), data_of(python, x)
-    handed.out, handed.states, handed.again = data_of(python, out), data_of(python, given.states), data_of(python, given.again)
+    handed.out, handed.states, handed.reset_mask = data_of(python, out), data_of(python, given.states), data_of(python, given.reset_mask)
     handed.rows, handed.team = rows, data_of(python, given.team)
-    run_known(spec, handed)
+    run_prepared(spec, handed)
     wrong = word(rows, count)
     if wrong < 0:
         return out
