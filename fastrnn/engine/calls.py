@@ -58,12 +58,15 @@ def checked_call(network: Network, x: object, state: object, out: object) -> tup
             idle.append(space)
         if done is not None:
             return done
-    if type(x) is not np.ndarray or (prepared := call_for(network, x.shape)) is None:
+    if type(x) is not np.ndarray:
         return None
-    if x.dtype is network.x_dtype and prepared.serial is not latest and (done := run_checked(prepared, x, state, out)) is not None:
-        return done
+    if x.dtype is network.x_dtype:
+        if (prepared := call_for(network, x.shape)) is None:
+            return None
+        if prepared.serial is not latest and (done := run_checked(prepared, x, state, out)) is not None:
+            return done
     converted = converted_arguments(network, x, state, out)
-    return None if converted is None else run_checked(prepared, *converted, out)
+    return None if converted is None else checked_call(network, *converted, out)
 
 
 def checked_call_for_last(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
