@@ -13,6 +13,7 @@ import pytest
 import fastrnn
 from fastrnn import functional
 from fastrnn.engine import plan, threads
+from fastrnn.engine.recent import Recent
 from fastrnn.kernels.layout import CHUNK, JOB, TEAM, TEAMS
 
 from .cases import Case, assert_same_bits, run, uniform
@@ -74,7 +75,7 @@ class Watch:
             self.taken.append(team.words)
         return team
 
-    def lead(self, operation, call):
+    def run_shared(self, operation, call):
         self.leads.now = True
         operation()
         self.leads.now = False
@@ -104,7 +105,7 @@ def team(count, way=None, worker=surely):
             patch.setattr(plan, name, value)
         if worker not in (as_they_come, at_once, surely):
             patch.setattr(threads, "pool", threads.Pool())
-        patch.setattr(functional, "recent", {})
+        patch.setattr(functional, "recent", Recent(functional.MOST_RECENT))
         patch.setattr(threads.Pool, "take", lambda *given: watch.take(*given))
         patch.setattr(threads, "start_thread", worker)
         patch.setattr(threads, "chosen", count)
