@@ -9,6 +9,7 @@ import pytest
 
 from fastrnn.native import machine_code
 
+from .exhaustive import exhaustive
 from .process import PACKAGE, copy_package, own_cache, python
 
 
@@ -58,7 +59,7 @@ print(json.dumps([sorted(asked), sorted(path.name for path in pathlib.Path(direc
 """
 
 
-@pytest.mark.parametrize(("threads", "options"), [(2, []), (1, ["--seed", "7"])])
+@pytest.mark.parametrize(("threads", "options"), [pytest.param(2, [], marks=exhaustive), (1, ["--seed", "7"])])
 def test_only_what_runs_is_compiled(tmp_path, threads, options):
     """On a machine without machine code the example compiles the operations that it runs, together, and no other."""
     path, directory = copy_package(tmp_path / "copy"), tmp_path / "code"
