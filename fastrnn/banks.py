@@ -54,8 +54,8 @@ class Step(NamedTuple):
     """A kernel call that steps so many rows."""
 
     prepared: PreparedCall
-    states: Array  # which the call copies the rows' states to
-    rows: Array  # and their numbers
+    serial: Callable[..., Any]  # takes x, the rows, out, a word for each row that says whether it is reset, and a team's words
+    shared: Callable[..., Any]  # the same with workers
     never: Array  # for no reset at all
     shape: tuple[int, ...]  # of x
     output: tuple[int, ...]
@@ -324,7 +324,7 @@ class Bank(Frozen):
         reset_mask = ready.never if reset is None else check_reset(reset, (count,)).astype(np.int64)
         done = None
         if out is None or reset is None:  # else these may share memory
-            done = self._advance(engine, ready, x, rows, out, reset_mask)
+            done = self._advance(ready, x, rows, out, reset_mask)
         if done is None:
             data = self._checked(engine.network, x, count)
             if out is not None:
@@ -332,20 +332,19 @@ class Bank(Frozen):
             read = as_given(data.reshape(ready.shape), engine.network.x_dtype)
             self._checked(engine.network, read, count)  # anew: another thread may have changed tokens before they were copied
             target = None if out is None else np.asarray(out).view(engine.network.dtype)
-            done = self._advance(engine, ready, read, as_given(check_at(rows), INT64), target, reset_mask)
+            done = self._advance(ready, read, as_given(check_at(rows), INT64), target, reset_mask)
             assert done is not None
         if type(done) is int:
             refuse_row(rows, done)
         return done if out is None else out
 
-    def _advance(self, engine: Engine, ready: Step, x: ArrayLike, rows: Array, out: Array | None, reset_mask: Array) -> Any:
+    def _advance(self, ready: Step, x: ArrayLike, rows: Array, out: Array | None, reset_mask: Array) -> Any:
         """Make the kernel call: return the output, where a wrong row stands, or None for arguments that need all checks."""
-        prepared, own = ready.prepared, (engine.space, ready.states, ready.rows, x, rows, out, reset_mask)
-        team = prepared.take_team() if prepared.thread_count else None
+        team = ready.prepared.take_team() if ready.prepared.thread_count else None
         if team is None:
-            return machine_code.loaded.advance_rows(self._in_use, prepared.serial, *own, NOTHING)
+            return ready.serial(x, rows, out, reset_mask, NOTHING)
         try:
-            return machine_code.loaded.advance_rows(self._in_use, prepared.shared, *own, team.words)
+            return ready.shared(x, rows, out, reset_mask, team.words)
         finally:
             team.give_back()
 
@@ -376,10 +375,15 @@ class Bank(Frozen):
         prepared = prepare(network, (count,), (), engine.together, "step_rows", self._record())
         if prepared is None:
             return None
+        own = engine.space, np.empty(count * sum(network.states), network.dtype), np.empty(count + 1, np.int64)
+        serial, shared = (
+            functools.partial(machine_code.loaded.advance_rows, self._in_use, prepared.serial if record is None else record, *own)
+            for record in (prepared.serial, prepared.shared)
+        )
         step = Step(
             prepared=prepared,
-            states=np.empty(count * sum(network.states), network.dtype),
-            rows=np.empty(count + 1, np.int64),
+            serial=serial,
+            shared=shared,
             never=np.zeros(count, np.int64),
             shape=(count,) if network.tokens else (count, network.input_size),
             output=(count, network.output_size),

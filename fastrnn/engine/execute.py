@@ -154,22 +154,22 @@ def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) 
 
 def place(network: Network, task: Task, plan: Plan, piece: Piece) -> dict[str, int]:
     """Tell what a piece works on, and where its output and states are."""
-    kept = task.states is not None
-    out = task.column
+    kept, width, out = task.states is not None, task.width, task.column
     if piece.indices is None:
-        out += task.width * (task.first_step(piece) + (0 if kept else piece.first * task.steps))
-    sizes = job_sizes(piece.span, piece.sequences, network.inputs, task.width, piece.block, plan.rows, plan.width)
-    return {
-        **dict(zip(JOB_SIZES, sizes, strict=True)),
-        "out_step": -task.width if task.backwards else task.width,
-        "out_sequence": task.steps * task.width,
-        "out_size": 0 if task.out is None else 1 if task.sink == "score" else network.output_size,
-        "first": piece.first if kept else 0,
-        "begun": piece.start,
-        "out": out * network.dtype.itemsize,
-        **({"chunk": 1} if task.sink in FEEDBACKS else {}),
-        **({"total": plan.sequences} if kept else {}),
-    }
+        out += width * (task.first_step(piece) + (0 if kept else piece.first * task.steps))
+    sizes = job_sizes(piece.span, piece.sequences, network.inputs, width, piece.block, plan.rows, plan.width)
+    fields = dict(zip(JOB_SIZES, sizes, strict=True))
+    fields |= {"out_step": -width if task.backwards else width, "out_sequence": task.steps * width}
+    fields |= {"begun": piece.start, "out": out * network.dtype.itemsize}
+    if task.out is None or task.sink == "score":
+        fields["out_size"] = 0 if task.out is None else 1
+    else:
+        fields["out_size"] = network.output_size
+    if kept:
+        fields["first"], fields["total"] = piece.first, plan.sequences
+    if task.sink in FEEDBACKS:
+        fields["chunk"] = 1
+    return fields
 
 
 def begin_states(states: Array, task: Task, piece: Piece) -> None:

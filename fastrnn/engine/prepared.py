@@ -14,6 +14,7 @@ from .packing import ALIGNMENT, WORKSPACE, Network, empty_aligned
 from .plan import Help, help_for, is_short, side_by_side
 
 NOTHING = np.empty(0)
+NO_WORDS = np.empty(0, np.int64)
 SPACE = HEAD_BYTES + 2 * WORKSPACE  # bytes
 MOST_IDLE = 16  # workspaces
 # Multiplications of a call, some 2 us, that keep Python's lock: to give it back and take it again takes 0.06 us, and others get no more of
@@ -58,7 +59,7 @@ class PreparedCall(NamedTuple):
 
 
 def prepare(
-    network: Network, leading: tuple[int, ...], time: tuple[int, ...], rows: int, operation: str = "", extra: Sequence[int] | Array = ()
+    network: Network, leading: tuple[int, ...], time: tuple[int, ...], rows: int, operation: str = "", extra: Array = NO_WORDS
 ) -> PreparedCall | None:
     """Prepare one kernel call for sequences on leading axes. None where one call won't do.
 
@@ -70,7 +71,7 @@ def prepare(
     if helping is None:
         return None
     own = job_for(network, sequences, steps, rows, 1, function=machine_code.address(operation or "run_serial"))
-    serial, shared = record_of(network, leading, time, np.concatenate([own, extra], dtype=np.int64, casting="unsafe")), None
+    serial, shared = record_of(network, leading, time, own, extra), None
     if helping.workers:
         operations = {"function": operation or "run_shared", **sharing(helping.by_steps)}
         addresses = machine_code.all_addresses(tuple(operations.values()), network.dtype.char)
@@ -78,7 +79,7 @@ def prepare(
         patience = PROMPT_SPINS if helping.prompt else PATIENT_SPINS
         fields |= helpers(helping.workers, rows * network.widest * network.dtype.itemsize, patience)
         own = job_for(network, sequences, steps, rows, 1 if helping.by_steps else helping.workers + 1, **fields)
-        shared = record_of(network, leading, time, np.concatenate([own, extra], dtype=np.int64, casting="unsafe"))
+        shared = record_of(network, leading, time, own, extra)
     return PreparedCall(serial, shared, helping, count if helping.ever else 0)
 
 
@@ -89,16 +90,16 @@ def job_for(network: Network, sequences: int, steps: int, rows: int, takers: int
     return network.job(**dict(zip(JOB_SIZES, sizes, strict=True)), **values)
 
 
-def record_of(network: Network, leading: tuple[int, ...], time: tuple[int, ...], job: Array) -> Array:
+def record_of(network: Network, leading: tuple[int, ...], time: tuple[int, ...], job: Array, extra: Array) -> Array:
     """Return a job behind the shapes of x, of the output and of each array of the state, by which the built-ins check a call."""
     shape = (*leading, *time) if network.tokens else (*leading, *time, network.input_size)
     output, states = (*leading, *time, network.output_size), [(*leading, units) for units in network.states]
     sequences, itemsize = math.prod(leading), network.dtype.itemsize
     sizes = [*shape, *output, *[size for one in states for size in one]]
-    words = np.concatenate([np.zeros(CALL_SPEC.words, np.int64), np.array(sizes, np.int64), job])
+    words = np.concatenate([np.zeros(CALL_SPEC.words, np.int64), np.array(sizes, np.int64), job, extra])
     CALL_SPEC.fill(
         words,
-        job=machine_code.address_of(words[-len(job) :]),
+        job=machine_code.address_of(words[CALL_SPEC.words + len(sizes) :]),
         dtype=id(network.dtype),  # NumPy's own object; an unpickled array has another, see `readable`
         x_dtype=id(network.x_dtype),
         vocabulary=network.input_size if network.tokens else 0,
