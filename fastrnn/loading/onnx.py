@@ -26,7 +26,7 @@ ONNX_GRU = "zrn"
 # Names of a tensor's axes. The graph's input has "axis 0", "axis 1" and so on; the first recurrent node shows which of them is time.
 DIRECTIONS, FEATURES, ONE = "directions", "features", "one"
 
-# Attributes of recurrent nodes, each with the only value allowed; None if any value is, and is read.
+# Attributes of recurrent nodes, each with the only value that it may have, or None if it may have any.
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "RNN": {"layout": 0, "clip": 0.0},
     "GRU": {"layout": 0, "clip": 0.0, "linear_before_reset": None},
@@ -41,7 +41,7 @@ FOLDED = (
     "Constant", "ConstantOfShape", "Expand", "Shape", "Concat", "Split", "Slice", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Transpose",
     "Cast", "Identity", "Add", "Sub", "Mul", "Div", "Less", "And", "ReduceProd",
 )  # fmt: skip
-# Operators allowed on one of two directions before both are merged.
+# Operators allowed on the output of a backward layer before it is merged, and on reversed steps.
 HALVES = ("Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather", "ReverseSequence", "Identity", "Cast", "Concat", "Add", "Mul")
 # Exporters write an open end of a slice as a number from here on.
 ALL = 2**31 - 1
@@ -198,7 +198,7 @@ class Graph:
             self.values[one.name] = Given(one.name) if i else self.input(one.type.tensor_type)
 
     def value(self, node: Any, name: str) -> Any:
-        """Return the value of a node's input. A weight is read from the file each time, and not cached."""
+        """Return the value of a node's input. A weight is read each time, and not cached."""
         if name in self.tensors:
             return self.tensors[name]
         if name in self.lost:
@@ -378,7 +378,7 @@ class Graph:
         if each != len(FUNCTIONS[kind]):
             refuse(node, f"must have {len(FUNCTIONS[kind])} activations for each direction", names)
         parts = [[w if w is None else w[i] if directions == 1 else w[i].copy() for w in weights] for i in range(directions)]
-        inputs.clear()  # large weights are copied below: nothing else must hold them
+        inputs.clear()  # drop references: large weights are copied below, and the originals freed
         del W, R, weights
         made = [layer_of(node, parts[i], functions[i * each :][:each], attributes) for i in range(directions)]
         layer = Bidirectional(*made) if directions == 2 else made[0]
