@@ -127,7 +127,7 @@ def forward(
     graph = HighLevelGraph.from_collections(run, tasks, [given for given in (x, ends, *states) if given is not None])
 
     def taken(name: str, source: str, at: tuple[int, ...], position: int, chunks: Chunks) -> Any:
-        """Return the array of the entry at `position` of tasks' results. `at` is the chunk of time, or () for all of them."""
+        """Return a Dask array of the entries at `position` in tasks' results. `at` is the chunk of time, or () for all chunks."""
         getters = {(name, *block, 0): (getitem, (source, *block, *at), position) for block in blocks(chunks[:-1])}
         layered = HighLevelGraph({**graph.layers, name: getters}, {**graph.dependencies, name: {run}})
         return da.Array(layered, name, chunks, dtype=packed.dtype)
@@ -142,7 +142,7 @@ def forward(
 def tasks_of(
     token: str, of_model: dict[Any, Any], x: Any, states: list[Any], lengths: Any, axes: int, return_sequences: bool
 ) -> dict[Any, Any]:
-    """Return a task for each chunk of x, which takes the state after the previous chunk of time, and the task that returns the model."""
+    """Return the task that returns the model, and a task for each chunk of x. This takes the state after the previous chunk of time."""
     run, after, (model,) = f"fastrnn-run-{token}", f"fastrnn-after-{token}", of_model
     tasks = dict(of_model)
     for block in blocks(x.chunks[:axes]):
@@ -153,7 +153,7 @@ def tasks_of(
             time = start, size, x.shape[axes]
             tasks[(run, *block, t)] = run_chunk, model, data, before, valid, time, return_sequences
             before = (after, *block, t)
-            tasks[before] = getitem, (run, *block, t), 1  # without the output, which the next chunk's worker needn't receive
+            tasks[before] = getitem, (run, *block, t), 1  # not the output, which the next chunk's worker doesn't need
             start += size
     return tasks
 

@@ -1,4 +1,4 @@
-"""Transformers for scikit-learn: they turn each sequence into features. Import the module itself; it needs the extra `sklearn`.
+"""Transformers for scikit-learn: they turn each sequence into features. The module is imported when used, and needs the extra `sklearn`.
 
 A reservoir's weights are random and are not fitted, only the estimator after it is. Here are sines of two frequencies:
 

@@ -13,7 +13,7 @@ from .base import Stateless
 
 
 class Embedding(Stateless):
-    """Turn tokens into vectors: each integer selects a row of a table. As the first layer of a `Sequential`, it lets the model read tokens.
+    """Turn tokens into vectors: each integer selects a row of a table. A `Sequential` with an Embedding as its first layer reads tokens.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What all loaders need: weights converted to float32 or float64, gates reordered, and separate activations appended."""
+"""What all loaders need: converting weights to float32 or float64, reordering gates, and appending activations."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ GRU_GATES = "rzn"
 
 
 def as_numbers(name: str, weight: Any, dtype: DTypeLike | None) -> Array:
-    """Return a weight converted to `dtype`; if that is None, 8 bytes a number or more become float64, fewer become float32."""
+    """Return a weight in `dtype`. If that is None, return float64 for types of 8 bytes or more, float32 for shorter ones."""
     array = np.asarray(weight)
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
         raise TypeError(f"{name} must hold floats, got dtype {array.dtype}")
