@@ -1,4 +1,4 @@
-"""Dask arrays: run a model over data that outgrow one machine's memory, chunk by chunk, on threads, processes or a cluster.
+"""Run a model over Dask arrays, which may exceed one machine's memory: chunk by chunk, on threads, processes or a cluster.
 
 >>> import dask.array as da
 >>> import numpy as np
@@ -13,10 +13,10 @@ dask.array<fastrnn-state-0, shape=(10, 4), dtype=float64, chunksize=(5, 4), chun
 >>> bool((output.compute() == model.predict(x.compute())).all())            # the same bits, whatever the chunks
 True
 
-Chunks of sequences run side by side. Chunks of time run one after the other: only the state goes from one to the next, and no two are
-merged. So a task's memory is one chunk of x and one of the output. Each worker process receives the model once. Call
+Chunks of sequences run in parallel. Chunks of time run one after the other: only the state goes from one to the next, and no two are
+merged. So a task needs memory for one chunk of x and one of the output. Each worker process receives the model once. Call
 `python -m fastrnn compile` where workers' containers are built. A worker of `distributed` sets OMP_NUM_THREADS=1, so a call there runs on
-one thread; FASTRNN_NUM_THREADS says otherwise.
+one thread; set FASTRNN_NUM_THREADS for more.
 
 `forward(model, x, progress=True)` shows a bar where Dask's threads or processes compute. On a cluster `distributed` has one:
 
@@ -47,7 +47,7 @@ except ImportError as error:
     raise ImportError("fastrnn.dask needs dask; pip install 'fastrnn[dask]'") from error
 
 Chunks = tuple[tuple[int, ...], ...]
-WATCHED = "fastrnn-watched-model-"  # begins the key of a model whose chunks a bar counts
+WATCHED = "fastrnn-watched-model-"  # the beginning of the key of a model whose chunks a bar counts
 
 
 def forward(
@@ -70,9 +70,9 @@ def forward(
     state : as the model takes it, of dask.array.Array or array_like of shape (..., hidden_size), optional
         The state before the first step; zeros where not given. Rechunked along the leading axes as x is.
     lengths : dask.array.Array or array_like of int of shape (...), optional
-        Steps of each sequence, in any order; T where not given. Rechunked as x is. What lies beyond is not read.
+        Steps of each sequence, in any order; T where not given. Rechunked as x is. Steps beyond are not read.
     return_sequences : bool, optional
-        Whether to return every step's output, or the last step's alone; where not given, what the model's own call does.
+        Whether to return every step's output, or only the last step's; the default of the model's own call where not given.
     progress : bool
         Whether to show a bar of the chunks done, by tqdm (extra `progress`), each time that results are computed, by threads, by
         processes or in the calling thread. On a cluster leave it out, and pass what `client.persist` gives to `distributed.progress`.
@@ -80,7 +80,7 @@ def forward(
     Returns
     -------
     output : dask.array.Array of shape (..., T, output_size)
-        In the chunks of x. Zero past a sequence's end; without return_sequences (..., output_size), the output of a sequence's last
+        In the chunks of x. Zero past a sequence's end. Without return_sequences (..., output_size): the output of a sequence's last
         step, zero where it has none.
     state : dask.array.Array of shape (..., hidden_size), or tuple, as the model returns it
         The state after the last step, in the chunks of x; () for a layer without a state.
@@ -88,10 +88,10 @@ def forward(
     Raises
     ------
     TypeError, ValueError
-        For an x that is no Dask array, arguments of another dtype or shape, and chunks as above that are several or of unknown sizes.
-        Tokens beyond the vocabulary, and a Dask array's lengths beyond T, raise when they are computed.
+        For an x that is no Dask array, arguments of another dtype or shape, chunks of unknown sizes, and several chunks along an axis
+        that needs one. Tokens beyond the vocabulary, and a Dask array's lengths beyond T, raise when they are computed.
     RuntimeError
-        With progress=True, when a cluster's worker computes.
+        With progress=True, when a worker of a cluster computes.
 
     Notes
     -----
@@ -127,7 +127,7 @@ def forward(
     graph = HighLevelGraph.from_collections(run, tasks, [given for given in (x, ends, *states) if given is not None])
 
     def taken(name: str, source: str, at: tuple[int, ...], position: int, chunks: Chunks) -> Any:
-        """Make an array of what tasks give at a position: of those of all chunks, or of those of the last chunk of time."""
+        """Return a Dask array of the entries at `position` in tasks' results. `at` is the chunk of time, or () for all chunks."""
         getters = {(name, *block, 0): (getitem, (source, *block, *at), position) for block in blocks(chunks[:-1])}
         layered = HighLevelGraph({**graph.layers, name: getters}, {**graph.dependencies, name: {run}})
         return da.Array(layered, name, chunks, dtype=packed.dtype)
@@ -142,7 +142,7 @@ def forward(
 def tasks_of(
     token: str, of_model: dict[Any, Any], x: Any, states: list[Any], lengths: Any, axes: int, return_sequences: bool
 ) -> dict[Any, Any]:
-    """Make a task for each chunk of x, which takes what the chunk of time before it leaves to it, beside the one that gives the model."""
+    """Return the task that returns the model, and a task for each chunk of x. This takes the state after the previous chunk of time."""
     run, after, (model,) = f"fastrnn-run-{token}", f"fastrnn-after-{token}", of_model
     tasks = dict(of_model)
     for block in blocks(x.chunks[:axes]):
@@ -153,7 +153,7 @@ def tasks_of(
             time = start, size, x.shape[axes]
             tasks[(run, *block, t)] = run_chunk, model, data, before, valid, time, return_sequences
             before = (after, *block, t)
-            tasks[before] = getitem, (run, *block, t), 1  # apart from the output, which a worker that goes on needn't receive
+            tasks[before] = getitem, (run, *block, t), 1  # not the output, which the next chunk's worker doesn't need
             start += size
     return tasks
 
@@ -161,7 +161,7 @@ def tasks_of(
 def run_chunk(
     model: Any, x: Array, before: Any, lengths: Any, time: tuple[int, int, int], return_sequences: bool
 ) -> tuple[Array, tuple[Any, ...]]:
-    """Run a chunk of steps: give its output, and what the chunk after it starts from, which is the last output and the states."""
+    """Run a chunk of steps. Return its output, and what the next chunk starts from: the last output, or None, and the states."""
     start, size, steps = time
     last, *arrays = before
     valid = None
@@ -178,15 +178,15 @@ def run_chunk(
 
 
 def watched(token: str, model: Any) -> dict[str, Any]:
-    """Give the task that gives the model, under a key that has the chunks that take it counted."""
+    """Return the task that returns the model. A bar counts the chunks that depend on its key."""
     bars()  # raises where tqdm isn't installed
-    WATCH.register()  # the same one again has no effect
+    WATCH.register()  # has no effect the second time
     return {WATCHED + token: (unless_on_a_cluster, model)}
 
 
 def unless_on_a_cluster(model: Any) -> Any:
-    """Give the model. Refuse in a cluster's worker: its scheduler calls no callbacks."""
-    distributed = sys.modules.get("distributed")  # which every worker has imported
+    """Return the model. Raise an error in a cluster's worker: there Dask calls no callbacks, so no bar would move."""
+    distributed = sys.modules.get("distributed")  # every worker has imported it
     try:
         worker = distributed and distributed.get_worker()
     except ValueError:
@@ -198,7 +198,7 @@ def unless_on_a_cluster(model: Any) -> Any:
 
 
 def open_bars(graph: object, state: dict[str, Any]) -> None:
-    """Open a bar for each forward with progress. Its chunks are the tasks that take its model, whatever tasks Dask fuses them with."""
+    """Open a bar for each `forward` with progress. It counts the tasks that depend on the model, even if Dask fused them with others."""
     for key, chunks in state["dependents"].items():
         if isinstance(key, str) and key.startswith(WATCHED):
             running.setdefault(id(state), []).append((chunks, bars()(total=len(chunks), unit="chunk")))
@@ -215,12 +215,12 @@ def close_bars(graph: object, state: dict[str, Any], failed: bool) -> None:
         bar.close()
 
 
-running: dict[int, list[tuple[set[Any], Any]]] = {}  # chunks' keys and bars of each computation
-WATCH = Callback(start_state=open_bars, posttask=advance_bars, finish=close_bars)  # by Dask's schedulers in this process
+running: dict[int, list[tuple[set[Any], Any]]] = {}  # the chunks' keys and the bar of each `forward`, by computation
+WATCH = Callback(start_state=open_bars, posttask=advance_bars, finish=close_bars)  # called by Dask's schedulers in this process
 
 
 def blocks(chunks: Chunks) -> Iterator[tuple[int, ...]]:
-    """Give the position of every block."""
+    """Return an iterator over the positions of all blocks."""
     return itertools.product(*[range(len(sizes)) for sizes in chunks])
 
 
@@ -249,12 +249,12 @@ def check_known(name: str, array: Any) -> None:
 
 
 def stand_in(name: str, array: Any) -> Array:
-    """Give an array of the same shape and dtype that takes no memory, to be checked in its place."""
+    """Return an array of the same shape and dtype that needs no memory, to check instead of the Dask array."""
     return as_array(name, np.broadcast_to(np.zeros((), array.dtype), array.shape))
 
 
 def chunked_state(name: str, value: Any, x: Any, leading: Chunks, size: int) -> Any:
-    """Check an array of a state, and give it in the chunks of x."""
+    """Check an array of a state, and return it in the chunks of x."""
     if value is None:
         return None
     lazy = isinstance(value, da.Array)
@@ -266,7 +266,7 @@ def chunked_state(name: str, value: Any, x: Any, leading: Chunks, size: int) -> 
 
 
 def chunked_lengths(value: Any, leading: Chunks, shape: tuple[int, ...], steps: int) -> Any:
-    """Check lengths, a Dask array's values when they are computed, and give them in the chunks of x."""
+    """Check lengths, and return them in the chunks of x. A Dask array's values are checked when they are computed."""
     lazy = isinstance(value, da.Array)
     if lazy:
         check_known("lengths", value)
@@ -279,7 +279,7 @@ def rechunked(array: Any, chunks: Chunks) -> Any:
 
 
 def normalized(layer: Model) -> tuple[Any, ...]:
-    """Give what a token is made from: the layer's kind, and the arguments that it was made from."""
+    """Return what Dask hashes for a layer: its class, and the arguments it was made from."""
     return normalize_token((f"{type(layer).__module__}.{type(layer).__qualname__}", layer._described()))
 
 

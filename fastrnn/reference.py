@@ -1,6 +1,6 @@
-"""The same in plain NumPy loops, as short as it can be: the truth for tests and the baseline for benchmarks.
+"""All layers and functions again, in plain NumPy and as short as possible: the reference for tests and the baseline for benchmarks.
 
-Nothing is checked here, and everything is computed in the weights' dtype, but for probabilities of tokens: those in float64.
+Arguments are not checked. Everything is computed in the weights' dtype, except probabilities of tokens, which are float64.
 """
 
 import functools
@@ -59,19 +59,19 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
 
 
 def apply(activation: "DenseActivation", z: Array) -> Array:
-    """Apply an activation: a function's name, or a tuple of it and the function's parameters."""
+    """Apply an activation: a function's name, or a tuple of the name and the function's parameters."""
     name, *parameters = (activation,) if isinstance(activation, str) else activation
     return FUNCTIONS[name](z, *parameters)
 
 
 def one_hot(tokens: Array, size: int) -> Array:
-    """Make tokens (..., T) vectors (..., T, size)."""
+    """Return the one-hot vectors (..., T, size) of tokens (..., T)."""
     vectors: Array = tokens[..., None] == np.arange(size)
     return vectors
 
 
 def cut(output: Array, lengths: Array | None, return_sequences: bool) -> Array:
-    """Put zeros past each sequence's end; or keep its last step alone, (..., O), zeros where it has none."""
+    """Return the output with zeros past each sequence's end; or only each last step's, (..., O), zeros where a sequence has none."""
     if lengths is None and return_sequences:
         return output
     steps = np.arange(output.shape[-2])[:, None]
@@ -80,7 +80,7 @@ def cut(output: Array, lengths: Array | None, return_sequences: bool) -> Array:
 
 
 class Recurrent:
-    """A recurrent layer, step by step; step() makes the state after a step, whose first array is the output."""
+    """A recurrent layer, computed step by step: step() returns the state after a step, and output() the output at that state."""
 
     weight_ih: Array
     weight_hh: Array
@@ -95,7 +95,7 @@ class Recurrent:
     def run(
         self, x: Array, state: tuple[Array | None, ...], lengths: Array | None, reset: Array | None, return_sequences: bool
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Take all steps; what is None of the state, or reset, is zero, and a sequence that has ended keeps its state."""
+        """Run all steps. A state that is None or reset starts at zero; the state of a sequence that has ended no longer changes."""
         dtype = self.weight_hh.dtype
         after = tuple(
             np.zeros((*x.shape[:-2], size), dtype) if array is None else array.astype(dtype)
@@ -230,7 +230,7 @@ class LSTM(Recurrent):
 
 
 class Bidirectional:
-    """One layer from each sequence's beginning, one from its end, and their outputs merged."""
+    """One layer reads each sequence from its beginning, another from its end; their outputs are merged."""
 
     def __init__(self, forward: Recurrent, backward: Recurrent, *, merge: str = "concat") -> None:
         self.forward, self.backward, self.merge = forward, backward, merge
@@ -247,7 +247,7 @@ class Bidirectional:
 
 
 def backwards(x: Array, lengths: Array | None) -> Array:
-    """Turn each sequence around within its length; what lies beyond stays."""
+    """Reverse each sequence within its length; steps beyond stay in place."""
     steps = np.arange(x.shape[-2])
     ends = np.full(x.shape[:-2], len(steps)) if lengths is None else np.asarray(lengths)
     turned = np.where(steps < ends[..., None], ends[..., None] - 1 - steps, steps)
@@ -289,7 +289,7 @@ class Embedding:
 
 
 class Sequential:
-    """Layers one after the other. What follows a Bidirectional that is asked for its last output alone works on that."""
+    """Layers one after the other. Without return_sequences, a last Bidirectional passes only its last output to the layers after it."""
 
     def __init__(self, *layers: Embedding | Recurrent | Bidirectional | Dense, return_sequences: bool = True) -> None:
         self.layers, self.return_sequences = layers, return_sequences
@@ -332,7 +332,7 @@ def rnn_forward(
     h0: Array | None = None,
     nonlinearity: "Activation" = "tanh",
 ) -> Array:
-    """softmax(V s_t + c) for every step of s_t = f(U x_t + W s_{t-1} + b)."""
+    """Return softmax(V s_t + c) for every step of s_t = f(U x_t + W s_{t-1} + b)."""
     output, _ = RNN(U, W, b, nonlinearity=nonlinearity)(x, h0)
     return Dense(V, c, activation="softmax")(output)
 
@@ -341,12 +341,12 @@ Model = Recurrent | Dense | Sequential
 
 
 def run(model: Model, x: Array, state: Any, **options: Any) -> tuple[Array, Any]:
-    """Give any model's output and state; a Dense layer's state is ()."""
+    """Return any model's output and state; a Dense layer's state is ()."""
     return (Sequential(model) if isinstance(model, Dense) else model)(x, state, **options)
 
 
 class RowByRow(Dense):
-    """The same with each sum in one order: equal rows of the weight give equal outputs, which BLAS does not promise."""
+    """A Dense that adds up each output in the same order: equal rows of the weight give equal outputs, which BLAS does not promise."""
 
     def __call__(self, x: Array) -> Array:
         x = x.astype(self.weight.dtype)
@@ -355,20 +355,20 @@ class RowByRow(Dense):
 
 
 def row_by_row(model: Model) -> Model:
-    """Give the model whose last layer, if it is a Dense, makes ties exact."""
+    """Return the model with its last layer, if it is a Dense, replaced by a `RowByRow`, which makes ties exact."""
     *below, head = model.layers if isinstance(model, Sequential) else (model,)
     return Sequential(*below, RowByRow(head.weight, head.bias, activation=head.activation)) if isinstance(head, Dense) else model
 
 
 def before_softmax(model: Model) -> Sequential:
-    """Give the model whose output are the logits of this one's softmax."""
+    """Return the model without its last softmax: its outputs are the logits."""
     *below, head = model.layers if isinstance(model, Sequential) else (model,)
     assert isinstance(head, Dense)
     return Sequential(*below, type(head)(head.weight, head.bias))
 
 
 def log_likelihood(model: Model, tokens: Array, state: Any = None, *, lengths: Array | None = None, per_step: bool = False) -> Array:
-    """log P(x_2..x_T | x_1) = log P(x_2 | x_1) + log P(x_3 | x_1, x_2) + ..., zero for what lies past a sequence's end."""
+    """Return log P(x_2..x_T | x_1) = log P(x_2 | x_1) + log P(x_3 | x_1, x_2) + ...; steps past a sequence's end add zero."""
     logits, _ = before_softmax(model)(tokens[..., :-1], state)
     log_probs = log_softmax(logits.astype(np.float64))
     steps = np.where(one_hot(tokens[..., 1:], logits.shape[-1]), log_probs, 0).sum(axis=-1)
@@ -378,10 +378,10 @@ def log_likelihood(model: Model, tokens: Array, state: Any = None, *, lengths: A
 
 
 def choose(z: Array, u: Array, temperature: float, top_k: int | None) -> Array:
-    """Find the token at the fraction u of softmax(z / temperature), its entries put end to end.
+    """Return the first token whose cumulative probability under softmax(z / temperature) exceeds u.
 
-    That is the first token whose cumulated probability exceeds u. top_k leaves the others no room: tokens rank by their logits, as
-    computed in the weights' dtype, and of equal logits the lowest token comes first, whatever their probabilities.
+    Only the top_k tokens count, and their probabilities are scaled to sum to one. They are ranked by their logits in the weights'
+    dtype; of equal logits the lowest token comes first.
     """
     rank = np.argsort(np.argsort(-z, axis=-1, kind="stable"), axis=-1)
     z = z.astype(np.float64)
@@ -402,11 +402,11 @@ def generate(
     rng: "np.random.Generator | int | None" = None,
     stop: int | None = None,
 ) -> tuple[Array, Any]:
-    """Make the model's output its next input: the output itself, its argmax, or a token drawn from its softmax.
+    """Generate steps: each next input is the model's output, its argmax, or a token drawn from its softmax.
 
-    The i-th sequence draws all its uniform numbers at once, `rng.spawn(N)[i].random(steps)`, and uses one a step. Of equal outputs, and
-    of equal logits for top_k, the lowest token wins; equal rows of the last layer's weight and bias give equal ones. Outputs that differ
-    by less than rounding have no order to rely on: another dtype, or another order of sums, may choose another token.
+    The i-th sequence draws its uniform numbers before the first step, `rng.spawn(N)[i].random(steps)`, and uses one in each step. Of
+    equal outputs, and of equal logits for top_k, the lowest token wins; equal rows of the last layer's weight and bias give equal
+    outputs. Outputs that differ by less than rounding have no reliable order: another dtype or order of sums may choose another token.
     """
     x, steps, temperature = np.asarray(start), int(steps), float(temperature)
     model = row_by_row(model) if feedback != "output" else model
@@ -432,7 +432,7 @@ def generate(
 
 
 def unrolled(x: Array, U: Array, W: Array, b: Array, h0: Array | None = None, *, nonlinearity: "Activation" = "tanh") -> str:
-    """Write the equations of a sequence (T, I) out, step by step with their numbers: the same U, W and b in each.
+    """Return the equations of a sequence (T, I) as text, a line for each step, with their numbers. All steps have the same U, W and b.
 
     >>> U, W, b = np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[0.0, 1.0], [0.5, 0.0]]), np.array([0.0, -3.0])
     >>> print(unrolled(np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), U, W, b, nonlinearity="relu"))

@@ -1,6 +1,6 @@
-"""Transformers for scikit-learn: sequences in, features of each sequence out. It needs the extra `sklearn`, and is imported when used.
+"""Transformers for scikit-learn: they turn each sequence into features. The module is imported when used, and needs the extra `sklearn`.
 
-A reservoir's weights are random and stay as they are; only what comes after it is fitted. Here are sines of two frequencies:
+A reservoir's weights are random and are not fitted, only the estimator after it is. Here are sines of two frequencies:
 
 >>> import numpy as np
 >>> from sklearn.linear_model import RidgeClassifier
@@ -48,7 +48,7 @@ except ImportError as error:
 
 Output = Literal["last", "mean", "all"]
 
-# Bytes of the states that are kept at a time for their means; the bits don't depend on it.
+# Bytes of states in memory at a time when their means are computed. The means' bits don't depend on it.
 KEPT = 1 << 24
 
 
@@ -85,7 +85,7 @@ def check_extracts(model: object, kinds: tuple[type, ...]) -> None:
 
 
 def check_list(arrays: list[Array], axes: int) -> list[Array]:
-    """Check a list of sequences: vectors (T, n_features), or with one axis tokens (T,)."""
+    """Check a list of sequences, and return it: each is vectors (T, n_features) or, with axes=1, tokens (T,)."""
     for i, array in enumerate(arrays):
         if array.ndim != axes:
             form = "(T, n_features)" if axes == 2 else "(T,), tokens of an Embedding"
@@ -109,7 +109,7 @@ def check_sequences(shape: tuple[int, ...], *, tokens: bool) -> None:
 
 
 def check_washed_out(lengths: Sequence[int] | Array, washout: int, *, listed: bool) -> None:
-    """Check that each sequence has steps left; a list's sequences have names of their own."""
+    """Check that each sequence has more than `washout` steps. Errors about a list name the sequence."""
     for i, length in enumerate(lengths):
         if length <= washout:
             name, remedy = (f"X[{i}]", "make washout smaller, or leave the sequence out") if listed else ("X", "make washout smaller")
@@ -123,16 +123,16 @@ def check_features(shape: tuple[int, ...], input_size: int) -> None:
 
 
 def read(transformer: Any, X: Any, washout: int, *, reset: bool, tokens: bool = False) -> tuple[Array, Array | None]:
-    """Check sequences, and give them as one array, with their lengths where they came as a list."""
+    """Check sequences, and return them as one array, with the lengths of a list of sequences, else None."""
     refuse_masked("X", X)
-    if library_of(X) != "scipy":  # scikit-learn refuses sparse arrays itself, in words that its checks expect
+    if library_of(X) != "scipy":  # scikit-learn refuses sparse arrays itself, with the error that its own tests expect
         refuse_others("X", X)
     lengths, axes = None, 1 if tokens else 2
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
-        X = list(X)  # as NumPy keeps arrays of several lengths
+        X = list(X)  # an object array is NumPy's form of arrays of several lengths
     if isinstance(X, (list, tuple)):
         arrays = [as_array(f"X[{i}]", sequence) for i, sequence in enumerate(X)]
-        if len({array.shape for array in arrays}) > 1 or (arrays and arrays[0].ndim == axes):  # else they are a table's rows
+        if len({array.shape for array in arrays}) > 1 or (arrays and arrays[0].ndim == axes):  # otherwise they are the rows of a table
             X, lengths = pad(check_list(arrays, axes))
     dtype = None if tokens else [np.float64, np.float32]
     x = check_array(X, dtype=dtype, ensure_2d=False, allow_nd=True, estimator=transformer, input_name="X")
@@ -144,7 +144,7 @@ def read(transformer: Any, X: Any, washout: int, *, reset: bool, tokens: bool = 
 
 
 def run(model: Recurrent | Sequential, x: Array, lengths: Array | None, output: str, washout: int) -> Any:
-    """Run a model over checked sequences, and keep of its output what is asked for."""
+    """Run a model over checked sequences, and return the last outputs, all outputs or their means, as `output` says."""
     if output == "last":
         return model.predict(x, lengths=lengths, return_sequences=False)
     ends = [x.shape[1]] * len(x) if lengths is None else lengths
@@ -157,34 +157,34 @@ def run(model: Recurrent | Sequential, x: Array, lengths: Array | None, output: 
         some = slice(first, first + together)
         outputs = model.predict(x[some], lengths=None if lengths is None else lengths[some], return_sequences=True)
         for i, (row, end) in enumerate(zip(outputs, ends[some], strict=True), first):
-            means[i] = row[washout:end].mean(axis=0, dtype=np.float64)  # one by one: the same bits in any batch
+            means[i] = row[washout:end].mean(axis=0, dtype=np.float64)  # a mean for each sequence by itself has the same bits in any batch
     return means
 
 
 class Reservoir(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Make each sequence the states of a layer of random weights that are never fitted, an echo state network's reservoir.
+    """Turn each sequence into the states of a layer whose random weights are never fitted: the reservoir of an echo state network.
 
     With u_t the input, h_t = (1 - leak) h_{t-1} + leak tanh(weight_ih u_t + weight_hh h_{t-1} + bias), from h_0 = 0.
 
     Parameters
     ----------
     n_units : int
-        How many units the reservoir has.
+        The number of units in the reservoir.
     spectral_radius : float
-        The largest magnitude of an eigenvalue of weight_hh. The larger, the longer an input is remembered; far above 1 the states
-        need not forget how they began.
+        The largest magnitude of an eigenvalue of weight_hh. The larger it is, the longer an input affects the states; far above 1 the
+        initial state may affect them forever.
     input_scaling : float
         weight_ih is uniform between -input_scaling and input_scaling.
     connectivity : float
-        The share of units that each unit reads, above 0 and at most 1; rounded, and one at least. The other weights are zero.
+        The share of units that each unit reads, above 0 and at most 1. The number is rounded, and at least one. Other weights are zero.
     leak : float, or array_like of shape (n_units,)
-        How much of its new value a unit takes at a step, above 0 and at most 1.
+        The share of its new value that a unit takes at a step, above 0 and at most 1.
     bias_scaling : float
-        The bias is uniform between -bias_scaling and bias_scaling. Without one, negated input gives negated states.
+        The bias is uniform between -bias_scaling and bias_scaling. Without a bias, negated input gives negated states.
     washout : int
         So many first steps are left out of "mean" and "all". Every sequence must be longer.
     output : {"last", "mean", "all"}
-        What `transform` gives: the last state, the mean of the states, or every state.
+        What `transform` returns: the last state, the mean of the states, or every state.
     random_state : int, numpy.random.RandomState or None
         An integer gives the same weights in every fit, up to the rounding of LAPACK's eigenvalues.
 
@@ -203,10 +203,11 @@ class Reservoir(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     - an array of shape (n_samples, T, n_features); T may differ from call to call;
     - a list of arrays of shape (T_i, n_features), sequences of several lengths;
-    - an array or a data frame of shape (n_samples, T): sequences of one feature, a column for each step. As of any table,
+    - an array or a data frame of shape (n_samples, T): sequences of one feature, a column for each step. As with any table,
       `transform` takes as many columns as `fit`; for other lengths pass X[..., numpy.newaxis] to both.
 
-    `fit` takes the eigenvalues of weight_hh, in about n_units ** 3 operations. `set_output` is for "last" and "mean": "all" has three axes.
+    `fit` computes the eigenvalues of weight_hh, in about n_units ** 3 operations. `set_output` works for "last" and "mean"; "all" has
+    three axes.
 
     References
     ----------
@@ -277,7 +278,7 @@ class Reservoir(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         rng = self._generator()
         x, _ = read(self, X, self._washout(), reset=True)
 
-        # Every unit reads one at least. So there is a cycle, and an eigenvalue that isn't zero.
+        # Every unit reads at least one unit. So there is a cycle, and an eigenvalue that isn't zero.
         read_units = rng.random_sample((units, units)).argsort(axis=1)[:, :read_by_each]
         weight_hh = np.zeros((units, units))
         np.put_along_axis(weight_hh, read_units, rng.uniform(-1, 1, read_units.shape), axis=1)
@@ -335,22 +336,22 @@ class Reservoir(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
 
 class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Make each sequence the output of a given network, whose weights stay as they are.
+    """Turn each sequence into the output of a given network, whose weights are not fitted.
 
     Parameters
     ----------
     model : recurrent layer, Bidirectional or Sequential
-        Trained elsewhere. `sklearn.base.clone` copies it, as do processes.
+        A trained model. `sklearn.base.clone` copies it, as do processes.
     output : {"last", "mean", "all"}
-        What `transform` gives: the output of a sequence's last step, the mean of all outputs, or every output. Where the last
-        recurrent layer is a Bidirectional, "last" is what its two directions end with.
+        What `transform` returns: the output of a sequence's last step, the mean of all outputs, or every output. If the last
+        recurrent layer is a Bidirectional, "last" takes the merged last outputs of its two directions.
     washout : int
         So many first steps are left out of "mean" and "all". Every sequence must be longer.
 
     Attributes
     ----------
     n_features_in_ : int
-        The size of the last axis of X at `fit`; there is none where X holds tokens.
+        The size of the last axis of X at `fit`; not set if X holds tokens.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         The names of a data frame's columns at `fit`.
 
@@ -441,6 +442,6 @@ class Features(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = [
             getattr(self.model, "dtype", np.dtype(np.float64)).name
-        ]  # no model is refused in fit, not here
+        ]  # a missing model is refused by fit, not here
         tags.requires_fit = False
         return tags

@@ -11,5 +11,5 @@ from .sequential import Sequential
 
 __all__ = ["GRU", "LSTM", "RNN", "Bidirectional", "Dense", "Embedding", "Merge", "Model", "Recurrent", "Sequential"]
 
-# All layers that are made, in the order of error texts
+# The layers that users make, in the order in which errors list them
 LAYERS: tuple[type[Model], ...] = (*RECURRENT, Dense, Embedding, Bidirectional, Sequential)

@@ -1,4 +1,4 @@
-"""What layers and models have in common: attributes set once, their arguments, and how a call is made."""
+"""The base classes of layers and models: attributes set once, copies and pickles, and the call."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class Model(Frozen):
-    """What every layer, and every model of layers, is: attributes set once, and copied or pickled as the arguments it was made from.
+    """The type of every layer, and of every model of layers.
 
-    A type for programs that take any of them; it is not made itself.
+    Use it in annotations; it has no instances of its own. Attributes are set once. Copies and pickles are made from the arguments.
 
     Attributes
     ----------
     input_size, output_size : int
     dtype : numpy.dtype or None
-        None for one-hot vectors alone, which take the next layer's.
+        None for one-hot vectors, which take the next layer's dtype.
 
     Examples
     --------
@@ -49,19 +49,19 @@ class Model(Frozen):
     _stages: Stages | None
     state_form: StateForm
     causal = True  # whether no output depends on later steps
-    _arguments: tuple[str, ...]  # names of what it is made from, each an attribute
-    _options: tuple[str, ...]  # and of what a repr names
+    _arguments: tuple[str, ...]  # names of the arguments it is made from, each also an attribute
+    _options: tuple[str, ...]  # names of further arguments, which a repr shows
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), self._described())
 
     def summary(self) -> str:
-        """Give a table of the layers: what they give, how many parameters they have, and how many bytes those are.
+        """Return a table of the layers: the shape of their output, the number of their parameters, and the parameters' bytes.
 
         Returns
         -------
         str
-            Some lines, to be printed.
+            Several lines, to print.
 
         Examples
         --------
@@ -78,19 +78,19 @@ class Model(Frozen):
         return summary_of(getattr(self, "layers", (self,)))
 
     def _described(self) -> dict[str, Any]:
-        """Give the arguments that this layer was made from, by their names."""
+        """Return the arguments that this layer was made from, by their names."""
         return {name: getattr(self, name) for name in (*self._arguments, *self._options)}
 
     @classmethod
     def _from_described(cls, **arguments: Any) -> Any:
-        """Make the layer again."""
+        """Make a layer from what `_described` returned."""
         return cls(**arguments)
 
     def __call__(self, x: ArrayLike, *state: Any, **options: Any) -> Any:
         raise NotImplementedError
 
     def predict(self, x: ArrayLike, *state: Any, **options: Any) -> Array:
-        """Take what the call takes, and give its first result alone: the output, without the state."""
+        """Call the model with the same arguments, and return only the output, without the state."""
         result = self(x, *state, **options)
         output: Array = result[0] if isinstance(result, tuple) else result
         return output
@@ -99,19 +99,19 @@ class Model(Frozen):
         raise NotImplementedError
 
     def stream(self, state: State = None, *, state0: State = None) -> Stream:
-        """Start a stream, which keeps the state from call to call, at `state`, or else at `state0`, where a reset goes: see `Stream`."""
-        from ..streaming import Stream  # which needs a model's engine, and no layer
+        """Return a `Stream`, which stores the state between calls. It starts at `state`, else at `state0`; a reset returns to `state0`."""
+        from ..streaming import Stream  # imported only when used
 
         return Stream(self, state, state0)
 
     def streams(self, capacity: int, state0: State = None) -> Bank:
-        """Make a bank of so many states, each of a sequence of its own, which step together or apart: see `Bank`."""
+        """Return a `Bank` of `capacity` states, one for each sequence. Sequences step together or separately."""
         from ..banks import Bank
 
         return Bank(self, capacity, state0)
 
     def jit(self) -> Any:
-        """Give the model as an argument for functions that Numba compiles, which call `fastrnn.jit.step` and `fastrnn.jit.forward`.
+        """Return the model as an argument for functions that Numba compiles. They call `fastrnn.jit.step` and `fastrnn.jit.forward`.
 
         Returns
         -------
@@ -123,7 +123,7 @@ class Model(Frozen):
         return Net(self)
 
     def packed(self) -> Network:
-        """Return the model as the engine runs it, packed at the first call: a layer inside a Sequential is never packed on its own."""
+        """Return the model as the engine runs it. It is packed at the first call: a layer used only inside a Sequential never is."""
         network = self._network
         if network is None:
             network = pack_network(self._parts())
@@ -136,7 +136,7 @@ def rebuild(kind: type[Model], arguments: dict[str, Any]) -> Any:
 
 
 class Weighted(Model):
-    """What layers with weights and a bias have in common."""
+    """The base of layers with weights and a bias."""
 
     bias: Array | None
     input_size: int
@@ -144,7 +144,7 @@ class Weighted(Model):
     dtype: np.dtype[Any]
 
     def _set_weights(self, named: list[tuple[str, Any, tuple[str, ...]]]) -> None:
-        """Check weights, given by their names and axes, and set them, and the dtype. All but those named weight... may be None."""
+        """Check and set weights, given with their names and axes, and the dtype. Only those whose name begins with weight must be given."""
         given = [entry for entry in named if entry[1] is not None or entry[0].startswith("weight")]
         checked = {name: read_only(weight) for (name, _, _), weight in zip(given, check_weights(given), strict=True)}
         self._set(**{name: checked.get(name) for name, _, _ in named}, dtype=checked[named[0][0]].dtype, _network=None)
@@ -163,28 +163,28 @@ class Weighted(Model):
         return f"{type(self).__name__}({', '.join([*shown, f'dtype={self.dtype}'])})"
 
     def _shown(self) -> dict[str, Any]:
-        """Give the options that a repr names."""
+        """Return the options that a repr shows."""
         return {name: getattr(self, name) for name in self._options if getattr(self, name) is not None}
 
 
 class Stateless(Model):
-    """What layers without a state have in common."""
+    """The base of layers without a state."""
 
     state_form = TupleForm()
 
     def _run(self, x: ArrayLike, out: Array | None, *, tokens: bool, progress: bool) -> Array:
         network = self.packed()
         data = check_data("x", x, self.input_size, tokens=tokens)
-        if not progress:  # 0.3 us less than with what shows nothing
+        if not progress:  # 0.3 us faster than entering shown(False)
             return call(network, data, [], out)[0]
         with shown(True, math.prod(data.shape[:-1])):
             return call(network, data, [], out)[0]
 
 
 class Recurrent(Model):
-    """What recurrent layers have in common. The state is an array, their output, where they don't say otherwise."""
+    """The base of recurrent layers."""
 
-    _gates: int  # matrices stacked in weight_ih and weight_hh
+    _gates: int  # the number of matrices stacked in weight_ih, and in weight_hh
     input_size: int
     hidden_size: int
     output_size: int
@@ -199,7 +199,7 @@ class Recurrent(Model):
 
 
 class Hidden(Recurrent):
-    """What recurrent layers have in common whose state is their output."""
+    """The base of recurrent layers whose state is one array."""
 
     def __call__(
         self,
@@ -221,11 +221,11 @@ class Hidden(Recurrent):
         h0 : array_like of shape (..., hidden_size), optional
             The state before the first step; zeros where not given. Not broadcast.
         lengths : array_like of int of shape (...), optional
-            Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+            Steps of each sequence, in any order; T where not given. Steps beyond are not read.
         reset : array_like of bool of shape (...), optional
-            Which sequences start from zeros, whatever state is given, and whatever their lengths are.
+            True for each sequence that starts from zeros, whatever its state and its length.
         return_sequences : bool
-            Whether to return every step's output, or the last step's alone; for that, a long call needs no memory for the others.
+            Whether to return every step's output, or only the last step's. Then a long call needs no memory for the others.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or h0.
         progress : bool
@@ -234,8 +234,8 @@ class Hidden(Recurrent):
         Returns
         -------
         output : ndarray of shape (..., T, hidden_size)
-            The state after each step, zero past a sequence's end; without return_sequences (..., hidden_size), the state
-            after a sequence's last step, zero where it has none.
+            The state after each step, or f of it for an `RNN` whose leak is at the input; zero past a sequence's end. Without
+            return_sequences (..., hidden_size): the output of a sequence's last step, zero where it has none.
         h_n : ndarray of shape (..., hidden_size)
             The state after the last step; h0 where there is none.
 

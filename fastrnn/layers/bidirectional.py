@@ -1,4 +1,4 @@
-"""Bidirectional layers: one reads each sequence from its beginning, one from its end.
+"""Bidirectional layers: one layer reads each sequence from its beginning, another from its end.
 
 >>> import numpy as np
 >>> import fastrnn
@@ -22,8 +22,8 @@ Layers of all kinds can be stacked. With `lengths=` each sequence is read backwa
 >>> bool((probs[0, :5] == model.predict(sequences[0])).all())   # the same bits as alone
 True
 
-For one output of each sequence, `return_sequences=False` merges what each direction ends with: the forward layer's output at the last
-step, and the backward layer's at the first.
+With `return_sequences=False` there is one output for each sequence: the forward layer's output at the last step, merged with the
+backward layer's at the first.
 
 >>> ends, (forward, backward) = both(x, lengths=lengths, return_sequences=False)    # (4, 2 H)
 >>> bool((ends[0] == np.concatenate([forward[0], backward[0]])).all())
@@ -56,10 +56,10 @@ class Bidirectional(Recurrent):
     Parameters
     ----------
     forward, backward : recurrent layer
-        Of any kinds but this one, of one input_size and dtype.
+        Any kinds but Bidirectional, with equal input_size and dtype.
     merge : {"concat", "sum", "mean", "product"}
-        What becomes of the two outputs of a step: one behind the other, forward's first, or their sum, mean or product, for
-        which both must have the same output_size.
+        How the two outputs of a step are merged: concatenated, forward's first, or their sum, mean or product. For the last three
+        both layers need the same output_size.
 
     Attributes
     ----------
@@ -125,15 +125,15 @@ class Bidirectional(Recurrent):
         x : array_like of shape (..., T, input_size)
             Numbers of any real dtype; converted to the layers' dtype.
         state : pair of states, optional
-            What the forward layer starts with before the first step, and the backward layer before the last; each as its
-            layer takes it, zeros where not given. Not broadcast.
+            The forward layer's state before the first step, and the backward layer's before the last step. Each is as its layer
+            takes it, zeros where not given. Not broadcast.
         lengths : array_like of int of shape (...), optional
-            Steps of each sequence, in any order; T where not given. Each sequence is read backwards from its own end. What
-            lies beyond is not read.
+            Steps of each sequence, in any order; T where not given. Each sequence is read backwards from its own end. Steps
+            beyond are not read.
         reset : array_like of bool of shape (...), optional
-            Where true, both layers start from zeros, whatever the state.
+            True for each sequence whose two layers start from zeros, whatever its state.
         return_sequences : bool
-            Whether to return every step's output, or what the two directions end with, merged.
+            Whether to return every step's output, or only the merged last outputs of the two directions.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or the state.
         progress : bool
@@ -160,11 +160,11 @@ class Bidirectional(Recurrent):
         return output, self.state_form.join(iter(arrays))
 
     def _stage(self, before: Sequence[Embedding]) -> Stage:
-        """Pack both layers, each behind what comes before: a token's vector is looked up twice, not kept."""
+        """Pack both layers, each with the Embedding before it, if any. Tokens are looked up twice, but their vectors need no memory."""
         return Stage(tuple([network_of_layers([*before, layer]) for layer in (self.forward, self.backward)]), self.merge)
 
     def staged(self) -> Stages:
-        """Return both layers as the engine runs them, packed at the first call."""
+        """Return both layers as the engine runs them. They are packed at the first call."""
         if self._stages is None:
             self._set(_stages=Stages([self._stage([])]))
         assert self._stages is not None

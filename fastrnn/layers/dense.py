@@ -1,4 +1,4 @@
-"""The head: a function of each step."""
+"""The Dense layer: a matrix and an activation, applied at every step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import Stateless, Weighted
 
 
 class Dense(Stateless, Weighted):
-    """Apply y = f(weight x + bias) at every step: the head on a recurrent layer.
+    """Apply y = f(weight x + bias) at every step: the head after a recurrent layer.
 
     Parameters
     ----------
@@ -18,8 +18,8 @@ class Dense(Stateless, Weighted):
         float32 or float64; the layer computes in the weights' dtype. Copied.
     bias : array_like of shape (output_size,), optional
     activation : str or tuple
-        The function f: one that an `RNN` takes for its nonlinearity, or "softmax" or "log_softmax", which are over the last axis,
-        and stable for any finite logits.
+        The function f: a nonlinearity of an `RNN`, or "softmax" or "log_softmax". These two are over the last axis, and stable for
+        any finite logits.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Tokens: each stands for a vector."""
+"""The Embedding layer: each token stands for a vector."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import Stateless
 
 
 class Embedding(Stateless):
-    """Make tokens vectors: each integer stands for its row of a table. The first layer of a `Sequential`, which then reads tokens.
+    """Turn tokens into vectors: each integer selects a row of a table. A `Sequential` with an Embedding as its first layer reads tokens.
 
     Parameters
     ----------
@@ -23,18 +23,18 @@ class Embedding(Stateless):
     Attributes
     ----------
     weight : ndarray or None
-        The table, read only; None where it is one-hot.
+        The table, read only; None for one-hot vectors.
     input_size, output_size : int
-        How many tokens there are, and how long their vectors are.
+        The number of tokens, and the length of their vectors.
     dtype : numpy.dtype or None
-        The table's; None where it is one-hot: the layer after it decides.
+        The table's; None for one-hot vectors, which take the next layer's.
 
     Raises
     ------
     TypeError
         For a table that is neither float32 nor float64.
     ValueError
-        For a table of another shape than two axes, or an empty one.
+        For a table that is empty, or doesn't have two axes.
 
     Examples
     --------
@@ -59,17 +59,17 @@ class Embedding(Stateless):
 
     @classmethod
     def one_hot(cls, V: int) -> Embedding:
-        """Stand for the V x V identity: a token's vector is one-hot. It is never made: the token selects a column of the next weights.
+        """Return an Embedding with one-hot vectors. No table is stored: a token selects a column of the next layer's weights.
 
         Parameters
         ----------
         V : int
-            How many tokens there are.
+            The number of tokens.
 
         Returns
         -------
         Embedding
-            To be the first of a Sequential, before another layer.
+            It must be the first layer of a Sequential, before another layer.
 
         Examples
         --------
@@ -102,7 +102,7 @@ class Embedding(Stateless):
         Raises
         ------
         TypeError, ValueError
-            For arguments of another dtype or shape, tokens beyond the vocabulary, and one-hot vectors, which are not made.
+            For arguments of another dtype or shape, tokens beyond the vocabulary, and a one-hot Embedding, which can't be called.
         """
         return self._run(x, out, tokens=True, progress=progress)
 

@@ -1,7 +1,7 @@
 """The gated layers, GRU and LSTM.
 
-Weights are stacked gate by gate as in PyTorch. PyTorch has two biases, of which the layers take the sum; a GRU's candidate has both,
-for the reset gate comes between them.
+Weights are stacked gate by gate as in PyTorch. PyTorch has two biases; the layers take their sum. A GRU's candidate n needs both, since
+the reset gate multiplies only one of them.
 
 >>> import numpy as np
 >>> import fastrnn
@@ -12,7 +12,7 @@ for the reset gate comes between them.
 >>> gru = fastrnn.GRU(W_gru, U_gru, bias, b_hh[2 * H :])
 >>> output, h_n = gru(x)                                         # (T, H) and (H,)
 
-An LSTM's state is the pair (h, c). With a projection it has fewer outputs than units.
+An LSTM's state is the pair (h, c). With a projection it may have fewer outputs than units.
 
 >>> W, U, b = (rng.uniform(-0.1, 0.1, s) for s in [(4 * H, I), (4 * H, H), (4 * H,)])
 >>> lstm = fastrnn.LSTM(W, U, b)
@@ -47,7 +47,7 @@ from .base import Hidden, Recurrent, Weighted
 
 
 class Gated(Weighted, Recurrent):
-    """What the gated layers have in common."""
+    """The base of the gated layers."""
 
     weight_ih: Array
     weight_hh: Array
@@ -55,7 +55,7 @@ class Gated(Weighted, Recurrent):
     recurrent_activation: Activation
 
     def _begin(self, named: list[tuple[str, Any, tuple[str, ...]]], activation: Activation, recurrent_activation: Activation) -> None:
-        """Check activations, and weights by their names, None where not given, and set them."""
+        """Check and set activations and weights. Weights come with their names; optional ones may be None."""
         functions = {"activation": activation, "recurrent_activation": recurrent_activation}
         self._set(**{name: check_activation(name, function) for name, function in functions.items()})
         self._set_weights(named)
@@ -79,16 +79,16 @@ class GRU(Gated, Hidden):
     weight_hh : array_like of shape (3 * hidden_size, hidden_size)
         U_r, U_z and U_n.
     bias : array_like of shape (3 * hidden_size,), optional
-        b_r, b_z and b_n. Of PyTorch's two biases this is the sum, but for n: there it is bias_ih's part alone.
+        b_r, b_z and b_n. For r and z it is the sum of PyTorch's two biases, for n bias_ih alone.
     bias_hn : array_like of shape (hidden_size,), optional
-        b_hn, the last part of PyTorch's bias_hh. Only with reset_after.
+        b_hn, PyTorch's bias_hh for n. Only with reset_after.
     reset_after : bool
         Whether the reset gate is applied to the product with the state (PyTorch; Keras' reset_after=True; ONNX's
         linear_before_reset=1) or to the state before it (Cho et al.; Keras' reset_after=False; ONNX's default).
     activation : str or tuple
-        The function that makes n: one of `RNN`'s nonlinearities.
+        The function in place of tanh: one of `RNN`'s nonlinearities.
     recurrent_activation : str or tuple
-        The function that makes r and z.
+        The function in place of sigmoid: one of `RNN`'s nonlinearities.
 
     Attributes
     ----------
@@ -174,17 +174,17 @@ class LSTM(Gated):
     weight_ih : array_like of shape (4 * hidden_size, input_size)
         W_i, W_f, W_g and W_o, one below the other, as in PyTorch; float32 or float64, in which the layer computes. Copied.
     weight_hh : array_like of shape (4 * hidden_size, output_size)
-        U_i, U_f, U_g and U_o; output_size is hidden_size where there is no projection.
+        U_i, U_f, U_g and U_o. Without a projection output_size is hidden_size.
     bias : array_like of shape (4 * hidden_size,), optional
         b_i, b_f, b_g and b_o: the sum of PyTorch's two.
     peephole : array_like of shape (3, hidden_size), optional
         p_i, p_f and p_o.
     projection : array_like of shape (output_size, hidden_size), optional
-        R, PyTorch's weight_hr; it makes no more outputs than there are units.
+        R, PyTorch's weight_hr; output_size is at most hidden_size.
     activation : str or tuple
-        The function that makes g, and that c_t goes through: one of `RNN`'s nonlinearities.
+        The function in place of tanh, for g and for c_t: one of `RNN`'s nonlinearities.
     recurrent_activation : str or tuple
-        The function that makes i, f and o.
+        The function in place of sigmoid, for i, f and o: one of `RNN`'s nonlinearities.
 
     Attributes
     ----------
@@ -267,11 +267,11 @@ class LSTM(Gated):
         state : pair of array_like of shapes (..., output_size) and (..., hidden_size), optional
             h and c before the first step; zeros where not given. Not broadcast.
         lengths : array_like of int of shape (...), optional
-            Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+            Steps of each sequence, in any order; T where not given. Steps beyond are not read.
         reset : array_like of bool of shape (...), optional
-            Which sequences start from zeros, whatever state is given, and whatever their lengths are.
+            True for each sequence that starts from zeros, whatever its state and its length.
         return_sequences : bool
-            Whether to return every step's output, or the last step's alone; for that, a long call needs no memory for the others.
+            Whether to return every step's output, or only the last step's. Then a long call needs no memory for the others.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layer's dtype, sharing no memory with x or the state.
         progress : bool
@@ -280,8 +280,8 @@ class LSTM(Gated):
         Returns
         -------
         output : ndarray of shape (..., T, output_size)
-            h after each step, zero past a sequence's end; without return_sequences (..., output_size), h after a sequence's
-            last step, zero where it has none.
+            h after each step, zero past a sequence's end. Without return_sequences (..., output_size): h after a sequence's last
+            step, zero where it has none.
         state : pair of ndarray of shapes (..., output_size) and (..., hidden_size)
             h and c after the last step; as given where there is none.
 

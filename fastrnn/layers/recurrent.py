@@ -1,4 +1,4 @@
-"""The layers that have a cell: a new one is named here, for `Bidirectional`, files and error texts."""
+"""The list of layers that have a cell, for `Bidirectional`, files and error texts. Add a new layer here."""
 
 from .base import Recurrent
 from .gated import GRU, LSTM

@@ -22,7 +22,7 @@ class RNN(Hidden, Weighted):
     weight_ih : array_like of shape (hidden_size, input_size)
         Weights of the input, float32 or float64; the layer computes in the weights' dtype. Copied.
     weight_hh : array_like of shape (hidden_size, hidden_size)
-        Weights of the state before.
+        Weights of the previous state.
     bias : array_like of shape (hidden_size,), optional
         Added at every step.
     nonlinearity : {"tanh", "relu", "sigmoid", "identity", "hard_sigmoid", "softplus", "softsign"} or tuple
@@ -30,7 +30,7 @@ class RNN(Hidden, Weighted):
         alpha (e^x - 1) below zero, ("hard_sigmoid", alpha, beta) is max(0, min(1, alpha x + beta)). Without parameters
         hard_sigmoid is relu6(x + 3) / 6. softplus is log(1 + e^x), softsign x / (1 + abs(x)).
     leak : float, or array_like of shape (hidden_size,)
-        How much of its new value a unit takes at a step, above 0; with 1, all of it, it is a plain unit.
+        The share of its new value that a unit takes at a step, above 0 and at most 1. With 1 it is a plain unit.
     leak_at : {"output", "input"}
         With z = weight_ih x_t + bias: "output" is h_t = (1 - leak) h_{t-1} + leak f(z + weight_hh h_{t-1}), the reservoir
         computer's form; "input" is v_t = (1 - leak) v_{t-1} + leak (z + weight_hh f(v_{t-1})), the rate network's, whose

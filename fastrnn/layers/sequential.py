@@ -1,4 +1,4 @@
-"""Layers one after the other, in one pass over the data."""
+"""Layers one after the other; without a Bidirectional they run in one pass over the data."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .base import Model, Recurrent
 from .dense import Dense
 from .embedding import Embedding
 
-# Bytes of a small table's products with the next weights, which are made when packing, not at every step: a step of V 29, E 256, H 256
-# takes 3.6 us, not 6.4. More would take too long to make: 1 MB of V 1000, E 128 takes some ms.
+# Up to this many bytes, a table's products with the next layer's weights are computed when packing, not at every step: a step of V 29,
+# E 256, H 256 takes 3.6 us instead of 6.4. Larger products would take too long to compute: 1 MB of V 1000, E 128 takes some ms.
 FOLDED = 1 << 20
 
 
 def fold(table: Array, part: LayerSpec) -> LayerSpec:
-    """Give the layer that selects, for each token, what it would compute from the table's row: the same bits, for x + -0.0 is x."""
+    """Return a layer that looks up each token's product with the weights. It gives the same bits, since x + -0.0 is x."""
     products = Dense(part.weight_ih, part.bias)(table)
     return part._replace(weight_ih=products.T, bias=np.full(products.shape[1], -0.0, table.dtype), feed="embed")
 
 
 def parts_of(layers: Sequence[Any]) -> list[LayerSpec]:
-    """Give layers as the engine sees them: an Embedding and the layer after it may become one."""
+    """Return layers as the engine runs them: an Embedding and the layer after it may become one."""
     first, *others = layers
     parts: list[LayerSpec] = [part for layer in others for part in layer._parts()]
     if not isinstance(first, Embedding):
@@ -48,7 +48,7 @@ def network_of_layers(layers: Sequence[Any]) -> Network:
 
 
 def stages_of(layers: Sequence[Any]) -> Iterator[Stage]:
-    """Cut layers into stages: each Bidirectional is one, together with an Embedding before it, and so are the layers between two."""
+    """Yield stages, each run in one pass: a Bidirectional, with an Embedding directly before it; or all layers between two of them."""
     between: list[Any] = []
     for layer in layers:
         if layer.causal:
@@ -64,14 +64,14 @@ def stages_of(layers: Sequence[Any]) -> Iterator[Stage]:
 
 
 class Sequential(Model):
-    """Run layers one after the other in one pass over the data: the same bits as the layers one by one, sooner.
+    """Run layers one after the other in one call: the same bits as calling them one by one, but faster.
 
     Parameters
     ----------
     *layers : Embedding, recurrent layer, Bidirectional or Dense
-        Each takes what the one before gives; all of one dtype. An Embedding comes first and only there: the model reads tokens.
+        Each reads the output of the one before. All have one dtype. An Embedding can only come first: then the model reads tokens.
     return_sequences : bool
-        What a call does that isn't told: give every step's output, or the last step's alone. Streams and generation are no such calls.
+        The default of a call: whether to return every step's output, or only the last step's. Streams and generation ignore it.
 
     Attributes
     ----------
@@ -134,15 +134,15 @@ class Sequential(Model):
             Numbers of any real dtype, converted to the layers' dtype; with an Embedding tokens, from 0 to input_size - 1.
         state : tuple or list of array_like of shape (..., hidden_size), optional
             The state before the first step, one entry for each recurrent layer; None, whole or as an entry, means zeros.
-            Where there is one recurrent layer, its state alone will do. A Bidirectional counts as one; its state is a pair.
+            A model with one recurrent layer also takes that layer's state itself. A Bidirectional counts as one; its state is a pair.
         lengths : array_like of int of shape (...), optional
-            Steps of each sequence, in any order; T where not given. What lies beyond is not read.
+            Steps of each sequence, in any order; T where not given. Steps beyond are not read.
         reset : array_like of bool of shape (...), optional
-            Which sequences start from zeros, whatever state is given, and whatever their lengths are.
+            True for each sequence that starts from zeros, whatever its state and its length.
         return_sequences : bool, optional
-            Whether to return every step's output, or the last step's alone; for that, a long call computes no others. The model's
-            own return_sequences where not given. Where the last recurrent layer is a Bidirectional, its last output
-            is what its two directions end with.
+            Whether to return every step's output, or only the last step's. Then layers after the recurrent ones compute no others
+            in a long call. The model's own return_sequences where not given. If the last recurrent layer is a Bidirectional, its last
+            output is the merged last outputs of its two directions.
         out : ndarray of the output's shape, optional
             Receives the output: C-contiguous, of the layers' dtype, sharing no memory with x or a state.
         progress : bool
@@ -151,8 +151,8 @@ class Sequential(Model):
         Returns
         -------
         output : ndarray of shape (..., T, output_size)
-            Zero past a sequence's end; without return_sequences (..., output_size), the output of a sequence's last step,
-            zero where it has none.
+            Zero past a sequence's end. Without return_sequences (..., output_size): the output of a sequence's last step, zero
+            where it has none.
         state : tuple of ndarray of shape (..., hidden_size)
             The states after the last step, one for each recurrent layer.
 
@@ -188,7 +188,7 @@ class Sequential(Model):
         return output, self.state_form.join(iter(arrays))
 
     def staged(self) -> Stages:
-        """Return a model that holds a Bidirectional as the engine runs it, packed at the first call."""
+        """Return the stages by which the engine runs a model that holds a Bidirectional. They are packed at the first call."""
         stages = self._stages
         if stages is None:
             stages = Stages(stages_of(self.layers))

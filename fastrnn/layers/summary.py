@@ -1,4 +1,4 @@
-"""The table that a model's `summary` gives."""
+"""The table that a model's `summary` returns."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ HEAD = ("layer", "output", "parameters", "bytes")
 
 
 def rows(layer: Any, name: str, indent: str) -> Iterator[tuple[str, str, int, int]]:
-    """Give a row for a layer, and for each within it."""
+    """Yield a row for a layer, and one for each layer inside it."""
     described = layer._described()
     arrays = [value for value in described.values() if isinstance(value, np.ndarray)]
     yield indent + name, f"(..., T, {layer.output_size})", sum(array.size for array in arrays), sum(array.nbytes for array in arrays)
@@ -19,7 +19,7 @@ def rows(layer: Any, name: str, indent: str) -> Iterator[tuple[str, str, int, in
 
 
 def summary_of(layers: tuple[Any, ...]) -> str:
-    """Give the table of layers that follow one another, and their sum."""
+    """Return the table of successive layers, with their total in the last row."""
     lines = [row for layer in layers for row in rows(layer, type(layer).__name__, "")]
     lines.append(("total", "", sum(row[2] for row in lines), sum(row[3] for row in lines)))
     cells = [HEAD, *[(name, shape, f"{count:,}", f"{size:,}") for name, shape, count, size in lines]]

@@ -1,1 +1,1 @@
-"""Weights from where people have them, and back: one module for each source."""
+"""Load weights from PyTorch, Keras, ONNX and safetensors files, and save them: one module for each format."""

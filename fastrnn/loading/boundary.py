@@ -1,7 +1,7 @@
-"""Where a loader reads what others made: a structure that isn't what it takes it for becomes one error, which says so.
+"""Turn whatever a damaged or unknown file makes a loader raise into one ValueError that says what was expected.
 
-Errors that this package raises say already what is wrong, and pass. So do OSError, ImportError and MemoryError, which say nothing about
-a file's structure.
+Errors that this package itself raises pass unchanged, since they already say what is wrong. So do OSError, ImportError and MemoryError,
+since they say nothing about a file's structure.
 """
 
 import dis
@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# What operations raise on values of other kinds than the code takes them for, and what reading damaged bytes raises.
+# Errors raised by operations on values of an unexpected type, and by reading damaged bytes.
 RAW = (
     ArithmeticError,
     AttributeError,
     EOFError,
     LookupError,
-    RuntimeError,  # a RecursionError is one
+    RuntimeError,  # includes RecursionError
     TypeError,
-    ValueError,  # Unicode's and JSON's errors are some
+    ValueError,  # includes the errors of Unicode and JSON
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
@@ -31,7 +31,7 @@ RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def is_ours(error: BaseException) -> bool:
-    """Tell whether a statement `raise` of this package raised an error: not another library, and not an operation that failed."""
+    """Return whether a `raise` statement of this package raised an error, not another library or a failed operation."""
     trace = error.__traceback__
     if trace is None:
         return False
@@ -43,7 +43,7 @@ def is_ours(error: BaseException) -> bool:
 
 @contextmanager
 def understood(name: str, given: Any, wanted: str, remedy: str = "") -> Iterator[None]:
-    """Turn what Python, or another library, raises about an argument that was given into a ValueError that says what was wanted."""
+    """Turn errors that Python or another library raises about an argument into a ValueError that says what the argument must be."""
     try:
         yield
     except RAW as error:

@@ -1,4 +1,4 @@
-"""Models in files: safetensors, which hold arrays and no code, with the layers' description as metadata.
+"""Save models as safetensors files, and load them. Such files hold arrays and no code; metadata describe the layers.
 
 >>> import pathlib, tempfile
 >>> import numpy as np
@@ -29,8 +29,8 @@ from ..layers import LAYERS, Model
 from .boundary import RAW, is_ours
 from .gates import as_numbers, check_dtype
 
-VERSION = 1  # of the description; a file of a later one is refused
-KEY = "fastrnn"  # under which the metadata have it
+VERSION = 1  # of the description; files of other versions are refused
+KEY = "fastrnn"  # of the description in the metadata
 KINDS = {kind.__name__: kind for kind in LAYERS}
 
 
@@ -42,14 +42,14 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     model : Model
     path : str or path
         By custom ``*.safetensors``: any program that reads safetensors finds the weights in it, under names like
-        ``layers.0.weight_ih``. A file that is there is replaced when the new one is complete.
+        ``layers.0.weight_ih``. An existing file is replaced when the new one is complete.
 
     Raises
     ------
     TypeError
         For something that is not a layer.
     OSError
-        Where the file can't be written.
+        If the file can't be written.
 
     See Also
     --------
@@ -60,18 +60,18 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     tensors: dict[str, Array] = {}
     description = described(model, "", tensors)
     document = {"version": VERSION, "sha256": digest(description), "model": description}
-    path = pathlib.Path(path).resolve()  # what a link leads to is replaced, not the link
+    path = pathlib.Path(path).resolve()  # a link's target is replaced, not the link
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fastrnn-") as directory:
         whole = pathlib.Path(directory) / path.name
         whole.touch()
-        mode = whole.stat().st_mode  # as of any new file; some versions of safetensors let the owner alone read theirs
+        mode = whole.stat().st_mode  # that of any new file; some versions of safetensors let only the owner read
         save_file(tensors, whole, {KEY: json.dumps(document)})
         whole.chmod(mode)
         whole.replace(path)
 
 
 def described(layer: Model, place: str, tensors: dict[str, Array]) -> dict[str, Any]:
-    """Give a layer as JSON has it. Its arrays go to `tensors`, under their attributes' names after the layer's place."""
+    """Return a layer's description for JSON. Add its arrays to `tensors`, named `place` plus the attribute's name."""
     if KINDS.get(type(layer).__name__) is not type(layer):
         raise TypeError(f"model must be a layer or a Sequential of fastrnn's own, got {type(layer).__name__}")
     entry: dict[str, Any] = {"layer": type(layer).__name__}
@@ -101,7 +101,7 @@ def digest_of(array: Array) -> str:
 def load(path: str | os.PathLike[str], *, dtype: DTypeLike | None = None) -> Any:
     """Read a layer or a model that `save` wrote: it computes the same bits.
 
-    Nothing of a file is ever run. What isn't a whole file of a known version is refused, whatever its header says.
+    No code is run from a file. Anything but a whole file of a known version is refused.
 
     Parameters
     ----------
@@ -112,15 +112,15 @@ def load(path: str | os.PathLike[str], *, dtype: DTypeLike | None = None) -> Any
     Returns
     -------
     Model
-        What was saved.
+        The layer or model that was saved.
 
     Raises
     ------
     ValueError
-        For a file that is damaged, of a later version, or without a description: weights of another program's file are read by
+        For a file that is damaged, of another version, or without a description. To read another program's weights, call
         ``from_state_dict(safetensors.numpy.load_file(path))``.
     OSError
-        Where the file can't be read.
+        If the file can't be read.
 
     See Also
     --------
@@ -153,7 +153,7 @@ def load(path: str | os.PathLike[str], *, dtype: DTypeLike | None = None) -> Any
 
 
 def description_of(text: str | None) -> Any:
-    """Read the description that the metadata have; what was changed after it was written is refused."""
+    """Return the layers' description from the metadata's text. Refuse one that was changed after it was written."""
     if text is None:
         remedy = "from_state_dict(safetensors.numpy.load_file(path)) reads recurrent weights of others"
         raise ValueError(f"it has no description of layers; {remedy}")
@@ -167,7 +167,7 @@ def description_of(text: str | None) -> Any:
 
 
 class Reader:
-    """Makes layers of a file's description and arrays. Each array belongs to one layer, so a short file has few layers."""
+    """Makes layers from a file's description and arrays. Each array is read once, so the number of arrays limits that of layers."""
 
     def __init__(self, file: Any, dtype: DTypeLike | None) -> None:
         self.file, self.dtype = file, dtype
@@ -175,7 +175,7 @@ class Reader:
         self.layers_left = 2 * len(self.unread) + 3
 
     def model(self, entry: Any, place: str) -> Any:
-        """Make the layer that an entry describes."""
+        """Return the layer that an entry describes."""
         where, kind = f"{place or 'model.'}"[:-1], KINDS.get(str(entry.get("layer"))) if isinstance(entry, dict) else None
         self.layers_left -= 1
         if kind is None or self.layers_left < 0:
@@ -187,7 +187,7 @@ class Reader:
             raise ValueError(f"{where} must be what {kind.__name__} takes: {error}") from error
 
     def value(self, name: str, value: Any, place: str) -> Any:
-        """Give an option as the layer takes it."""
+        """Return an option's value in the form that the layer takes."""
         if isinstance(value, dict):
             return self.array(place + name, value["sha256"]) if "sha256" in value else self.model(value, f"{place}{name}.")
         if isinstance(value, list):

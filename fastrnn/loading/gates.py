@@ -1,4 +1,4 @@
-"""What sources of weights have in common: numbers of other types, gates in other orders, and activations on their own."""
+"""What all loaders need: converting weights to float32 or float64, reordering gates, and appending activations."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from numpy.typing import DTypeLike
 from ..arguments import Array
 from ..layers import Dense
 
-# The orders of the gates as this package, like PyTorch, stacks them.
+# The order in which this package, like PyTorch, stacks the gates.
 LSTM_GATES = "ifgo"
 GRU_GATES = "rzn"
 
 
 def as_numbers(name: str, weight: Any, dtype: DTypeLike | None) -> Array:
-    """Give a weight as float32 or float64: the one that is asked for, or float64 for a long type and float32 for a short one."""
+    """Return a weight in `dtype`. If that is None, return float64 for types of 8 bytes or more, float32 for shorter ones."""
     array = np.asarray(weight)
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
         raise TypeError(f"{name} must hold floats, got dtype {array.dtype}")
@@ -33,7 +33,7 @@ def check_dtype(dtype: DTypeLike | None) -> None:
 
 
 def reordered(weight: Array, given: str, wanted: str) -> Array:
-    """Give a weight whose rows are stacked gate by gate in one order, a letter each, in another."""
+    """Return a weight with its gates, blocks of rows, in another order. The orders have one letter for each gate."""
     if given == wanted:
         return weight
     gates = np.split(weight, len(given))
@@ -41,7 +41,10 @@ def reordered(weight: Array, given: str, wanted: str) -> Array:
 
 
 def gru_biases(bias_ih: Array, bias_hh: Array) -> tuple[Array, Array]:
-    """Make a GRU's two biases, in the order r, z, n, what `fastrnn.GRU` takes: their sum, but for n, and the second's part for n."""
+    """Return the bias and bias_hn of a `fastrnn.GRU` from two biases, both in the order r, z, n.
+
+    The bias is their sum, but for n bias_ih alone; bias_hn is bias_hh's part for n.
+    """
     candidate = 2 * len(bias_hh) // 3
     bias = bias_ih.copy()
     bias[:candidate] += bias_hh[:candidate]
@@ -49,7 +52,7 @@ def gru_biases(bias_ih: Array, bias_hh: Array) -> tuple[Array, Array]:
 
 
 def activate(layers: list[Any], activation: Any) -> None:
-    """Apply an activation to the last layer's output: in a Dense that has none yet, or in one of its own, whose weight is the identity."""
+    """Apply an activation to the last layer's output: in that layer if it is a Dense without one, else in a new Dense that applies it."""
     last = layers[-1]
     if isinstance(last, Dense) and last.activation == "identity":
         layers[-1] = Dense(last.weight, last.bias, activation=activation)

@@ -1,4 +1,4 @@
-"""Networks from Keras: its files, which are read without it, and its models.
+"""Load networks from Keras' files, without Keras, or from its models.
 
 A file holds a description of the layers, as JSON, and their weights, as HDF5.
 """
@@ -25,7 +25,7 @@ from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Merge, Rec
 from .boundary import understood
 from .gates import GRU_GATES, activate, as_numbers, check_dtype, gru_biases, reordered
 
-# What a damaged file makes zipfile, json and h5py raise.
+# Errors that zipfile, json and h5py raise for a damaged file.
 DAMAGE = (
     OSError,
     EOFError,
@@ -38,7 +38,7 @@ DAMAGE = (
     UnicodeError,
 )
 
-# Keras' layers: those with weights, and where a .keras file keeps them below the layer's own group.
+# Keras' layers with weights, and the groups of a .keras file that hold the weights, below the layer's own group.
 GROUPS = {
     "Embedding": ("",),
     "SimpleRNN": ("/cell",),
@@ -50,16 +50,16 @@ GROUPS = {
 }
 RECURRENT = ("SimpleRNN", "GRU", "LSTM")
 ACTIVATION_LAYERS = ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax")
-# Those that do nothing at inference.
+# Layers that do nothing at inference.
 NOISE = ("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization", "Identity")
 PASSED = ("InputLayer", *NOISE)
-STEPWISE = ("Dense", *ACTIVATION_LAYERS, *NOISE)  # the same in a TimeDistributed and outside
+STEPWISE = ("Dense", *ACTIVATION_LAYERS, *NOISE)  # compute the same inside a TimeDistributed and outside
 
 GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
 KERAS_GRU_GATES = "zrn"
 MERGES: dict[str, Merge] = {"concat": "concat", "sum": "sum", "ave": "mean", "mul": "product"}
 
-# Keras' activations, by what a layer here calls them.
+# Keras' activations, and their names here.
 ACTIVATIONS: dict[str, DenseActivation] = {
     "linear": "identity",
     "tanh": "tanh",
@@ -75,7 +75,7 @@ ROW_ACTIVATIONS: dict[str, DenseActivation] = {"softmax": "softmax", "log_softma
 
 
 class Described(NamedTuple):
-    """A layer as Keras describes it: its class, its name, and what it was made with."""
+    """A layer as Keras describes it: its class, its name, and its options."""
 
     kind: str
     name: str
@@ -91,7 +91,7 @@ class Described(NamedTuple):
         return value
 
     def number(self, options: Sequence[str], default: float) -> float:
-        """Give an option that Keras 3 and Keras 2 may name differently."""
+        """Return a number. `options` are the names that Keras 3 and Keras 2 give the option."""
         value = next((self.config[option] for option in options if option in self.config), default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f"{self} must have a finite number as {options[0]}, got {value!r}")
@@ -99,7 +99,7 @@ class Described(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What else a layer is built from: its weights, the outputs of the layer before if there is one, Keras' version, and a dtype."""
+    """What a layer is built from besides its description: weights, output size of the layer before or None, Keras' version, dtype."""
 
     weights: list[Any]
     inputs: int | None
@@ -108,7 +108,7 @@ class Given(NamedTuple):
 
 
 class Network(NamedTuple):
-    """What is read of a network: its layers in order, the datasets or arrays of each, and Keras' version."""
+    """A network as read: its layers in order, a function that returns a layer's datasets or arrays, and Keras' version."""
 
     layers: list[Described]
     weights: Callable[[Described], Sequence[Any]]
@@ -134,38 +134,38 @@ def from_keras(path_or_model: str | PathLike[str] | Any, *, dtype: DTypeLike | N
         A .keras file, a legacy .h5 file of a whole model (of Keras 3 or Keras 2), or a model. Sequential, or a functional
         model whose layers are a chain.
     dtype : {float32, float64}, optional
-        What to convert the weights to. Where not given, they keep theirs, and float16 and bfloat16 become float32.
+        What the model computes in; the weights' dtype where not given. float16 and bfloat16 become float32.
 
     Returns
     -------
     Sequential
-        With return_sequences=False where the last recurrent layer has it: a call then gives one output for each sequence, as Keras.
+        With return_sequences=False where the last recurrent layer has it: a call then returns one output for each sequence, as in Keras.
 
     Warns
     -----
     UserWarning
-        For an Embedding with mask_zero: tokens 0 are steps as others here; pass `lengths=` for sequences padded at their end.
-        For a stateful layer: no state is kept here; pass the state that a call returns to the next, or use `Sequential.stream`.
+        For an Embedding with mask_zero: token 0 is a step like any other here; pass `lengths=` for sequences padded at their end.
+        For a stateful layer: the model stores no state; pass the state that a call returns to the next, or use `Sequential.stream`.
 
     Raises
     ------
     ImportError
-        Where h5py is not installed, for a file.
+        For a file, if h5py is not installed.
     OSError
-        Where the file can't be opened.
+        If the file can't be opened.
     TypeError
-        For what is neither a path nor a model, and weights that are no floats or of different dtypes.
+        For an argument that is neither a path nor a model, and for weights that aren't floats or have different dtypes.
     ValueError
         For a damaged file, weights that don't fit the description, and anything that would change the outputs and isn't in the
         table: other layers, activations and options, go_backwards outside of a Bidirectional, Masking, models with branches.
 
     Notes
     -----
-    Keras stacks an LSTM's gates in the order i, f, c, o, which is the one here, and a GRU's in the order z, r, h; its kernels are
+    Keras stacks an LSTM's gates in the order i, f, c, o, as fastrnn does, and a GRU's in the order z, r, h. Its kernels are
     transposed. Keras 2 computes hard_sigmoid as max(0, min(1, 0.2 x + 0.5)), Keras 3 as relu6(x + 3) / 6: the file says which.
 
     Nothing in a file is executed or unpickled. A .keras file's checksums show damage; a legacy file has none, and HDF5 itself may
-    crash on a damaged one. Nor does a legacy file say whether a class of a known name is Keras' own.
+    crash on a damaged one. A legacy file doesn't say, either, whether a class of a known name is Keras' own.
 
     Examples
     --------
@@ -187,7 +187,7 @@ def from_keras(path_or_model: str | PathLike[str] | Any, *, dtype: DTypeLike | N
             with h5py.File(file, "r") as content:
                 return build(of_legacy_file(path, content), dtype)
         with zipfile.ZipFile(file) as archive:
-            weights = archived_weights(path, archive)  # read whole, for only then its checksum is compared
+            weights = archived_weights(path, archive)  # read whole: only then does zipfile compare the checksum
             with h5py.File(weights, "r") as content:
                 return build(of_archive(archive, content), dtype)
 
@@ -206,12 +206,12 @@ def undamaged(path: Path) -> Iterator[None]:
         yield
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
-            raise  # the disk, not the file
+            raise  # a fault of the disk, not of the file
         raise ValueError(f"{path} must be a whole .keras or .h5 file, got one that can't be read: {error}") from error
 
 
 def of_model(model: Any) -> Network:
-    """Take a model as its own description and weights, without Keras' names."""
+    """Return the layers and weights of a Keras model, without importing Keras."""
     kind = type(model).__name__
     if kind not in ("Sequential", "Functional", "Model") or not is_own(type(model).__module__):
         raise ValueError(f"path_or_model must be Keras' own Sequential or functional model, got {type(model).__module__}.{kind}")
@@ -228,7 +228,7 @@ def of_model(model: Any) -> Network:
 
 
 def of_archive(archive: zipfile.ZipFile, content: Any) -> Network:
-    """Read a .keras file, whose groups are named after the layers' classes, numbered in the order of the description."""
+    """Read a .keras file. Its groups are named after the layers' classes, and numbered in the order of the description."""
     model, metadata = json.loads(archive.read("config.json")), json.loads(archive.read("metadata.json"))
     config = model_config(model)
     layers = described_layers(config)
@@ -261,7 +261,7 @@ def archived_weights(path: Path, archive: zipfile.ZipFile) -> io.BytesIO:
 
 
 def of_legacy_file(path: Path, content: Any) -> Network:
-    """Read a legacy file: HDF5 with the description in an attribute, and the weights' names, in order, in one of each layer's group."""
+    """Read a legacy HDF5 file. An attribute holds the description; each layer's group lists its weights' names in order."""
     if "model_config" not in content.attrs:
         raise ValueError(f"{path} must hold model_config, got weights alone; save the whole model: model.save(path)")
     config = model_config(json.loads(as_text(content.attrs["model_config"])))
@@ -276,14 +276,14 @@ def of_legacy_file(path: Path, content: Any) -> Network:
 
 
 def in_file(content: Any, layer: Described, dataset: Any) -> Any:
-    """Refuse a dataset whose numbers are in another file."""
+    """Return a dataset. Refuse one whose numbers are in another file."""
     if dataset.file.filename != content.filename or getattr(dataset, "external", None) or getattr(dataset, "is_virtual", False):
         raise ValueError(f"{layer} must have its weights in the file itself, got a link to another")
     return dataset
 
 
 def attribute_list(group: Any, name: str) -> list[str]:
-    """Give a list of texts, which is cut into numbered attributes where it is too long for one."""
+    """Return a list of texts. Keras splits a list that is too long for one attribute into numbered ones."""
     if name in group.attrs:
         parts = [group.attrs[name]]
     else:
@@ -298,7 +298,7 @@ def as_text(value: Any) -> str:
 
 
 def check_one_order(layer: Described) -> None:
-    """Refuse a Bidirectional of which one direction is frozen: Keras 2 and legacy files list its weights last, whichever it is."""
+    """Refuse a Bidirectional with one frozen direction: Keras 2 and legacy files list frozen weights last, so the order is unknown."""
     if layer.kind != "Bidirectional":
         return
     forward, backward = directions(layer)
@@ -307,7 +307,7 @@ def check_one_order(layer: Described) -> None:
 
 
 def major(version: Any) -> int:
-    """Give the number before the first point of a version."""
+    """Return a version's major number, or 3 if it has none."""
     text = as_text(version).partition(".")[0]
     return int(text) if text.isdecimal() else 3
 
@@ -322,7 +322,7 @@ def model_config(model: Any) -> Any:
 
 
 def is_own(module: Any) -> bool:
-    """Tell whether a module is Keras'."""
+    """Return whether a module belongs to Keras."""
     return str(module).partition(".")[0] in ("keras", "tf_keras")
 
 
@@ -336,7 +336,7 @@ def described_layers(config: Any) -> list[Described]:
 
 
 def layer_entries(config: Any) -> list[Any]:
-    """Give what a model's description says of each layer; the first versions of Keras 2 have nothing else for a Sequential."""
+    """Return the layers' entries of a model's description. Early versions of Keras 2 describe a Sequential by this list alone."""
     entries = config.get("layers") if isinstance(config, dict) else config
     if not isinstance(entries, list):
         raise ValueError(f"the model's description must be a list of layers, got {type(entries).__name__}")
@@ -354,7 +354,7 @@ def described(entry: Any) -> Described:
 
 
 def ordered(layers: list[Described], config: Any) -> list[Described]:
-    """Give the layers from input to output; a functional model's must be a chain."""
+    """Return the layers from input to output. Those of a functional model must be a chain."""
     if not isinstance(config, dict) or "output_layers" not in config:
         return layers
     known = {layer.name: layer for layer in layers}
@@ -384,7 +384,7 @@ def ordered(layers: list[Described], config: Any) -> list[Described]:
 
 
 def source(tensor: Any, known: dict[str, Described]) -> Described:
-    """Give the layer whose output a tensor is."""
+    """Return the layer whose output a tensor is."""
     name, index = (tensor[0], tensor[2]) if isinstance(tensor, list) and len(tensor) > 2 else (None, None)
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"a layer's input must be the output of another, got {tensor!r:.80}")
@@ -394,7 +394,7 @@ def source(tensor: Any, known: dict[str, Described]) -> Described:
 
 
 def only_input(layer: Described, entry: dict[str, Any]) -> Any:
-    """Give the one tensor that a layer is called with, and refuse what else changes the call."""
+    """Return the one tensor that a layer is called with. Refuse other arguments that change what it computes."""
     nodes = entry.get("inbound_nodes")
     if not isinstance(nodes, list) or len(nodes) != 1:
         raise ValueError(f"{layer} must be called once, got {len(nodes) if isinstance(nodes, list) else nodes!r} calls")
@@ -419,7 +419,7 @@ def is_tensor(value: Any) -> bool:
 
 
 def is_mask(layer: Described, entry: dict[str, Any], first: Described) -> bool:
-    """Whether a layer is what Keras 3 adds for an Embedding with mask_zero: the comparison of the input with 0."""
+    """Return whether a layer is the comparison of the input with 0 that Keras 3 adds for an Embedding with mask_zero."""
     nodes = entry.get("inbound_nodes")
     if layer.kind != "NotEqual" or not isinstance(nodes, list) or len(nodes) != 1:
         return False
@@ -429,7 +429,7 @@ def is_mask(layer: Described, entry: dict[str, Any], first: Described) -> bool:
 
 def build(network: Network, dtype: DTypeLike | None) -> Sequential:
     built: list[Any] = []
-    last: Described | None = None  # the recurrent layer that gives its last step alone
+    last: Described | None = None  # the recurrent layer that returns only its last step, if there is one
     for layer in network.layers:
         if layer.kind in PASSED:
             continue
@@ -464,7 +464,7 @@ def check_known(layer: Described) -> None:
 
 
 def inside(layer: Described) -> Described:
-    """Give the layer in a TimeDistributed; any other is itself."""
+    """Return the layer inside a TimeDistributed; return any other layer unchanged."""
     if layer.kind != "TimeDistributed":
         return layer
     inner = described(layer.config.get("layer"))
@@ -479,7 +479,7 @@ def gives_steps(layer: Described) -> bool:
 
 
 def function_of(layer: Described, version: int) -> DenseActivation:
-    """Give what a layer computes that is a function alone."""
+    """Return the function that an activation layer applies."""
     if layer.kind == "Activation":
         return activation_of(layer, "activation", version, rows=True)
     if layer.kind == "ELU":
@@ -499,7 +499,7 @@ def function_of(layer: Described, version: int) -> DenseActivation:
 
 
 def activation_of(layer: Described, option: str, version: int, *, rows: bool = False) -> Any:
-    """Give an activation that a layer names, or that is a layer itself."""
+    """Return the activation that an option holds, as a name or as a layer of its own."""
     if option not in layer.config:
         raise ValueError(f"{layer} must say its {option}, got a description without it")
     value = layer.config[option]
@@ -523,7 +523,7 @@ def check_rows(layer: Described, option: str, activation: DenseActivation, rows:
 
 
 def numbers(layer: Described, given: Given, shapes: list[tuple[int | None, ...]]) -> list[Array]:
-    """Check a layer's weights against what it is described as, before they are read, and read them."""
+    """Return a layer's weights. Check their shapes against its description before they are read."""
     for option in ("lora_rank", "quantization_config", "quantization_mode"):
         if layer.config.get(option) is not None:
             raise ValueError(f"{layer} must have no {option}, got {layer.config[option]!r:.80}; merge or dequantize it in Keras")
@@ -539,7 +539,7 @@ def numbers(layer: Described, given: Given, shapes: list[tuple[int | None, ...]]
 
 
 def read(weight: Any) -> Array:
-    """Read a dataset; h5py gives bfloat16, for which NumPy has no type, as bytes."""
+    """Read a dataset. h5py returns bfloat16 as bytes, since NumPy has no such type: convert it to float32."""
     array = np.asarray(weight)
     if getattr(weight, "attrs", {}).get("dtype") == "bfloat16" and array.dtype.itemsize == 2 and array.dtype.kind == "V":
         return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
@@ -600,7 +600,7 @@ def has_bias(layer: Described) -> bool:
 
 
 def directions(layer: Described) -> list[Described]:
-    """Give the forward and the backward layer of a Bidirectional; Keras 2 describes the latter only where it isn't made like the former."""
+    """Return the forward and the backward layer of a Bidirectional. Keras 2 omits the latter if it has the former's options."""
     forward = described(layer.config.get("layer"))
     other = layer.config.get("backward_layer")
     backward = described(other) if other is not None else forward._replace(config={**forward.config, "go_backwards": True})
@@ -617,7 +617,7 @@ def bidirectional(layer: Described, given: Given) -> Bidirectional:
     forward, backward = directions(layer)
     check_direction(forward, backwards=False)
     check_direction(backward, backwards=True)
-    first = 2 + has_bias(forward)  # how many weights are the forward layer's
+    first = 2 + has_bias(forward)  # the number of the forward layer's weights
     own = given.weights[:first], given.weights[first:]
     made = [cell(inner, given._replace(weights=weights)) for inner, weights in zip((forward, backward), own, strict=True)]
     return Bidirectional(*made, merge=MERGES[merge])

@@ -1,4 +1,4 @@
-"""Cells that exporters write as loops: the arithmetic of one step, followed node by node, is compared with that of the cells."""
+"""Recognize cells that exporters write as loops. One step, followed node by node, must compute an RNN, a GRU or an LSTM."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .nodes import ACTIVATIONS, activation_of, numbers_of, refuse
 
 @dataclass(frozen=True, eq=False)
 class Vector:
-    """What a step reads or computes for a sequence. Two are the same if they are one object."""
+    """A vector that a step reads or computes for each sequence. Two are equal only if they are one object."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Applied(Vector):
 
 @dataclass(frozen=True, eq=False)
 class Product(Vector):
-    """Two vectors, multiplied element by element."""
+    """The product of two vectors, element by element."""
 
     one: Vector
     other: Vector
@@ -40,7 +40,7 @@ class Complement(Vector):
 
 @dataclass(frozen=True, eq=False)
 class Sum(Vector):
-    """Vectors, vectors times matrices (K, H), and a bias (H,), added."""
+    """The sum of vectors, of products of vectors (K,) with matrices (K, H), and of a bias (H,)."""
 
     vectors: tuple[Vector, ...] = ()
     products: tuple[tuple[Vector, Array], ...] = ()
@@ -57,25 +57,25 @@ class Sum(Vector):
 
 
 class Index(NamedTuple):
-    """The step's number, from 0, and something added."""
+    """The step's number, from 0, plus a constant."""
 
     added: int
 
 
 class Below(NamedTuple):
-    """Numbers of steps, each below a bound, which is known outside."""
+    """A condition: in each pair, the step's number is below a bound from outside the loop."""
 
     pairs: tuple[tuple[Index, Any], ...]
 
 
 class Step:
-    """One step of a loop: what it reads, which values outlast it, and when there is another one."""
+    """One step of a loop: its input x, the states it carries, its results, and the condition for another step."""
 
     def __init__(self, graph: Any, loop: Any, body: Any, initial: list[Any]) -> None:
         self.graph, self.loop = graph, loop
         self.tensors = {tensor.name: graph.onnx.numpy_helper.to_array(tensor) for tensor in body.initializer}
         self.x = Vector()  # the step's input
-        self.source: Any = None  # what it is taken from
+        self.source: Any = None  # the value outside the loop that holds x of all steps
         count, condition, *carried = [one.name for one in body.input]
         again, *results = [one.name for one in body.output]
         self.values: dict[str, Any] = {count: Index(0), condition: True}
@@ -86,7 +86,7 @@ class Step:
             while result in same:
                 result = same[result]
             if result == name:
-                self.values[name] = value  # a constant
+                self.values[name] = value  # the same in every step
             elif isinstance(value, np.ndarray) and value.dtype.kind == "i" and value.ndim == 0:
                 self.values[name] = Index(int(value))
             else:
@@ -120,7 +120,7 @@ class Step:
         self.values.update(zip(node.output, outputs, strict=False))
 
     def counted(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Any:
-        """Find what a node makes of the step's number, or of what is outside."""
+        """Compute a node that reads the step's number, or values from outside the loop."""
         kind, first, *others = node.op_type, *inputs
         if kind in ("Identity", "Cast"):
             return first
@@ -138,7 +138,7 @@ class Step:
 
 
 def arithmetic(graph: Any, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Any]:
-    """Find what a node makes of vectors."""
+    """Compute a node that reads vectors: return expressions, not numbers."""
     kind, (first, *others) = node.op_type, inputs
     vectors = all(isinstance(value, Vector) for value in inputs)
     matrix = others and isinstance(first, Vector) and isinstance(others[0], np.ndarray) and others[0].ndim == 2
@@ -166,7 +166,7 @@ def arithmetic(graph: Any, node: Any, inputs: list[Any], attributes: dict[str, A
 
 
 def added(node: Any, value: Any) -> Sum:
-    """Give a term of a sum."""
+    """Return a vector or a constant as a Sum."""
     if isinstance(value, Sum):
         return value
     if isinstance(value, Vector):
@@ -177,7 +177,7 @@ def added(node: Any, value: Any) -> Sum:
 
 
 def columns(node: Any, value: Sum, others: list[Any], attributes: dict[str, Any]) -> list[Any]:
-    """Take columns of a product with a matrix, which all sequences have: the gates."""
+    """Take columns of a product with a matrix: gates, which exporters compute in one product."""
     widths = {matrix.shape[1] for _, matrix in value.products} | ({len(value.bias)} if value.bias is not None else set())
     if value.vectors or len(widths) != 1 or not all(isinstance(one, np.ndarray) for one in others):
         refuse(node, "must take constant columns of a product with a matrix")
@@ -200,21 +200,18 @@ def columns(node: Any, value: Sum, others: list[Any], attributes: dict[str, Any]
     return [value]
 
 
-# ---- cells -----------------------------------------------------------------------------------------------------------------------------
-
-
 class Gate(NamedTuple):
-    """function(x @ ih + h @ hh + bias), with matrices (I, H) and (H, H)."""
+    """A gate, function(x @ ih + h @ hh + bias), with matrices (I, H) and (H, H)."""
 
     function: Any
     ih: Array
     hh: Array
     bias: Array | None
-    bias_hh: Array | None = None  # of a candidate whose product with the state the reset gate multiplies
+    bias_hh: Array | None = None  # of a GRU's candidate, inside what the reset gate multiplies
 
 
 class NoCellError(Exception):
-    """Where a step's arithmetic is none of a cell."""
+    """A step doesn't compute the cell that is tried."""
 
 
 def need(right: object) -> None:
@@ -223,7 +220,7 @@ def need(right: object) -> None:
 
 
 def layer_of_step(graph: Any, step: Step) -> tuple[Recurrent, int, int | None]:
-    """Make the layer that a step belongs to. Tell which carried values are its state and its cells."""
+    """Return the layer that a step belongs to, and which carried values are its h and its c; None if it has no c."""
     results = step.results
     for h in step.states:
         others = [i for i in step.states if i != h]
@@ -251,7 +248,7 @@ def rnn(graph: Any, step: Step, h: Vector, new: Vector) -> Recurrent:
 
 
 def gru(graph: Any, step: Step, h: Vector, new: Any) -> Recurrent:
-    """Read z * h + (1 - z) * n."""
+    """Return the GRU whose new state is z * h + (1 - z) * n."""
     need(len(new.vectors) == 2 and not new.products and new.bias is None)
     kept, fresh = sorted(new.vectors, key=lambda one: h not in factors(one))
     update = other_than(h, kept)
@@ -283,7 +280,7 @@ def gru(graph: Any, step: Step, h: Vector, new: Any) -> Recurrent:
 
 
 def lstm(graph: Any, step: Step, h: Vector, c: Vector, new_h: Vector, new_c: Any) -> Recurrent:
-    """Read f * c + i * g, and o * tanh of it."""
+    """Return the LSTM whose new c is f * c + i * g, and whose new h is o * tanh(c), or another function of c."""
     squashed = only(one for one in factors(new_h) if isinstance(one, Applied) and one.argument is new_c)
     need(isinstance(new_c, Sum) and len(new_c.vectors) == 2 and not new_c.products and new_c.bias is None)
     kept, fresh = sorted(new_c.vectors, key=lambda one: c not in factors(one))
@@ -302,7 +299,7 @@ def factors(value: Vector) -> tuple[Vector, ...]:
 
 
 def other_than(factor: Any, value: Any) -> Any:
-    """Give what a factor is multiplied with."""
+    """Return the other factor of a product."""
     need(isinstance(value, Product) and (value.one is factor) != (value.other is factor))
     return value.other if value.one is factor else value.one
 
@@ -316,7 +313,7 @@ def gate_of(step: Step, h: Vector, value: Any) -> Gate:
 
 
 def stacked(graph: Any, node: Any, gates: list[Gate]) -> list[Any]:
-    """Give weight_ih, weight_hh and bias, gate by gate."""
+    """Return weight_ih, weight_hh and bias, stacked gate by gate; bias is None if no gate has one."""
     size = len(gates[0].hh)
     need(all(gate.hh.shape == (size, size) and gate.ih.shape[1] == size for gate in gates))
     need(all(bias is None or len(bias) == size for gate in gates for bias in (gate.bias, gate.bias_hh)))

@@ -1,10 +1,10 @@
-"""What is known of ONNX's nodes wherever they are: the activations, and how one is refused."""
+"""What reading ONNX nodes needs, in graphs and in loops: activations, and the error for a node that isn't understood."""
 
 from typing import Any, NoReturn
 
 import numpy as np
 
-# What activations are called here, and which of alpha and beta they have, with the defaults.
+# ONNX's activations in lower case: the name here, and the defaults of alpha and of beta, () where there is none.
 ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
     "tanh": ("tanh", (), ()),
     "relu": ("relu", (), ()),
@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
 
 
 def activation_of(node: Any, attributes: dict[str, Any]) -> Any:
-    """Give the activation that a node applies, with its parameters."""
+    """Return the activation that a node applies, with its parameters."""
     name, alpha, beta = ACTIVATIONS[node.op_type.lower()]
     parameters = [attributes.get("alpha", value) for value in alpha] + [attributes.get("beta", value) for value in beta]
     return (name, *parameters) if parameters else name

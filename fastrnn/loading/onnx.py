@@ -1,4 +1,4 @@
-"""Networks from ONNX files: a chain of layers is followed from the graph's input to its first output, node by node."""
+"""Load networks from ONNX files. The graph must be a chain of layers, followed node by node from its input to its first output."""
 
 import contextlib
 import math
@@ -19,14 +19,14 @@ from .loops import Below, Index, Step, layer_of_step
 from .nodes import ACTIVATIONS, activation_of, numbers_of, refuse
 from .tensors import Tensors, read
 
-# ONNX's orders of the gates, with this package's letters: c is g, and h is n.
+# The gates in ONNX's order, by this package's letters: ONNX's c is g here, and its h is n.
 ONNX_LSTM, LSTM_PEEPHOLES = "iofg", "iof"
 ONNX_GRU = "zrn"
 
-# Axes of a tensor by their names. Those of the graph's input are "axis 0" and so on: which of them is time, a recurrent node says.
+# Names of a tensor's axes. The graph's input has "axis 0", "axis 1" and so on; the first recurrent node shows which of them is time.
 DIRECTIONS, FEATURES, ONE = "directions", "features", "one"
 
-# The attributes of recurrent nodes, each with the value it must have, or None where it is read.
+# Attributes of recurrent nodes, each with the only value that it may have, or None if it may have any.
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "RNN": {"layout": 0, "clip": 0.0},
     "GRU": {"layout": 0, "clip": 0.0, "linear_before_reset": None},
@@ -36,65 +36,65 @@ READ = ("direction", "hidden_size", "activations", "activation_alpha", "activati
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 FUNCTIONS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 PASSED = ("Identity", "Dropout", "Cast")
-# What constants may be made with.
+# Operators that are computed when all their inputs are constants.
 FOLDED = (
     "Constant", "ConstantOfShape", "Expand", "Shape", "Concat", "Split", "Slice", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Transpose",
     "Cast", "Identity", "Add", "Sub", "Mul", "Div", "Less", "And", "ReduceProd",
 )  # fmt: skip
-# What may be done with one of two directions before they are merged.
+# Operators allowed on the output of a backward layer before it is merged, and on reversed steps.
 HALVES = ("Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather", "ReverseSequence", "Identity", "Cast", "Concat", "Add", "Mul")
-# From which number on an end of a slice means all that is there, as exporters write it.
+# Exporters write an open end of a slice as a number from here on.
 ALL = 2**31 - 1
-# What may be done with what a call is given: it stays as it is, or parts of it are taken.
+# Operators allowed on states: KEPT return a state unchanged, PARTED take a part of it.
 KEPT, PARTED = ("Identity", "Cast", "Squeeze", "Unsqueeze"), ("Slice", "Gather", "Split")
 
 
 @dataclass(frozen=True)
 class Data:
-    """What flows along the chain: the layers so far, and the axes of what they give."""
+    """The data at one place of the chain: the layers so far, and the axes of their output."""
 
     layers: tuple[Any, ...]
     axes: tuple[Any, ...]
     directions: int = 1
-    last: bool = False  # whether it is the last step's output alone
-    time: Any = None  # which axis it is, once a recurrent node has said
+    last: bool = False  # whether it holds only the last step's output
+    time: Any = None  # the axis of the steps, known from the first recurrent node on
     whole: bool = True  # whether every sequence has all steps
-    backward: bool = False  # whether the last layer reads from the end: it must be merged with one that reads from the beginning
-    flipped: Any = None  # the axis that runs from its end to its beginning, if one does
-    biased: bool = True  # whether the last layer may get no bias any more
+    backward: bool = False  # whether the last layer reads from the end; it must be merged with a forward layer
+    flipped: Any = None  # the axis whose order is reversed, if there is one
+    biased: bool = True  # False while an Add may still give the last Dense a bias
 
     def size(self) -> int:
-        """Give the size of the features of one direction, after a layer."""
+        """Return the number of features of one direction. There must be a layer."""
         return int(self.layers[-1].output_size) // self.directions
 
 
 class Sizes(NamedTuple):
-    """A shape, or a part of one, which may depend on the data: numbers, and axes of unknown size."""
+    """A shape, or a part of one. Entries are numbers, or the names of axes whose size is unknown."""
 
     entries: tuple[Any, ...]
 
 
 class Positive(NamedTuple):
-    """Whether a size is above 0."""
+    """The comparison of a size with 0: true if the size is above 0."""
 
     entry: Any
 
 
 class Selection(NamedTuple):
-    """What is chosen for every token alike, since tokens are not negative: 1 or 0."""
+    """A condition on the sign of tokens. Tokens are not negative, so it is 1 for all of them or 0 for all."""
 
     chosen: bool
 
 
 class Changed(NamedTuple):
-    """Tokens as floats, to be compared, or moved, to be chosen for negative ones."""
+    """Tokens cast to floats for a comparison, or `moved`: with a constant added, as replacements for negative tokens."""
 
     tokens: Any
     moved: bool
 
 
 class Given(NamedTuple):
-    """An input of the graph that a call takes as its state, or as lengths, or a part of it along its first axis."""
+    """An input of the graph besides x: a state or lengths, from `first` to `end` along its first axis."""
 
     name: str
     first: int = 0
@@ -102,7 +102,7 @@ class Given(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """What recurrent nodes end with, one below the other."""
+    """The final states of recurrent nodes, concatenated along the first axis."""
 
     pieces: tuple[Data, ...]
 
@@ -115,13 +115,13 @@ def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequenti
 
     The graph must be a chain from its first input to its first output: Gather (of a table's rows), RNN, GRU, LSTM, MatMul or Gemm, Add of
     a bias, activations, Softmax and LogSoftmax over the features, and what exporters put between: Squeeze, Unsqueeze, Transpose and
-    Reshape. A Loop is taken for a layer where a step of it computes an RNN, a GRU or an LSTM, as tf2onnx writes many of Keras' layers. Two
-    directions may be two nodes, of which one reads turned sequences. The output of a step, x[-1], and a node's Y_h become
-    return_sequences=False of the model. What isn't understood is refused.
+    Reshape. A Loop becomes a layer if its step computes an RNN, a GRU or an LSTM; tf2onnx writes many of Keras' layers as loops. Two
+    directions may be two nodes, one of which reads reversed sequences. If the graph's output is the last step's, x[-1] or a node's
+    Y_h, the model has return_sequences=False. Anything else is refused.
 
-    A graph's other inputs may be initial states, which a call of the model takes as its state, and lengths (sequence_lens), which it
-    takes as `lengths=`; what lies past a sequence's end is zero here. x is (N, T, input_size) here, also where the graph's is (T, N,
-    input_size). A graph's stacked states, (layers * directions, N, H), are one entry for each layer here, a pair for two directions.
+    The graph's other inputs may be initial states and lengths (sequence_lens): a call of the model takes them as its state and as
+    `lengths=`. Outputs past a sequence's end are zero. x is (N, T, input_size) here, even if the graph reads (T, N, input_size). The
+    graph stacks states, (layers * directions, N, H); a state here has one entry for each layer, a pair for two directions.
 
     Parameters
     ----------
@@ -139,14 +139,15 @@ def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequenti
     ImportError
         Where the package onnx is not installed.
     TypeError
-        For what is neither a path nor a model.
+        For an argument that is neither a path nor a model.
     ValueError
-        For a damaged file, and a node that isn't understood, by its name, its operator, and the attribute or input concerned.
+        For a damaged file, or a node that isn't understood. The error names the node, its operator, and the attribute or input.
 
     Notes
     -----
-    ONNX stacks an LSTM's gates in the order i, o, f, c, its peepholes i, o, f, a GRU's gates in the order z, r, h, and two biases one
-    behind the other. linear_before_reset is reset_after. PyTorch's newer exporter takes an nn.RNN apart into steps: it is refused.
+    ONNX stacks an LSTM's gates in the order i, o, f, c, its peepholes in the order i, o, f, and a GRU's gates in the order z, r, h.
+    It concatenates two biases. linear_before_reset is reset_after. PyTorch's newer exporter writes out the steps of an nn.RNN, which
+    is refused.
 
     Examples
     --------
@@ -181,23 +182,23 @@ def from_onnx(path_or_model: Any, *, dtype: DTypeLike | None = None) -> Sequenti
 
 
 class Graph:
-    """A graph whose values are known one after the other, as far as its first output needs them."""
+    """Runs a graph's nodes in order, on `Data` and constants instead of numbers, as far as the outputs need them."""
 
     def __init__(self, onnx: Any, model: Any, tensors: Tensors, dtype: DTypeLike | None) -> None:
         self.onnx, self.model, self.graph, self.dtype = onnx, model, model.graph, dtype
         self.version = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
         self.values: dict[str, Any] = {"": None}
-        self.lost: set[str] = set()  # what loops give besides the layer's output and its states
-        self.ends: str | None = None  # the name of the sequences' lengths, once a recurrent node has said
-        self.taken: dict[str, float] = {}  # of the inputs that are states: the end of the parts that recurrent nodes have taken
+        self.lost: set[str] = set()  # names of loops' outputs that are neither the layer's output nor its states
+        self.ends: str | None = None  # the name of the sequences' lengths, "" for none; None before the first recurrent node
+        self.taken: dict[str, float] = {}  # for each input that is a state, the end of the parts that recurrent nodes have taken
         self.tensors = tensors
         inputs = [one for one in self.graph.input if one.name not in self.tensors]
-        self.sizes: dict[str, int | None] = {ONE: 1}  # of the axes of the input, where they are fixed
+        self.sizes: dict[str, int | None] = {ONE: 1}  # sizes of the input's axes, None if not fixed
         for i, one in enumerate(inputs):
             self.values[one.name] = Given(one.name) if i else self.input(one.type.tensor_type)
 
     def value(self, node: Any, name: str) -> Any:
-        """Give what is known of a node's input; a weight is read when it is needed, and not kept."""
+        """Return the value of a node's input. A weight is read each time, and not cached."""
         if name in self.tensors:
             return self.tensors[name]
         if name in self.lost:
@@ -207,7 +208,7 @@ class Graph:
         return self.values[name]
 
     def input(self, tensor: Any) -> Data:
-        """Give the graph's input: numbers have features last, tokens have none."""
+        """Return the graph's input. For floats its last axis is the features; tokens have no such axis."""
         lengths = [dim.dim_value or None for dim in tensor.shape.dim]
         axes = [f"axis {i}" for i in range(len(lengths))]
         if axes and tensor.elem_type not in (self.onnx.TensorProto.INT32, self.onnx.TensorProto.INT64):
@@ -216,7 +217,7 @@ class Graph:
         return Data((), tuple(axes))
 
     def output(self) -> Data:
-        """Give what the first output is, and check that the others are states."""
+        """Run the nodes that the outputs need, and return the first output. Check that the other outputs are states."""
         names = [one.name for one in self.graph.output]
         needed, nodes = set(names), []
         for node in reversed(self.graph.node):
@@ -228,7 +229,7 @@ class Graph:
             self.run(node)
             left.subtract(read_by(node))
             for name in {name for name in read_by(node) if name and not left[name]}:
-                self.values.pop(name, None)  # it may be a large array
+                self.values.pop(name, None)  # it may be a large array, and no later node reads it
         data, *others = [self.values[name] for name in names]
         for name, other in zip(names[1:], others, strict=True):
             pieces = other.pieces if isinstance(other, Ended) else [other]
@@ -245,7 +246,7 @@ class Graph:
         return data
 
     def run(self, node: Any) -> None:
-        """Find what a node's outputs are."""
+        """Set the values of a node's outputs."""
         inputs = [self.value(node, name) for name in node.input]
         given = [value for value in inputs if not isinstance(value, np.ndarray | None)]
         attributes = {one.name: self.onnx.helper.get_attribute_value(one) for one in node.attribute}
@@ -275,7 +276,7 @@ class Graph:
         self.lost |= {name for name, value in made.items() if name and value is None}
 
     def computed(self, node: Any, inputs: list[Array]) -> list[Any]:
-        """Compute a node of constants."""
+        """Compute a node whose inputs are all constants."""
         if node.op_type not in FOLDED:
             refuse(node, "must be an operator that constants are made with")
         helper = self.onnx.helper
@@ -291,7 +292,7 @@ class Graph:
         return [np.asarray(next(results)) if name else None for name in node.output]
 
     def shape(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Any:
-        """Find what a shape, or something made of shapes, is."""
+        """Compute a node that reads or makes shapes."""
         kind, first = node.op_type, inputs[0]
         if kind == "Shape":
             entries = [self.extent(first, axis) for axis in first.axes]
@@ -325,16 +326,14 @@ class Graph:
         return refuse(node, "must be an operator that shapes are made with")
 
     def extent(self, data: Data, axis: Any) -> Any:
-        """Give an axis' size, or the axis where that isn't known."""
+        """Return an axis' size, or its name if the size is unknown."""
         if isinstance(axis, tuple):
             return product_of([self.extent(data, one) for one in axis])
         known = {**self.sizes, DIRECTIONS: data.directions, **({FEATURES: data.size()} if data.layers else {})}
         return known.get(axis) or axis
 
-    # ---- the operators of the chain -----------------------------------------------------------------------------------------------------
-
     def step(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
-        """Find what a node makes of what flows along the chain."""
+        """Apply a node of the chain to `Data`. STEPS has a function for each operator."""
         if not isinstance(inputs[0], Data) and node.op_type not in ("Gather", "Add"):
             refuse(node, "must have what flows along the chain as its first input")
         if node.op_type not in HALVES and any(isinstance(value, Data) and (value.backward or value.flipped) for value in inputs):
@@ -350,7 +349,7 @@ class Graph:
         return as_numbers(f"{name} of node {node.name!r}", value, self.dtype)
 
     def recurrent(self, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Any]:
-        """Add a recurrent layer, and give Y, Y_h and Y_c."""
+        """Append the recurrent layer of a node, and return Y, Y_h and Y_c."""
         kind = node.op_type
         x, W, R, B, lengths, h0, c0, P = inputs + [None] * (8 - len(inputs))
         for name, value in attributes.items():
@@ -379,14 +378,14 @@ class Graph:
         if each != len(FUNCTIONS[kind]):
             refuse(node, f"must have {len(FUNCTIONS[kind])} activations for each direction", names)
         parts = [[w if w is None else w[i] if directions == 1 else w[i].copy() for w in weights] for i in range(directions)]
-        inputs.clear()  # so that nothing holds large weights that copies are made of
+        inputs.clear()  # drop references: large weights are copied below, and the originals freed
         del W, R, weights
         made = [layer_of(node, parts[i], functions[i * each :][:each], attributes) for i in range(directions)]
         layer = Bidirectional(*made) if directions == 2 else made[0]
         return self.appended(x, layer, directions, x.whole and lengths is None)
 
     def check_steps(self, node: Any, x: Any, ends: str) -> None:
-        """Check what a recurrent node reads, and the name of its sequences' lengths."""
+        """Check the axes that a recurrent node reads, and that its lengths, named `ends`, are those of the nodes before it."""
         if not isinstance(x, Data) or len(x.axes) != 3 or x.axes[2] != FEATURES or any(isinstance(axis, tuple) for axis in x.axes):
             refuse(node, "must read steps, sequences and features, which lie in this order")
         if x.axes[0] == ONE:
@@ -398,7 +397,7 @@ class Graph:
         self.ends = ends
 
     def appended(self, x: Data, layer: Any, directions: int, whole: bool) -> list[Any]:
-        """Give Y, Y_h and Y_c of a recurrent layer."""
+        """Append a recurrent layer to x, and return Y, Y_h and Y_c."""
         steps, sequences = x.axes[:2]
         y = Data((*x.layers, layer), (steps, DIRECTIONS, sequences, FEATURES), directions, time=steps, whole=whole)
         y = replace(y, backward=x.flipped is not None, flipped=x.flipped)
@@ -406,7 +405,7 @@ class Graph:
         return [y, last, Ended((replace(last, axes=("cells",)),))]
 
     def take(self, node: Any, name: str, value: Any) -> None:
-        """Check an initial state: zeros, or the next part of an input that is a state."""
+        """Check an initial state: zeros, or a part of an input after the parts that earlier layers took."""
         if value is None or (isinstance(value, np.ndarray) and not value.any()) or (isinstance(value, Given) and not value.name):
             return
         if not isinstance(value, Given):
@@ -417,12 +416,12 @@ class Graph:
 
 
 def read_by(node: Any) -> list[str]:
-    """Name what a node reads, with what the graphs in its attributes read, of which a part is their own."""
+    """Return the names of the values that a node and the graphs in its attributes read, those graphs' own values too."""
     return [*node.input, *(name for one in node.attribute for inner in one.g.node for name in read_by(inner))]
 
 
 def product_of(entries: Any) -> Any:
-    """Multiply sizes: a number, or a number and the axes of unknown size."""
+    """Return the product of sizes: a number, or a tuple of a number and the names of axes of unknown size."""
     number = math.prod(entry for entry in entries if isinstance(entry, int))
     names = sorted(entry for entry in entries if not isinstance(entry, int))
     return (number, *names) if names else number
@@ -433,7 +432,7 @@ def is_last(value: Any) -> bool:
 
 
 def moved(node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Any]:
-    """Find what a node makes of states: what a call is given, or what recurrent nodes end with."""
+    """Apply a node to initial states (`Given`) or to final states (`Ended`)."""
     kind, state = node.op_type, inputs[0]
     if kind == "Concat" and all(is_last(value) for value in inputs):
         pieces = [piece for value in inputs for piece in (value.pieces if isinstance(value, Ended) else [value])]
@@ -444,7 +443,7 @@ def moved(node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Any]
         return [ZEROS]
     if not isinstance(state, Given | Ended) or kind not in (*KEPT, *PARTED):
         refuse(node, "must take a state as it is, or parts of it along its first axis")
-    if isinstance(state, Ended) and kind in ("Squeeze", "Unsqueeze"):  # to be an output, not to be cut
+    if isinstance(state, Ended) and kind in ("Squeeze", "Unsqueeze"):  # it can only be an output now: its parts can't be taken
         return [Ended(tuple(replace(piece, axes=("moved",)) for piece in state.pieces))]
     if kind in KEPT or state == ZEROS:
         return [state] * len(node.output)
@@ -458,7 +457,7 @@ def moved(node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Any]
 
 
 def part(node: Any, inputs: list[Any], attributes: dict[str, Any]) -> tuple[int, float]:
-    """Tell which part along the first axis a node takes."""
+    """Return the bounds of what a node takes along the first axis. For a Gather, both are its index; for a Split, they enclose all."""
     bounds: list[float]
     if node.op_type == "Split":
         axes, steps, bounds = [attributes.get("axis", 0)], [1], [0, math.inf]
@@ -475,7 +474,7 @@ def part(node: Any, inputs: list[Any], attributes: dict[str, Any]) -> tuple[int,
 
 
 def last_of(node: Any, state: Ended, index: int, added: int) -> Data:
-    """Give what one of several layers of one direction ends with."""
+    """Return the final output of one of several layers of one direction, with `added` axes of size 1 in front."""
     if (
         node.op_type != "Gather"
         or any(piece.directions == 2 for piece in state.pieces)
@@ -493,7 +492,7 @@ def entries_of(value: Any) -> tuple[Any, ...]:
 
 
 def loop(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> list[Any]:
-    """Add the recurrent layer whose steps a loop computes, and give what the loop's outputs are."""
+    """Append the recurrent layer whose steps a loop computes, and return the loop's outputs; None for one that the layer lacks."""
     limit, condition, *initial = inputs
     step = Step(graph, node, attributes["body"], initial)
     x = step.source
@@ -518,13 +517,13 @@ def loop(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any])
 
 
 def size_of(value: Any) -> Any:
-    """Give a single size."""
+    """Return the only entry of a shape or of constants, or None if there isn't exactly one."""
     entries = entries_of(value) if isinstance(value, (np.ndarray, Sizes)) else ()
     return entries[0] if len(entries) == 1 else None
 
 
 def select(node: Any, inputs: list[Any], attributes: dict[str, Any], types: Any) -> Any:
-    """Find what a node makes of tokens where negative ones would count from the table's end, as Keras 3 has it; None elsewhere."""
+    """Apply one of the nodes by which Keras 3 counts negative tokens from the table's end; return None for any other node."""
     kind, one, other = node.op_type, *(inputs + [None] * 2)[:2]
     if kind == "Cast" and is_tokens(one) and attributes["to"] == types.FLOAT:
         return Changed(one, False)
@@ -555,7 +554,7 @@ def is_zero(value: Any) -> bool:
 
 
 def functions_of(node: Any, names: Any, attributes: dict[str, Any]) -> list[Any]:
-    """Give a recurrent node's activations. Those with parameters take them from two lists, one after the other."""
+    """Return a recurrent node's activations. Their parameters come in order from activation_alpha and activation_beta."""
     alphas, betas = (list(attributes.get(f"activation_{name}", [])) for name in ("alpha", "beta"))
     functions = []
     for name in names:
@@ -570,9 +569,9 @@ def functions_of(node: Any, names: Any, attributes: dict[str, Any]) -> list[Any]
 
 
 def layer_of(node: Any, weights: list[Any], functions: list[Any], attributes: dict[str, Any]) -> Recurrent:
-    """Make the layer of one direction."""
+    """Return the layer of one direction."""
     W, R, B, P = weights
-    weights.clear()  # so that what is read is freed as soon as its gates are in order
+    weights.clear()  # so that each weight is freed once its reordered copy exists
     if attributes.get("hidden_size", R.shape[-1]) != R.shape[-1]:
         refuse(node, f"must have hidden_size={R.shape[-1]}, as R", attributes["hidden_size"])
     rows = GATES[node.op_type] * R.shape[-1]
@@ -597,7 +596,7 @@ def layer_of(node: Any, weights: list[Any], functions: list[Any], attributes: di
 
 
 def axes_of(node: Any, inputs: list[Any], attributes: dict[str, Any], rank: int) -> list[int] | None:
-    """Give the axes of a Squeeze or an Unsqueeze, an attribute or an input."""
+    """Return the axes of a Squeeze or an Unsqueeze, an attribute or an input, or None if there are none."""
     given = attributes.get("axes", inputs[1] if len(inputs) > 1 else None)
     if given is not None and not isinstance(given, (list, np.ndarray)):
         refuse(node, "must have constant axes")
@@ -628,7 +627,7 @@ def unsqueeze(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, 
 
 
 def reshape(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
-    """Take directions away, a single one, or two that become features; or put all axes before the features together, or apart again."""
+    """Drop a single direction, merge two directions with the features, merge all axes before the features, or split these again."""
     x, target = inputs[0], entries_of(inputs[1]) if isinstance(inputs[1], (np.ndarray, Sizes)) else ()
     merged = x.axes[-2:] == (DIRECTIONS, FEATURES) and x.directions == 2
     fewer = tuple(axis for axis in x.axes if axis not in (DIRECTIONS, ONE))
@@ -648,7 +647,7 @@ def reshape(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, An
 
 
 def gather(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
-    """Look tokens up in a table, or take the last step, or the only direction."""
+    """Look tokens up in a table, or take the last step, or take one direction."""
     table, indices = inputs
     if isinstance(indices, Data):
         if indices.layers or indices.flipped or attributes.get("axis", 0) != 0:
@@ -661,7 +660,7 @@ def gather(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any
 
 
 def one_of(graph: Graph, node: Any, x: Data, axis: int, index: int, left: int) -> Data:
-    """Take one direction, or what one direction ends with. So many axes of size 1 are left of the axis."""
+    """Take one direction, or the last step that a direction reads. `left` axes of size 1 replace the axis."""
     axes = (*x.axes[:axis], *[ONE] * left, *x.axes[axis + 1 :])
     size = graph.extent(x, x.axes[axis])
     index += size if isinstance(size, int) and index < 0 else 0
@@ -678,7 +677,7 @@ def one_of(graph: Graph, node: Any, x: Data, axis: int, index: int, left: int) -
 
 
 def sliced(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
-    """Take one direction, or what one direction ends with, or turn the steps round."""
+    """Take one direction, or the last step that a direction reads, or reverse the steps."""
     x, names = inputs[0], ("starts", "ends", "axes", "steps")
     given = [attributes.get(name, inputs[i] if len(inputs) > i else None) for i, name in enumerate(names, 1)]
     if not all(isinstance(one, list | np.ndarray | None) for one in given):
@@ -700,7 +699,7 @@ def sliced(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any
 
 
 def reverse_sequence(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
-    """Turn the steps of all sequences round, which must be whole."""
+    """Reverse the steps of all sequences, each of which must have all steps."""
     x, lengths = inputs
     axis = attributes.get("time_axis", 0)
     size = graph.extent(x, x.axes[axis])
@@ -718,7 +717,7 @@ def turned(node: Any, x: Data, axis: int) -> Data:
 
 
 def merged(node: Any, inputs: list[Any], merge: Any) -> Data:
-    """Put two directions together."""
+    """Merge a forward and a backward layer into a Bidirectional."""
     one, other = inputs
     forward, backward = (other, one) if one.backward else (one, other)
     same = replace(forward, layers=(), backward=True) == replace(backward, layers=())
@@ -736,7 +735,7 @@ def same_layers(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
 
 
 def concat(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
-    """Put the outputs of two directions one behind the other."""
+    """Concatenate the outputs of two directions along the features."""
     if len(inputs) != 2 or not all(isinstance(value, Data) for value in inputs):
         refuse(node, "must put two directions one behind the other")
     if inputs[0].backward or attributes["axis"] % len(inputs[0].axes) != len(inputs[0].axes) - 1 or inputs[0].axes[-1] != FEATURES:
@@ -757,7 +756,7 @@ def times(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]
 
 
 def product(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
-    """Add a Dense."""
+    """Append a Dense."""
     x, matrix, *bias = inputs
     inputs.clear()
     if not isinstance(x, Data) or x.axes[-1] != FEATURES:
@@ -780,7 +779,7 @@ def product(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, An
 
 
 def add(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
-    """Give the Dense before a bias."""
+    """Add a bias to the Dense before, or add the outputs of two directions."""
     x, constant = inputs if isinstance(inputs[0], Data) else inputs[::-1]
     if isinstance(constant, Data) and (x.backward or constant.backward):
         return merged(node, inputs, "sum")
@@ -811,7 +810,7 @@ def function(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, A
 
 
 def passed(graph: Graph, node: Any, inputs: list[Any], attributes: dict[str, Any]) -> Data:
-    """Hand on what does nothing at inference."""
+    """Return the input unchanged: the node does nothing at inference."""
     x, *options = inputs
     if node.op_type == "Dropout" and len(options) > 1 and (not isinstance(options[1], np.ndarray) or options[1].any()):
         refuse(node, "must have training_mode=False")

@@ -1,4 +1,4 @@
-"""Weights from PyTorch: its names and arrays, from wherever they come, or its modules."""
+"""Load weights from PyTorch: arrays under PyTorch's names, or its modules."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +20,9 @@ SHOWN = 5  # names that an error lists
 def from_state_dict(
     mapping: Mapping[str, Any], prefix: str = "", *, nonlinearity: Activation = "tanh", dtype: DTypeLike | None = None
 ) -> Sequential:
-    """Make a model of a recurrent network's weights under PyTorch's names: a state_dict, or what safetensors or `numpy.load` give.
+    """Make a model from recurrent weights under PyTorch's names: a state_dict, or what safetensors or `numpy.load` return.
 
-    Which kind of layer it is, how many there are, and in which directions they read follow from names and shapes.
+    Names and shapes determine the kind of layer, the number of layers, and their directions.
 
     ====================  ===================================  ==================  =================================================
     from                  names                                gates               what fastrnn makes of it
@@ -46,23 +46,23 @@ def from_state_dict(
     mapping : mapping of str to array_like
         Arrays, or tensors on any device. float16 and bfloat16 become float32.
     prefix : str
-        What the names begin with, such as "encoder.lstm."; other names are passed over.
+        The beginning of the names to read, such as "encoder.lstm."; other names are ignored.
     nonlinearity : str or tuple
-        The function of an `RNN`, which PyTorch doesn't write down.
+        The function of an `RNN`, which a state_dict doesn't contain.
     dtype : {float32, float64}, optional
         What the model computes in; the weights' dtype where not given.
 
     Returns
     -------
     Sequential
-        Of as many layers as there are.
+        One layer for each of PyTorch's; two directions are one `Bidirectional`.
 
     Raises
     ------
     TypeError
-        For what is no mapping of names, and weights that aren't floats.
+        For an argument that is no mapping of names, and for weights that aren't floats.
     ValueError
-        For values that are no arrays, names under the prefix that aren't understood, missing ones, and shapes that fit no layer.
+        For values that are no arrays, unknown names under the prefix, missing names, and shapes that fit no layer.
 
     Examples
     --------
@@ -95,13 +95,13 @@ def check_named(mapping: object, prefix: object) -> None:
 
 
 def as_array(value: Any) -> Array:
-    """Give an array; a tensor may require gradients, lie on another device, or be of a type that NumPy lacks."""
+    """Return an array. A tensor may require gradients, lie on another device, or have a type that NumPy lacks."""
     tensor = detached(value)
     return np.asarray(tensor.float() if str(getattr(tensor, "dtype", "")) == "torch.bfloat16" else tensor)
 
 
 def grouped(mapping: Mapping[str, Any], prefix: str) -> dict[tuple[int, bool], dict[str, str]]:
-    """Give the names of each layer's and direction's weights, by what they are."""
+    """Return the names of the weights of each layer and direction, by the weights' kinds."""
     groups: dict[tuple[int, bool], dict[str, str]] = {}
     under = [name for name in mapping if name.startswith(prefix)]
     strange = [name for name in under if not NAME.fullmatch(name, len(prefix))]
@@ -129,7 +129,7 @@ def listed(names: list[str]) -> str:
 
 
 def cell_of(weights: dict[str, Array], names: dict[str, str], nonlinearity: Activation) -> Recurrent:
-    """Make the layer whose weights these are; the name of each is for errors."""
+    """Return the layer with these weights. Errors show their names."""
     among = f"among {listed(list(names.values()))}"
     for kind, other in (("weight_ih", "weight_hh"), ("weight_hh", "weight_ih"), ("bias_ih", "bias_hh"), ("bias_hh", "bias_ih")):
         if kind not in weights and (kind.startswith("weight") or other in weights):
@@ -157,7 +157,7 @@ def cell_of(weights: dict[str, Array], names: dict[str, str], nonlinearity: Acti
 
 
 def stacked(cells: dict[tuple[int, bool], Recurrent], prefix: str) -> Iterator[Recurrent]:
-    """Give the layers one after the other, two directions as one."""
+    """Yield the layers in order, two directions as one Bidirectional."""
     layers, reverse = max(layer for layer, _ in cells) + 1, any(backward for _, backward in cells)
     directions = "directions" if reverse else "direction"
     for layer in range(min(layers, len(cells) + 1)):
@@ -169,16 +169,16 @@ def stacked(cells: dict[tuple[int, bool], Recurrent], prefix: str) -> Iterator[R
 
 
 def from_torch(module: Any, *, dtype: DTypeLike | None = None) -> Sequential:
-    """Make a model of a PyTorch module, as it is at inference.
+    """Make a model from a PyTorch module, as it computes at inference.
 
     It takes nn.RNN, GRU, LSTM, and their cells, Linear, Embedding, Softmax, LogSoftmax, Tanh, ReLU, Sigmoid, Hardsigmoid, Softplus,
-    Softsign, LeakyReLU, ELU, Identity, Dropout (which does nothing), and nn.Sequential of those, in which a recurrent module hands
-    on its output. A network of another class is made of its modules:
+    Softsign, LeakyReLU, ELU, Identity, Dropout (which does nothing), and nn.Sequential of those, in which a recurrent module passes
+    on its output. Convert a network of another class module by module:
     ``fastrnn.Sequential(*fastrnn.from_torch(net.lstm).layers, *fastrnn.from_torch(net.head).layers)``.
 
     fastrnn's x is (..., T, I): PyTorch's without batch_first is (T, N, I), so pass ``x.transpose(1, 0, 2)``. PyTorch's states are
-    (layers * directions, N, H), ours one entry for each layer, a pair where it has two directions: see the example. An LSTM's entries
-    are pairs (h, c), for which PyTorch has two arrays.
+    (layers * directions, N, H). A state here has one entry for each layer, a pair for two directions: see the example. An LSTM's
+    state is a pair (h, c), for which PyTorch has two arrays.
 
     Parameters
     ----------
@@ -194,9 +194,9 @@ def from_torch(module: Any, *, dtype: DTypeLike | None = None) -> Sequential:
     Raises
     ------
     TypeError
-        For what is no module.
+        For an argument that is no module.
     ValueError
-        For a module of another class, with an option or a hook that isn't understood, by its path.
+        For a module of another class, or with an option or a hook that isn't supported. The error names the module's path.
 
     Examples
     --------
@@ -234,13 +234,13 @@ def layers_of(module: Any, dtype: DTypeLike | None) -> list[Any]:
 
 
 def leaves(module: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Give the modules of an nn.Sequential, and of those within, each with its path."""
+    """Yield the modules of an nn.Sequential, and of those nested in it, each with its path."""
     kind = type(module)
     changed = "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks
     if (kind.__module__, kind.__name__) != ("torch.nn.modules.container", "Sequential") or changed:
         yield path, module
         return
-    for name, child in module._modules.items():  # named_children leaves out a module that comes a second time
+    for name, child in module._modules.items():  # named_children skips a module that is used again
         yield from leaves(child, f"{path}.{name}")
 
 
@@ -261,7 +261,7 @@ def add_embedding(path: str, module: Any, layers: list[Any], dtype: DTypeLike | 
 
 
 def add_nothing(path: str, module: Any, layers: list[Any], dtype: DTypeLike | None) -> None:
-    """Add nothing: at inference the module hands on what it gets."""
+    """Add nothing: at inference the module returns its input."""
 
 
 def add_activation(path: str, module: Any, layers: list[Any], dtype: DTypeLike | None) -> None:
@@ -278,7 +278,7 @@ def add_activation(path: str, module: Any, layers: list[Any], dtype: DTypeLike |
     activate(layers, activation)
 
 
-# PyTorch's activations: our names, and PyTorch's options, each with the value it must have, or None where it is our parameter.
+# PyTorch's activations: the name here, then PyTorch's options, each with the value it must have, or None if it is a parameter here, too.
 ACTIVATIONS: dict[str, tuple[Any, ...]] = {
     "Tanh": ("tanh",),
     "ReLU": ("relu",),
@@ -291,7 +291,7 @@ ACTIVATIONS: dict[str, tuple[Any, ...]] = {
     "Softmax": ("softmax", ("dim", -1)),
     "LogSoftmax": ("log_softmax", ("dim", -1)),
 }
-# What each module adds to the layers so far.
+# The function that appends a module of each class to the layers so far.
 ADDERS: dict[str, Callable[[str, Any, list[Any], DTypeLike | None], None]] = {
     **dict.fromkeys(("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"), add_recurrent),
     **dict.fromkeys(ACTIVATIONS, add_activation),

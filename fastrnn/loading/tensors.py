@@ -1,4 +1,4 @@
-"""The weights of ONNX files, read one at a time: protobuf would hold the file's bytes and all weights at once."""
+"""Read the weights of ONNX files one at a time. protobuf would hold the whole file and all weights in memory."""
 
 import math
 import os
@@ -9,22 +9,22 @@ import numpy as np
 
 from ..arguments import Array
 
-# Bytes from which a weight stays in the file until it is asked for.
+# A weight of at least this many bytes stays in the file until it is needed.
 LARGE = 1024
-# How protobuf lays out a field's value, said in the low bits of the field's key.
+# protobuf's wire types, the low three bits of a field's key; and the bytes of values of fixed length.
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
 WIDTHS = {FIXED64: 8, FIXED32: 4}
 
 
 class Tensors:
-    """Gives a model's initializers as arrays: from the model, from the model's own file, or from files beside it.
+    """Reads a model's initializers as arrays, by name: from the model, from its file, or from files beside it.
 
     Parameters
     ----------
     onnx : module
     tensors : list of onnx.TensorProto
     places : list of (int, int) or None
-        For each tensor the offset and length of its bytes in `file`, or None where the tensor holds them, or another file does.
+        The offset and length of each tensor's bytes in `file`; None if the tensor itself or another file holds them.
     file : binary file
     """
 
@@ -38,7 +38,7 @@ class Tensors:
         return name in self.found
 
     def __getitem__(self, name: str) -> Array:
-        """Read one tensor. The array isn't kept."""
+        """Read one tensor. The array isn't cached."""
         tensor, place = self.found[name]
         try:
             return self.read(tensor, place)
@@ -63,7 +63,7 @@ class Tensors:
 
 
 def read(onnx: Any, file: BinaryIO) -> tuple[Any, Tensors]:
-    """Read a model without its large weights, and check it. The weights are read from the file, which must stay open, when needed."""
+    """Read and check a model without its large weights. They are read when needed, so the file must stay open."""
     places: list[tuple[int, int] | None] = []
     names = ((onnx.ModelProto, "graph"), (onnx.GraphProto, "initializer"), (onnx.TensorProto, "raw_data"))
     path = [message.DESCRIPTOR.fields_by_name[name].number for message, name in names]
@@ -75,7 +75,7 @@ def read(onnx: Any, file: BinaryIO) -> tuple[Any, Tensors]:
     checked = onnx.ModelProto()
     checked.CopyFrom(model)
     for tensor, place in zip(checked.graph.initializer, places, strict=True):
-        if place is not None or tensor.data_location == onnx.TensorProto.EXTERNAL:  # the checker wants the numbers: make it an empty one
+        if place is not None or tensor.data_location == onnx.TensorProto.EXTERNAL:  # the checker wants the bytes: make it an empty one
             del tensor.dims[:], tensor.external_data[:]
             tensor.dims.append(0)
             tensor.data_location = onnx.TensorProto.DEFAULT
@@ -84,7 +84,7 @@ def read(onnx: Any, file: BinaryIO) -> tuple[Any, Tensors]:
 
 
 def inner(graph: Any) -> Iterator[Any]:
-    """Give the tensors in nodes' attributes, and those of the graphs in them."""
+    """Yield the tensors in nodes' attributes, and those of the graphs in attributes."""
     for node in graph.node:
         for one in node.attribute:
             yield one.t
@@ -93,12 +93,13 @@ def inner(graph: Any) -> Iterator[Any]:
 
 
 def without(file: BinaryIO, end: int, path: list[int], places: list[tuple[int, int] | None]) -> bytes:
-    """Give a message's bytes up to `end` without those of a field that is large. Add to `places` where each of these lies.
+    """Return a message's bytes up to `end` without the large values of one field. Append the offset and length of each to `places`.
 
     Parameters
     ----------
     path : list of int
-        The numbers of the fields that lead to it, from message to message: the last but one is repeated, and each has a place.
+        The numbers of the nested fields that lead to the field. The last but one may repeat: each of its messages gets an entry in
+        `places`, None if its value is small.
     """
     kept = bytearray()
     while file.tell() < end:
@@ -133,7 +134,7 @@ def without(file: BinaryIO, end: int, path: list[int], places: list[tuple[int, i
 
 
 def varint(file: BinaryIO) -> int:
-    """Read a number of seven bits a byte, the lowest first; the last byte's high bit is 0."""
+    """Read an integer of protobuf: seven bits a byte, the lowest first; only the last byte's high bit is 0."""
     value = 0
     for shift in range(0, 70, 7):
         byte = file.read(1)
@@ -146,7 +147,7 @@ def varint(file: BinaryIO) -> int:
 
 
 def encoded(value: int) -> bytes:
-    """Write a number as `varint` reads it."""
+    """Return a number as the bytes that `varint` reads."""
     digits = bytearray()
     while value >= 0x80:
         digits.append(value & 0x7F | 0x80)
