@@ -18,7 +18,7 @@ LATEST = "latest"  # among a network's calls: the record of the last one without
 SHORT = 1 << 17  # multiplications, some 8 us: as long as all checks of a call take
 
 
-class Model(Protocol):
+class Runnable(Protocol):
     """What a call needs to know of a network, or of stages."""
 
     @property
@@ -41,7 +41,7 @@ class CheckedCall(NamedTuple):
 
 
 def checked_call(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
-    """Make a call whose arguments the built-in `at_once` checks. None for arguments that need all checks, wrong or right.
+    """Make a call whose arguments the built-in `checked_call` checks. None for arguments that need all checks, wrong or right.
 
     The call is looked up; else prepared; else x and the state are converted. The last call without workers is tried first: the built-in
     returns None where it doesn't fit. The state is an array, or a tuple of them where the layers' states have several. So is the one that
@@ -123,7 +123,7 @@ def call(
 
 
 def check_call(
-    model: Model,
+    model: Runnable,
     x: Array,
     states: Named,
     out: Array | None,

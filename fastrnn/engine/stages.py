@@ -62,14 +62,14 @@ def call_stages(
     if not steps or not sequences:
         return output, final
     rows, widths = output.reshape(sequences, *output.shape[len(leading) :]), stages.between(return_sequences)
-    at_once = sequences
+    group_size = sequences
     if any(widths):
-        at_once = min(sequences, max(BETWEEN // (steps * sum(widths) * stages.dtype.itemsize), FEWEST * get_num_threads()))
-    buffers = [np.empty(at_once * steps * width, stages.dtype) for width in widths]
+        group_size = min(sequences, max(BETWEEN // (steps * sum(widths) * stages.dtype.itemsize), FEWEST * get_num_threads()))
+    buffers = [np.empty(group_size * steps * width, stages.dtype) for width in widths]
     arrays = [view.reshape(sequences, view.shape[-1]) for view in final]
-    for first in range(0, sequences, at_once):
-        group = slice(first, min(first + at_once, sequences))
-        own = flat if at_once == sequences else np.concatenate([array[group].reshape(-1) for array in arrays])
+    for first in range(0, sequences, group_size):
+        group = slice(first, min(first + group_size, sequences))
+        own = flat if group_size == sequences else np.concatenate([array[group].reshape(-1) for array in arrays])
         run = Group(sequences_of(x, group), own, rows[group], None if valid is None else valid[group], buffers)
         if return_sequences:
             run_whole(stages.all, run)

@@ -292,8 +292,8 @@ class LSTM(Gated):
         """
         network = self._network or self.packed()
         plain = lengths is None and reset is None and not progress
-        at_once = checked_call if return_sequences else checked_call_for_last
-        if plain and (done := at_once(network, x, state, out)) is not None:
+        direct_call = checked_call if return_sequences else checked_call_for_last
+        if plain and (done := direct_call(network, x, state, out)) is not None:
             return done
         options: dict[str, Any] = {"lengths": lengths, "reset": reset, "return_sequences": return_sequences, "progress": progress}
         return self._run(x, "state", state, out, **options)

@@ -169,8 +169,8 @@ class Sequential(Model):
                 return self._run_stages(x, state, out, progress, lengths=lengths, reset=reset, return_sequences=return_sequences)
             network = self.packed()
         plain = lengths is None and reset is None and not progress
-        at_once = checked_call if return_sequences else checked_call_for_last
-        if plain and (done := at_once(network, x, self.state_form.flat(state), out)) is not None:
+        direct_call = checked_call if return_sequences else checked_call_for_last
+        if plain and (done := direct_call(network, x, self.state_form.flat(state), out)) is not None:
             return done[0], done[1:] if len(network.states) == 1 else self.state_form.join(iter(done[1]))
         data = check_data("x", x, self.input_size, tokens=network.tokens, lengths=lengths)
         states = self.state_form.split("state", state)
