@@ -1,4 +1,4 @@
-"""Every check and every error text."""
+"""Check arguments and convert them to arrays. A wrong one raises an error that names it, what it must be, and what was given."""
 
 import itertools
 import math
@@ -20,10 +20,10 @@ State = ArrayLike | Sequence["State"] | None
 Seed: TypeAlias = "int | np.integer[Any] | Sequence[int] | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None"
 
 REAL_KINDS = "biuf"
-MOST_AXES = 64  # of a NumPy array
-GATHERED = 1 << 16  # tokens of short sequences that are copied to be checked together
+MOST_AXES = 64  # that NumPy allows an array
+GATHERED = 1 << 16  # at most so many tokens of short sequences are copied into one array, to be checked together
 SHORT_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2")  # ml_dtypes', which become float32; float16 is NumPy's own
-# Arrays of libraries that NumPy would read at the wrong time, or in the wrong order.
+# Error texts for arrays of other libraries, by the library's name. NumPy would load them unasked, or read them wrongly.
 REFUSED = {
     "dask": "{name} must be an array in memory, got a Dask {type}; pass {name}.compute(), or call fastrnn.dask.forward",
     "scipy": "{name} must be dense, got a SciPy {type}; pass {name}.toarray()",
@@ -32,15 +32,15 @@ REFUSED = {
     "zarr": "{name} must be an array in memory, got a zarr {type}; pass {name}[:], or call fastrnn.dask.forward on a Dask array of it",
 }
 
-# What a layer can apply: a function of a number by its name, or a tuple of a name and the function's parameters.
+# An activation that any layer can apply, a function of a number: its name, or a tuple of its name and its parameters.
 Name = Literal["tanh", "relu", "sigmoid", "identity", "hard_sigmoid", "softplus", "softsign"]
 Activation = Name | tuple[Literal["leaky_relu", "elu"], float] | tuple[Literal["hard_sigmoid"], float, float]
-# What a Dense layer can apply, too: a function of a whole row.
+# An activation that only a Dense layer can apply: a function of a whole row.
 RowActivation = Literal["softmax", "log_softmax"]
 DenseActivation = Activation | RowActivation
 
 ROW_ACTIVATIONS: tuple[str, ...] = get_args(RowActivation)
-# The same as a check reads them: each a name and the names of its parameters.
+# The forms of activations for `check_activation`: a name and the names of its parameters.
 ACTIVATIONS: tuple[tuple[str, ...], ...] = (
     *[(name,) for name in get_args(Name)],
     ("leaky_relu", "alpha"),
@@ -55,9 +55,9 @@ def is_nested_list(value: object) -> bool:
 
 
 def as_array(name: str, value: ArrayLike, *, widen: bool = True, pad: str = "") -> Array:
-    """Give an array of real numbers; floats shorter than NumPy's own become float32, if they may.
+    """Return a value as an array of real numbers. With `widen`, floats shorter than NumPy's own become float32.
 
-    `pad` says what to do with sequences of several lengths, where they may be meant.
+    `pad` is added to the error's text if the value may be a list of sequences of different lengths.
     """
     array = value if type(value) is np.ndarray else other_as_array(name, value, widen=widen, pad=pad)
     if array.dtype.kind not in REAL_KINDS:
@@ -69,6 +69,7 @@ def as_array(name: str, value: ArrayLike, *, widen: bool = True, pad: str = "") 
 
 
 def other_as_array(name: str, value: Any, *, widen: bool = True, pad: str = "") -> Array:
+    """Return a value that is no plain NumPy array as one."""
     refuse_masked(name, value)
     refuse_others(name, value)
     try:
@@ -82,18 +83,19 @@ def other_as_array(name: str, value: Any, *, widen: bool = True, pad: str = "") 
 
 
 def library_of(value: object) -> str:
+    """Return the name of the package that a value's type comes from."""
     return type(value).__module__.partition(".")[0]
 
 
 def refuse_others(name: str, value: object) -> None:
-    """Refuse arrays of libraries that NumPy would read in the wrong order, or at the wrong time."""
+    """Raise TypeError for an array of a library in `REFUSED`."""
     library = library_of(value)
     if library in REFUSED and hasattr(value, "shape"):
         raise TypeError(REFUSED[library].format(name=name, type=type(value).__name__))
 
 
 def tensor_as_array(name: str, tensor: Any, error: Exception, *, widen: bool) -> Array:
-    """Make an array of a PyTorch tensor that NumPy refuses, if only because NumPy has no bfloat16."""
+    """Return a PyTorch tensor as an array if NumPy refused it only because it is bfloat16; else raise TypeError with the remedy."""
     short = str(tensor.dtype) == "torch.bfloat16"
     remedies = {
         ".detach()": tensor.requires_grad,
@@ -110,32 +112,33 @@ def tensor_as_array(name: str, tensor: Any, error: Exception, *, widen: bool) ->
 
 
 def for_objects(name: str, value: Any) -> str:
-    """Say what to do with a table whose columns may lack values."""
-    dtypes: Any = getattr(value, "dtypes", getattr(value, "dtype", None))  # an index and a column have one, a table one for each column
+    """Return the remedy for pandas numbers that NumPy reads as Python objects, because values may be missing; else ""."""
+    dtypes: Any = getattr(value, "dtypes", getattr(value, "dtype", None))  # an index or a column has one, a table one for each column
     kinds = [getattr(dtype, "kind", "O") for dtype in np.atleast_1d(dtypes)]
-    several = len(kinds) > 1 and not hasattr(value, "columns")  # of an index of tuples
+    several = len(kinds) > 1 and not hasattr(value, "columns")  # an index of tuples
     if library_of(value) != "pandas" or several or not all(kind in REAL_KINDS for kind in kinds):
         return ""
     return f"; pass {name}.to_numpy(numpy.float64, na_value=numpy.nan)"
 
 
 def holds_sequences(value: Any) -> bool:
-    """Tell whether a value is an array of arrays or lists, each an object."""
+    """Return whether a value is an array whose elements are arrays or lists."""
     return isinstance(value, np.ndarray) and value.ndim == 1 and value.size > 0 and isinstance(value[0], (np.ndarray, list, tuple))
 
 
 def to_pad(name: str) -> str:
+    """Return the remedy for sequences of different lengths."""
     return f"; pad them: {name}, lengths = fastrnn.pad({name})"
 
 
 def detached(value: Any) -> Any:
-    """Give a weight of PyTorch's without its gradient, in the processor's memory."""
+    """Return a PyTorch weight without its gradient, in the CPU's memory; other values as they are."""
     return value.detach().cpu() if hasattr(value, "detach") else value
 
 
 def refuse_masked(name: str, value: object) -> None:
-    """Refuse a masked array, and a list that holds one: a conversion would drop the mask."""
-    masked = getattr(vars(np).get("ma"), "MaskedArray", ())  # np.ma would be imported, while Python shuts down too
+    """Raise TypeError for a masked array, or a list that holds one: a conversion would drop the mask."""
+    masked = getattr(vars(np).get("ma"), "MaskedArray", ())  # `np.ma` would import it, which fails while Python shuts down
     if isinstance(value, masked):
         raise TypeError(f"{name} must not be a masked array; pass {name}.filled(value)")
     if masked and isinstance(value, (list, tuple)):
@@ -145,24 +148,25 @@ def refuse_masked(name: str, value: object) -> None:
 
 
 def check_axes(name: str, array: Array, added: int) -> None:
+    """Check that NumPy allows an array `added` axes more."""
     if array.ndim > MOST_AXES - added:
         reason = f"since NumPy allows {MOST_AXES} and the call adds {added}"
         raise ValueError(f"{name} must have at most {MOST_AXES - added} axes, {reason}, got {array.ndim}")
 
 
 def extent(array: Array) -> tuple[Any, Any]:
-    """Give the lowest and the highest element; array.min() imports a module at its first use, which fails while Python shuts down."""
+    """Return the lowest and the highest element. array.min() imports a module at its first use, which fails while Python shuts down."""
     return np.minimum.reduce(array, axis=None), np.maximum.reduce(array, axis=None)
 
 
 def as_integer(value: object) -> int | None:
-    """Give a scalar's value, a Python int whatever its dtype, with which arithmetic can't overflow; None where it is no integer."""
+    """Return an integer scalar as a Python int, whose arithmetic can't overflow; None if the value is no integer."""
     integers = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
     return int(value) if integers else None  # type: ignore[call-overload]
 
 
 def as_number(value: object) -> float | None:
-    """Give a real scalar's value, infinite where it is beyond any float; None where it is no real number."""
+    """Return a real scalar as a float, infinite if it is beyond any float; None if the value is no real number."""
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.timedelta64))
     if not real:
         return None
@@ -175,7 +179,7 @@ def as_number(value: object) -> float | None:
 
 
 def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
-    """Convert weights, each given with its name and axes, to one dtype; the same letter must mean the same size."""
+    """Check weights and return them in one dtype, C-contiguous. Each comes with its name and axes; equal axes must have equal sizes."""
     arrays, dtype, decided_by = [], "", ""
     for name, value, axes in named:
         array = as_array(name, detached(value), widen=False)
@@ -211,7 +215,7 @@ def check_weights(named: Iterable[NamedWeight]) -> list[Array]:
 
 
 def wrong_bias(name: str, array: Array, axis: str, sizes: dict[str, int]) -> str:
-    """Say what shape a bias must have, and how one that is a row or a column gets it."""
+    """Return the error text for a bias of a wrong shape, with the remedy if it is a row or a column."""
     gates, _, meaning = axis.rpartition(" * ")
     known = f" for {meaning}={sizes[meaning]}" if meaning in sizes else ""
     remedy = f"; pass numpy.ravel({name})" if array.size == int(gates or 1) * sizes.get(meaning, -1) > 1 else ""
@@ -224,7 +228,7 @@ def check_no_bias(value: object) -> None:
 
 
 def check_leak(value: ArrayLike, units: int, dtype: np.dtype[Any]) -> float | Array:
-    """Check a leak, and give it as layers keep it: a Python float, or a read-only array of one for each unit."""
+    """Check a leak. Return it as a Python float, or as a read-only array with one leak for each unit."""
     leak = as_array("leak", detached(value))
     if leak.dtype.kind == "b" or leak.shape not in ((), (units,)):
         raise ValueError(f"leak must be a number or have shape ({units},), got {leak.dtype} of shape {leak.shape}")
@@ -259,7 +263,7 @@ def check_choice(name: str, value: object, known: Sequence[object]) -> None:
 
 
 def check_activation(name: str, value: object, known: Sequence[tuple[str, ...]] = ACTIVATIONS) -> Any:
-    """Check an activation, and give it as layers keep it: a str, or a tuple of a str and Python floats."""
+    """Check an activation. Return it as a str, or as a tuple of a str and Python floats."""
     given: tuple[Any, ...] = (value,) if isinstance(value, str) else ()
     if isinstance(value, tuple) and len(value) > 1 and isinstance(value[0], str):
         given = value
@@ -282,13 +286,13 @@ def check_activation(name: str, value: object, known: Sequence[tuple[str, ...]] 
 
 
 def form_text(form: tuple[str, ...]) -> str:
-    """Write how an activation is given: 'tanh', ('elu', alpha)."""
+    """Return the text of an activation's form: 'tanh', ('elu', alpha)."""
     name, *parameters = form
     return f"({', '.join([repr(name), *parameters])})" if parameters else repr(name)
 
 
 def check_layers(layers: Sequence[Any], kinds: tuple[type, ...], embedding: type) -> None:
-    """Check that layers can follow one another."""
+    """Check that layers can follow one another: their dtypes, their sizes, and an Embedding only first."""
     if not layers:
         raise ValueError("layers must be at least one, got none")
     for i, layer in enumerate(layers):
@@ -297,7 +301,7 @@ def check_layers(layers: Sequence[Any], kinds: tuple[type, ...], embedding: type
         if i and isinstance(layer, embedding):
             raise ValueError(f"layers[{i}] must be no Embedding: it reads tokens, so it comes first and only there; got {layer!r}")
     for i, (below, above) in enumerate(itertools.pairwise(layers)):
-        if below.dtype is not None and above.dtype != below.dtype:  # one-hot vectors have none; None equals float64 to NumPy
+        if below.dtype is not None and above.dtype != below.dtype:  # one-hot vectors have no dtype; NumPy takes None for float64
             raise TypeError(f"layers[{i}] and layers[{i + 1}] must have the same dtype, got {below.dtype} and {above.dtype}")
         if above.input_size != below.output_size:
             raise ValueError(
@@ -312,17 +316,19 @@ def check_vocabulary_size(value: object) -> int:
 
 
 def check_not_alone(layer: object, size: int, *, alone: bool) -> None:
+    """Check that a layer follows an Embedding of one-hot vectors."""
     if alone:
         remedy = f"make it the first of others: Sequential({layer!r}, ...)"
         raise ValueError(f"{layer!r} must have a layer after it, of input_size={size}, whose weights it selects from; {remedy}")
 
 
 def for_tokens(x: Array, input_size: int) -> str:
-    """Say what to do with tokens where numbers are expected."""
+    """Return the remedy if an input that must hold vectors may hold tokens."""
     return f"; for tokens make a Sequential(Embedding.one_hot({input_size}), ...)" if x.dtype.kind in "iu" else ""
 
 
 def check_numbers(name: str, x: Array, input_size: int) -> Array:
+    """Check the shape of an input of vectors, and return the input."""
     if x.ndim < 2:
         raise ValueError(f"{name} must have shape (..., T, {input_size}), got {x.shape}{for_tokens(x, input_size)}")
     if x.shape[-1] != input_size:
@@ -332,22 +338,22 @@ def check_numbers(name: str, x: Array, input_size: int) -> Array:
 
 
 def place(wrong: Array) -> tuple[tuple[int, ...], str]:
-    """Where the first wrong element is, and how a text says so."""
+    """Return the position of the first True element, and its text for an error."""
     return said(map(int, np.unravel_index(np.argmax(wrong), wrong.shape)))
 
 
 def said(numbers: Iterable[int]) -> tuple[tuple[int, ...], str]:
-    """A position, and how a text says it."""
+    """Return a position as a tuple, and its text for an error."""
     position = tuple(numbers)
     return position, f" at position {position}" if position else ""
 
 
 class Span(NamedTuple):
-    """Tokens of one sequence, or of several short ones, one behind the other."""
+    """Tokens of one sequence, or of several short ones, concatenated."""
 
     tokens: Array
-    sequence: tuple[Any, ...]  # which one, an index of each leading axis, for all tokens or for each
-    steps: Any  # the step of each
+    sequence: tuple[Any, ...]  # an index for each leading axis: integers if all tokens are of one sequence, else one array element a token
+    steps: Any  # the step of each token
 
     def place(self, wrong: Array) -> tuple[tuple[int, ...], str]:
         at, count = int(np.argmax(wrong)), len(wrong)
@@ -355,7 +361,7 @@ class Span(NamedTuple):
 
 
 def within(tokens: Array, lengths: Array) -> Iterator[Span]:
-    """Give the first tokens of each sequence, as many as its length says. The others are not read: they may be a terabyte of a file."""
+    """Yield the tokens within each sequence's length. Those beyond are not read: they may be a terabyte of a memory-mapped file."""
     leading, ends, first = tokens.shape[:-1], lengths.cumsum(), 0
     sequence: Any
     while first < len(lengths):
@@ -373,7 +379,7 @@ def within(tokens: Array, lengths: Array) -> Iterator[Span]:
 
 
 def check_range(name: str, tokens: Array, size: int, lengths: Array | None) -> None:
-    """Check that tokens (..., T) are in the vocabulary, as far as lengths say."""
+    """Check that tokens (..., T) are in a vocabulary of `size`; with lengths, only those within them."""
     for span in [Span(tokens, (), ())] if lengths is None else within(tokens, lengths):
         lowest, highest = extent(span.tokens) if span.tokens.size else (0, 0)
         if not 0 <= lowest <= highest < size:
@@ -383,9 +389,9 @@ def check_range(name: str, tokens: Array, size: int, lengths: Array | None) -> N
 
 
 def check_tokens(name: str, tokens: Array, size: int, *, axes: int = 1, added: int = 1, lengths: ArrayLike | None = None) -> Array:
-    """Check integers (..., T), as far as lengths say, and return them as (..., T, 1); the call adds so many axes.
+    """Check tokens of shape (..., T) and return them as (..., T, 1). `added` is the number of axes that the whole call adds.
 
-    Lengths are checked, too, since tokens beyond them are not.
+    With lengths, these are checked, too, and only tokens within them.
     """
     if tokens.dtype.kind not in "iu" and tokens.size:
         raise TypeError(f"{name} must be integers, the tokens of an Embedding, got dtype {tokens.dtype}")
@@ -399,13 +405,13 @@ def check_tokens(name: str, tokens: Array, size: int, *, axes: int = 1, added: i
 def check_data(
     name: str, value: ArrayLike, input_size: int, *, tokens: bool, lengths: ArrayLike | None = None, padded: bool = True
 ) -> Array:
-    """Check a model's input: numbers, or tokens, which are returned as (..., T, 1); it may be padded, but for a stream's."""
+    """Check a model's input and return it: vectors, or tokens as (..., T, 1). With `padded` an error may advise to pad sequences."""
     x = as_array(name, value, pad=to_pad(name) if padded else "")
     return check_tokens(name, x, input_size, lengths=lengths) if tokens else check_numbers(name, x, input_size)
 
 
 def check_step(name: str, value: ArrayLike, input_size: int, *, tokens: bool) -> Array:
-    """Check the input of a single step, and return it as a sequence of one."""
+    """Check the input of a single step, and return it as a sequence of one step."""
     x = as_array(name, value)
     if tokens:
         return check_tokens(name, x, input_size, axes=0, added=2)[..., np.newaxis]
@@ -417,6 +423,7 @@ def check_step(name: str, value: ArrayLike, input_size: int, *, tokens: bool) ->
 
 
 def check_batch(name: str, leading: tuple[int, ...], fixed: tuple[int, ...]) -> None:
+    """Check that an input has the leading axes of a stream's first one."""
     if leading != fixed:
         raise ValueError(f"{name} must have the leading axes {fixed} that this stream began with, got {leading}; start another stream")
 
@@ -434,7 +441,7 @@ def check_row_left(row: int, capacity: int) -> None:
 
 
 def check_row(value: object, capacity: int, words: Array) -> int:
-    """Check a row of a bank against the words of its rows."""
+    """Check that a bank has handed out a row, and return it. `words` has the state of each of the bank's rows."""
     row = as_integer(value)
     if row is None or not 0 <= row < capacity or words[row] & ROW_STATE == FREE:
         raise ValueError(f"i must be a row that the bank has handed out, got {value!r}")
@@ -442,6 +449,7 @@ def check_row(value: object, capacity: int, words: Array) -> int:
 
 
 def check_at(value: ArrayLike) -> Array:
+    """Check the dtype and axes of the rows of a bank that are to be stepped, and return them."""
     rows = as_array("at", value)
     if rows.dtype.kind not in "iu" and rows.size:
         raise TypeError(f"at must be integers, rows of the bank, got dtype {rows.dtype}")
@@ -454,7 +462,7 @@ IN_USE = "the stream or bank is in use by another thread, or by the call that th
 
 
 def refuse_row(rows: Array, wrong: int) -> NoReturn:
-    """Refuse what the kernel found: the first row that was not handed out, or that comes a second time."""
+    """Raise ValueError for the row at position `wrong`, the first that the bank has not handed out, or that is repeated."""
     fault = "distinct rows" if rows[wrong] in rows[:wrong] else "rows that the bank has handed out"
     raise ValueError(f"at must hold {fault}, got {rows[wrong]} at position {wrong}")
 
@@ -472,13 +480,14 @@ def check_mask_begun(begun: bool) -> None:
 
 
 def check_swap(present: dict[str, object], other: dict[str, object]) -> None:
-    """Check that a model can take another one's place: name the first difference between two descriptions."""
+    """Check that a model can replace another: their descriptions must be equal. An error names the first difference."""
     for what, value in present.items():
         if other[what] != value:
             raise ValueError(f"model must have {what} {value}, as the model before it has, got {other[what]}")
 
 
 def check_count(leading: tuple[int, ...], rows: int) -> None:
+    """Check that a bank's input has one step for each row."""
     if leading != (rows,):
         raise ValueError(f"x must have the leading axes {(rows,)}, one step for each row of the bank in at, got {leading}")
 
@@ -489,7 +498,7 @@ def no_lengths(lengths: object) -> None:
 
 
 def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Array:
-    """Check lengths, and return a copy in C order; what is checked is the copy, which no other thread changes."""
+    """Check lengths, and return a flat copy. The copy is what is checked: no other thread can change it."""
     lengths = np.array(as_array("lengths", value))
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}")
@@ -503,7 +512,7 @@ def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Arr
 
 
 def check_reset(value: ArrayLike, leading: tuple[int, ...], name: str = "reset") -> Array:
-    """Check which sequences start anew, and return a copy in C order, one boolean for each."""
+    """Check which sequences start anew, and return a flat copy: one boolean for each sequence."""
     reset = np.array(as_array(name, value))
     if reset.dtype.kind != "b" and reset.size:
         raise TypeError(f"{name} must be boolean, got dtype {reset.dtype}")
@@ -513,7 +522,7 @@ def check_reset(value: ArrayLike, leading: tuple[int, ...], name: str = "reset")
 
 
 def check_state(name: str, value: ArrayLike, expected: tuple[int, ...], *, given: str, shape: tuple[int, ...]) -> Array:
-    """Check a state against the input that it was given with, named and of such a shape."""
+    """Check the shape of a state. `given` and `shape` are the name and the shape of the input, for the error."""
     state = as_array(name, value)
     if state.shape != expected:
         sizes = f"{given} of shape {shape} and hidden_size={expected[-1]}"
@@ -522,7 +531,7 @@ def check_state(name: str, value: ArrayLike, expected: tuple[int, ...], *, given
 
 
 def check_states(name: str, value: object, count: int) -> list[tuple[str, Any]]:
-    """Split a Sequential's state into one entry, perhaps None, for each recurrent layer, each with its name."""
+    """Split a Sequential's state: return a name and an entry, perhaps None, for each recurrent layer."""
     if count == 1 and not (isinstance(value, (tuple, list)) and len(value) == 1):
         return [(name, value)]
     entries = check_entries(name, value, count, "one for each recurrent layer")
@@ -530,7 +539,7 @@ def check_states(name: str, value: object, count: int) -> list[tuple[str, Any]]:
 
 
 def check_entries(name: str, value: object, count: int, meaning: str) -> list[Any]:
-    """Split a state into its entries."""
+    """Return a state's entries as a list: `count` of them, all None if the state is None."""
     if value is None:
         return [None] * count
     if not isinstance(value, (tuple, list)):
@@ -541,6 +550,7 @@ def check_entries(name: str, value: object, count: int, meaning: str) -> list[An
 
 
 def check_out(out: object, shape: tuple[int, ...], dtype: DTypeLike, inputs: Iterable[tuple[str, Array]]) -> Array:
+    """Check that a kernel can write to `out`, which must share no memory with the inputs, and return it."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
     refuse_masked("out", out)
@@ -574,7 +584,7 @@ def check_causal(purpose: str, causal: bool, model: object) -> None:
 
 
 def one_of(kinds: Sequence[type]) -> str:
-    """Return classes' names as a text has them, with the articles of abbreviations: "an RNN, a GRU or an LSTM"."""
+    """Return a text that lists classes by their names: "an RNN, a GRU or an LSTM". The articles are right for abbreviations."""
     *names, last = [f"{'an' if kind.__name__[0] in 'AEFHILMNORSX' else 'a'} {kind.__name__}" for kind in kinds]
     return f"{', '.join(names)} or {last}"
 
@@ -600,7 +610,7 @@ def check_iterable(sequences: Any) -> Iterable[Any]:
 
 
 def check_padding(arrays: Sequence[Array]) -> tuple[int, ...]:
-    """Check sequences that are to be padded, and return the shape of one of their steps."""
+    """Check the sequences to be padded, and return the shape of one step."""
     own: tuple[int, ...] | None = None
     for i, array in enumerate(arrays):
         if array.shape == (0,):
@@ -652,7 +662,7 @@ def check_start(value: ArrayLike, input_size: int, *, vectors: bool) -> Array:
 
 
 class Sampling(NamedTuple):
-    """How to generate, in Python's own numbers."""
+    """The checked arguments of sampling, as Python numbers."""
 
     steps: int
     temperature: float
@@ -676,7 +686,7 @@ def check_sampling(steps: object, temperature: object, top_k: object, stop: obje
 
 
 def check_rng(value: Any, count: int) -> list[Any]:
-    """Give a stream of random numbers for each of `count` sequences."""
+    """Return a generator of random numbers for each of `count` sequences."""
     known = "None, a seed of integers from 0 up, or a numpy.random.Generator that can spawn others"
     if isinstance(value, (bool, np.bool)):
         raise TypeError(f"rng must be {known}, got {value!r}")
@@ -699,6 +709,7 @@ def check_thread_count(name: str, n: object) -> int:
 
 
 def nothing_to_choose(nothing: Array) -> None:
+    """Raise ValueError if `nothing` is True anywhere: at a step that had no token to choose."""
     if np.logical_or.reduce(nothing, axis=None):
         position = tuple(map(int, np.unravel_index(np.argmax(nothing), nothing.shape)))
         raise ValueError(f"model must give finite outputs for a token to be chosen, got NaN or infinity at position {position}")

@@ -1,7 +1,8 @@
-"""Has operations compiled: in child processes, side by side where processors are free, or in this one where no child can be had.
+"""Compile operations: in child processes, one for each processor that this process may use; or in this process if no child can be started.
 
-A child reads from its standard input what to compile: one line, for a command line would be too long for Windows. It writes each file to
-the cache as soon as it is made, and in the end all of them to its standard output, so that a call goes on where nothing can be stored.
+A child reads one line from its standard input that says what to compile: a command line would be too long for Windows. The child writes
+each file to the cache as soon as it is compiled. At its end it also writes the content of all files to its standard output, so that a call
+succeeds even if no file can be written.
 """
 
 import base64
@@ -33,17 +34,17 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-Answer = dict[str, tuple[str, str]]  # what a child has made: by symbols, the content in base 64 and the error
+Answer = dict[str, tuple[str, str]]  # a child's results: for each symbol, the file's content in base 64, and why it wasn't written
 
 
 class Made(NamedTuple):
-    """What a task gives: a file's content, and why the file could not be written, "" where it was or none was asked for."""
+    """The result of a task: a file's content, and why it could not be written ("" if it was, or if no file was asked for)."""
 
     content: bytes
     error: str = ""
 
 
-# CPU seconds of operations, so that the children of one call end together; 0.1 s where none is said
+# CPU seconds to compile an operation, 0.1 if not listed; used to divide operations among children that end at the same time
 SECONDS = {
     "checked_call": 0.3,
     "product": 0.3,
@@ -61,8 +62,8 @@ SECONDS = {
     "work": 0.2,
     "share": 0.2,
 }
-POLL = 0.02  # seconds between two looks at a child or a lock
-STALE = 120.0  # seconds, after which a lock that another process holds is no reason to wait any longer
+POLL = 0.02  # seconds between two checks of a child or a lock
+STALE = 120.0  # seconds after which a lock that another process holds is ignored
 SWITCH = "NUMBA_DISABLE_JIT"
 NO_JIT = f"fastrnn has no machine code for this machine, and {SWITCH} is set; unset it once for: python -m fastrnn compile"
 CHANGED = "fastrnn's files have changed since this process imported them: start it anew"
@@ -79,9 +80,9 @@ NOT_USED = "%s is not used for machine code: %s"
 
 
 def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None, *, in_files: bool = False) -> None:
-    """Compile operations and load them; where another process compiles, wait for it and load what it has made.
+    """Compile operations and load them. If another process compiles, wait for it and load what it has compiled.
 
-    Where files can't be written a warning says why, with in_files=True an error.
+    If files can't be written, log a warning that says why; with in_files=True raise RuntimeError.
     """
     if os.environ.get(SWITCH, "0") not in ("", "0"):
         raise RuntimeError(NO_JIT)
@@ -108,16 +109,17 @@ def compile_missing(missing: Sequence[Wanted], progress: Progress | None = None,
 
 
 def errors_of(made: Sequence[Made]) -> str:
-    """Return the reasons why files could not be written, "" where all were."""
+    """Return the reasons why files could not be written, "" if all were."""
     return ", ".join(sorted({error for _, error in made if error}))
 
 
 def listed(refused: Mapping[str, str]) -> str:
+    """Return directories and the reasons why they can't be used, as one text."""
     return "; ".join(f"{directory}: {reason}" for directory, reason in refused.items())
 
 
 def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
-    """Make all machine code for levels, for a wheel: each level has a directory of its own."""
+    """Compile all operations for levels (named sets of features), for a wheel. Each level gets a directory of its own."""
     known = {level.level: level for level in processor.LEVELS}
     for name in names:
         if name not in known:
@@ -131,24 +133,25 @@ def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def only_one(directory: pathlib.Path | None) -> Iterator[None]:
-    """Let one process compile at a time; the others wait as long as it lives."""
-    if directory is None or loaded.lock is not None:  # a signal's handler must not wait for the thread that it interrupts
+    """Let one process compile at a time: hold the lock of a directory, once other processes have released it or `STALE` has passed."""
+    if directory is None or loaded.lock is not None:  # a signal handler must not wait for the thread that it interrupts
         yield
         return
     try:
-        # a file system without locks is no reason to fail: files that are written twice are the same
+        # without locks in the file system, two processes may compile the same operation: they write equal files
         with contextlib.suppress(OSError):
             wait_for(machine_code.run_in_thread(open_lock, directory, to_its_end=True))
         yield
-    except BaseException:  # interrupted, a compiler in this process works on and holds `loading` until it is done
+    except BaseException:  # after an interrupt, don't wait: a compiler in this process continues, and holds `loading` until it ends
         machine_code.run_in_thread(close_lock, waiting=False)
         raise
     machine_code.run_in_thread(close_lock, to_its_end=True)
 
 
 def open_lock(directory: pathlib.Path) -> int:
-    with loaded.loading:  # a process forked meanwhile would keep the file open
-        loaded.lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # who can read a file can lock it
+    """Open a directory's lock file."""
+    with loaded.loading:  # a child forked between the two steps would never close the file
+        loaded.lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)  # for this user: whoever can open a file can lock it
         return loaded.lock
 
 
@@ -160,41 +163,42 @@ def close_lock() -> None:
 
 
 def wait_for(file: int) -> None:
-    """Lock an open file. Another process that holds the lock is waited for as long as it lives, but for one that hangs.
+    """Lock an open file. Wait until no other process holds the lock, but at most `STALE` seconds, since that process may hang.
 
-    The package filelock could do it, but waits in every fork of the program's for threads that use it, for ever where such a thread
-    waits for the fork.
+    The package filelock isn't used: in every fork of the program it waits for the threads that use it, for ever if such a thread waits for
+    the fork.
     """
     end = time.monotonic() + STALE
     while time.monotonic() < end:
         try:
             lock_now(file)
             return
-        except (BlockingIOError, PermissionError):  # held, as POSIX and as Windows say it
+        except (BlockingIOError, PermissionError):  # another process holds the lock, on POSIX and on Windows
             time.sleep(POLL)
 
 
 def tell(count: int, what: str) -> None:
+    """Log that this process compiles `count` operations, once in a process."""
     if not loaded.told:
         loaded.told = True
         log.info(what, count)
 
 
 def warn_once(what: str, text: str, *given: object) -> None:
-    """Log a warning, once in a process for each `what`."""
+    """Log a warning, at most once in a process for each `what`."""
     if what not in loaded.warned:
         loaded.warned.add(what)
         log.warning(text, *given)
 
 
 def choose_directory() -> tuple[pathlib.Path | None, dict[str, str]]:
-    """Return the first directory that this process can write to and no other user, and why those before it are none."""
+    """Return the first cache that this process can write to and no other user can, and why each cache before it can't be used."""
     refused: dict[str, str] = {}
     for directory in machine_code.caches():
         reason = storage.prepare(directory)
         if not reason:
             if refused and os.environ.get(machine_code.VARIABLE):
-                chosen = next(iter(refused))  # by the user
+                chosen = next(iter(refused))  # the variable's directory, which comes first
                 warn_once(chosen, NOT_USED, chosen, refused[chosen])
             return directory, refused
         refused[str(directory)] = reason
@@ -202,7 +206,7 @@ def choose_directory() -> tuple[pathlib.Path | None, dict[str, str]]:
 
 
 def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | None, progress: Progress | None = None) -> list[Made]:
-    """Compile operations for a target, write them to the directory, and give what was made."""
+    """Compile operations for a target, write them to the directory if there is one, and return the results."""
     tasks = [
         {
             "operation": one[0],
@@ -219,13 +223,13 @@ def compiled(goal: Target, wanted: Sequence[Wanted], directory: pathlib.Path | N
 
 
 def has_interpreter() -> bool:
-    """Tell whether sys.executable is Python: in a frozen or an embedding program it is that program, or nothing."""
+    """Return whether sys.executable is Python. In a frozen program, or in one that embeds Python, it is that program, or empty."""
     name = pathlib.Path(sys.executable or "").name.lower()
     return name.startswith("python") and not getattr(sys, "frozen", False)
 
 
 def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) -> list[Made] | None:
-    """Compile in child processes; None where they can't be started."""
+    """Compile in child processes and return the results; None if children can't be started."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     environment["PYTHONPATH"] = os.pathsep.join([*(path or str(pathlib.Path.cwd()) for path in sys.path), str(machine_code.PACKAGE.parent)])
     children: list[subprocess.Popen[str]] = []
@@ -249,17 +253,17 @@ def by_children(goal: Target, tasks: Sequence[Task], progress: Progress | None) 
 
 
 def start_child(environment: dict[str, str], children: "list[subprocess.Popen[str]]") -> None:
-    """Start a child and add it to a list."""
+    """Start a child and append it to `children`."""
     command, pipe = [sys.executable, "-P", "-W", "ignore", "-m", "fastrnn.native.compiling"], subprocess.PIPE
-    with loaded.loading:  # a process forked meanwhile would hold the pipes, whose end we wait for
+    with loaded.loading:  # a process forked meanwhile would keep the pipes open, and `finish` waits until they are closed
         children.append(subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
 
 
 def ask(child: "subprocess.Popen[str]", wish: dict[str, Any]) -> None:
-    """Tell a child what to compile.
+    """Write to a child what to compile.
 
-    It waits for a line, not for the end of its input: a process forked meanwhile has that pipe open, too. It reads before it writes
-    anything, so neither waits for the other. A child that is gone is found out when its answer is read.
+    The child reads one line, not up to the end of its input: a process forked meanwhile has that pipe open, too. The child reads before it
+    writes, so the two never wait for each other. If the child has ended, `finish` raises the error.
     """
     pipe, child.stdin = child.stdin, None
     assert pipe is not None
@@ -268,7 +272,7 @@ def ask(child: "subprocess.Popen[str]", wish: dict[str, Any]) -> None:
 
 
 def finish(child: "subprocess.Popen[str]", tasks: Sequence[Task], progress: Progress | None) -> Answer:
-    """Wait for a child, and give what it has compiled."""
+    """Wait for a child to end, and return its results."""
     while True:
         try:
             printed, errors = child.communicate(timeout=POLL)
@@ -283,7 +287,7 @@ def finish(child: "subprocess.Popen[str]", tasks: Sequence[Task], progress: Prog
 
 
 def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
-    """Share tasks out so that all children end at about the same time."""
+    """Divide tasks into `count` lists, one for each child, such that all children end at about the same time."""
     shares: list[list[Task]] = [[] for _ in range(count)]
     loads = [0.0] * count
     for task in sorted(tasks, key=lambda task: -SECONDS.get(task["operation"], 0.1)):
@@ -294,6 +298,7 @@ def shared_out(tasks: Sequence[Task], count: int) -> list[list[Task]]:
 
 
 def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[Made]:
+    """Compile in this process and return the results."""
     with loaded.loading:  # a process forked meanwhile would find LLVM's and Numba's locks held
         reason = CHANGED if sources.read() != sources.DIGESTS else graph.wrong()
         if reason:
@@ -311,7 +316,7 @@ def in_this_process(goal: Target, tasks: Sequence[Task]) -> list[Made]:
 
 
 def compile_task(task: Task, goal: Target) -> Made:
-    """Compile an operation, write its file if it has one, and give the file's content."""
+    """Compile an operation, write its file if one is asked for, and return the file's content."""
     content = machine_code.file_content(*codegen.object_code(task, goal))
     if task["file"]:
         try:
@@ -322,7 +327,7 @@ def compile_task(task: Task, goal: Target) -> Made:
 
 
 def child(specification: str) -> None:
-    """Do what a parent asks for."""
+    """Compile the operations that a parent asks for, print the results, and end this process."""
     wish = json.loads(specification)
     reason = CHANGED if wish["source"] != sources.of_all() else graph.wrong()
     if reason:
@@ -332,7 +337,7 @@ def child(specification: str) -> None:
     codegen.prepare(goal)
     made = {task["symbol"]: compile_task(task, goal) for task in wish["tasks"]}
     print(json.dumps({symbol: (base64.b64encode(content).decode(), error) for symbol, (content, error) in made.items()}), flush=True)
-    os._exit(0)  # Python would take a tenth of the time to free all that Numba keeps
+    os._exit(0)  # a tenth of the time would go into freeing Numba's objects
 
 
 if __name__ == "__main__":

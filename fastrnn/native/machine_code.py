@@ -1,11 +1,14 @@
-"""Operations as machine code: found on disk or compiled, checked, loaded, and called.
+"""Find the machine code of operations on disk or have it compiled; check it, load it, and call it.
 
-A file holds one operation for one target. It is looked for in the package (a wheel may bring machine code), in FASTRNN_CACHE_DIR, beside
-the package, and in the user's cache directory; what is compiled goes to the first of the last three that can be written. A file is loaded
-only where nothing can go wrong: no other user could have written it, its checksum is right, this processor has every feature, and all
-symbols that it needs are there. Other files are compiled anew.
+An operation is a compiled function of the kernels, a row of `OPERATIONS`. A file holds one operation for one target (a processor and its
+features, on a platform). Files are searched in the package, since a wheel may bring machine code, and then in three caches: the directory
+FASTRNN_CACHE_DIR, a directory inside the package, and the user's cache directory. New files go to the first cache that this process can
+write to and no other user can.
 
-Compiling happens in child processes, so that no program that uses fastrnn imports Numba, except where no child can be had.
+A file is loaded only if its checksum is right, this processor has all features of its target, and this process has all symbols that the
+code needs. A file in a cache is loaded only if no other user could have written it. Otherwise the operation is compiled anew.
+
+Child processes compile, so a program that uses fastrnn doesn't import Numba. If no child can be started, this process compiles.
 """
 
 import _thread
@@ -33,51 +36,52 @@ log = logging.getLogger("fastrnn")
 
 PACKAGE = sources.PACKAGE
 WHEEL = PACKAGE / "machine_code"
-BESIDE = PACKAGE / "compiled_code"  # not in __pycache__, which those who build images delete
+BESIDE = PACKAGE / "compiled_code"  # not in __pycache__, which is often deleted in container images
 VARIABLE = "FASTRNN_CACHE_DIR"
 DTYPES = ("float32", "float64")
-NAMES = dict(zip("fd", DTYPES, strict=True))  # by the characters that NumPy has for them
+NAMES = dict(zip("fd", DTYPES, strict=True))  # the keys are NumPy's characters for these dtypes
 DIGEST = hashlib.sha256().digest_size
 FASTCALL = 0x80  # METH_FASTCALL
-BUILTINS = {  # what each takes
+BUILTINS = {  # functions for Python, made of machine code; and what their error texts say of their arguments
     "call": f"from 1 to {ARGUMENTS.words} arrays",
     "checked_call": "6 arguments",
     "advance": f"{ADVANCE.words} arguments",
     "advance_rows": f"{ADVANCE_ROWS.words} arguments",
     "hold": "2 arguments or more",
 }
-# NumPy's table of functions of C, imported here because imports fail while Python shuts down, and the indices of PyArray_NewFromDescr and
-# PyArray_SetBaseObject, which its binary interface fixes
+# NumPy's table of C functions, imported here because imports fail while Python shuts down. NumPy's binary interface fixes the indices of
+# PyArray_NewFromDescr and PyArray_SetBaseObject.
 NUMPY_API = importlib.import_module("numpy._core._multiarray_umath")._ARRAY_API
 NEW_FROM_DESCRIPTION, SET_BASE = 94, 282
 DISAGREE = f"LLVM and the processor say differently what it has; set {processor.CPU_NAME} to {{}}, as LLVM names it"
 TOO_LATE = "fastrnn can't make machine code while Python shuts down; make it before: python -m fastrnn compile"
 
-Wanted = tuple[str, str]  # an operation and its dtype, "" where it has none
-Progress = Callable[[int, int], None]  # takes how many operations are done, and how many there are to compile
+Wanted = tuple[str, str]  # an operation and its dtype; the dtype is "" for an operation that is compiled once for all dtypes
+Progress = Callable[[int, int], None]  # called with two counts: operations compiled so far, and operations to compile
 
 
 class Loaded:
-    """What must live as long as the process."""
+    """The operations that this process has loaded, and its locks. There is one such object, which lives as long as the process."""
 
-    lock: int | None = None  # the open file whose lock says that this process compiles, or waits to
+    lock: int | None = None  # file descriptor of the cache's lock file, open while this process compiles or waits to compile
 
     def __init__(self) -> None:
         self.forget_locks()
         self.addresses: dict[Wanted, int] = {}
         self.told = False  # whether this process has logged that it compiles
-        self.warned: set[str] = set()  # and what it has warned of
+        self.warned: set[str] = set()  # subjects of the warnings that it has logged
         self.origins: dict[Wanted, str] = {}
-        self.call: Any = None  # the built-ins
+        self.call: Any = None  # from here on the built-ins, set by `start`
         self.checked_call: Any = None
         self.advance: Any = None
         self.advance_rows: Any = None
         self.hold: Any = None
 
     def forget_locks(self) -> None:
-        self.loading = threading.RLock()  # around llvmlite's own lock, and while the process forks: that lock is free in the child
+        # held while LLVM is used and while the process forks, so that llvmlite's own lock is free in a forked child
+        self.loading = threading.RLock()
         self.compiling = threading.RLock()
-        if self.lock is not None:  # a forked process has no part in its parent's lock, and waits for what that makes
+        if self.lock is not None:  # in a forked child: the lock is its parent's, and the child waits for it as other processes do
             os.close(self.lock)
             self.lock = None
 
@@ -90,7 +94,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def provide(wanted: Iterable[Wanted], progress: Progress | None = None, *, in_files: bool = False) -> None:
-    """Load operations, and compile together what isn't found of them; with in_files=True also what is loaded but in no file."""
+    """Load operations; compile all that have no good file together. With in_files=True also look at operations that are loaded already."""
     absent = [one for one in wanted if in_files or one not in loaded.addresses]
     if absent and sys.is_finalizing():
         load_at_the_end(absent)
@@ -103,36 +107,39 @@ def provide(wanted: Iterable[Wanted], progress: Progress | None = None, *, in_fi
 
 
 def load_at_the_end(wanted: Iterable[Wanted]) -> None:
-    """Load operations while Python shuts down. No other thread goes on then, not even to release a lock or to compile."""
+    """Load operations while Python shuts down; raise RuntimeError if that fails. Other threads no longer run: none can release a lock."""
     free = loaded.loading.acquire(blocking=False)
     if free:
         loaded.loading.release()
     try:
         done = free and all(load(one) for one in wanted)
-    except ImportError:  # of what tells the user's directory, or of LLVM
+    except ImportError:  # of platformdirs or of LLVM
         done = False
     if not done:
         raise RuntimeError(TOO_LATE)
 
 
 def import_compiling() -> Any:
-    with loaded.loading:  # in a process forked meanwhile the module would count as being imported, for ever
+    with loaded.loading:  # a child forked during the import could never finish it
         return importlib.import_module(f"{__package__}.compiling")
 
 
 def addresses(operations: Iterable[str], dtype: str) -> dict[str, int]:
-    """Give the addresses of operations' machine code for a dtype, compiled where it isn't there."""
+    """Return the addresses of operations' machine code for a dtype. Load or compile operations that aren't loaded."""
     wanted = {operation: (operation, dtype if OPERATIONS[operation][1] else "") for operation in operations}
     provide(wanted.values())
     return {operation: loaded.addresses[one] for operation, one in wanted.items()}
 
 
 def run_in_thread(function: Callable[..., Any], *arguments: Any, to_its_end: bool = False, waiting: bool = True) -> Any:
-    """Call a function in a thread of its own: there neither Ctrl-C nor a signal's handler that calls fastrnn finds it half done.
+    """Call a function in a thread of its own, wait for it, and return its result.
 
-    So all that holds the lock `loading` goes on while a handler waits for that lock. Interrupted, llvmlite frees what it has freed, and so
-    do Thread and Future with locks: this waits for a plain one; with to_its_end=True an interrupt is passed on when the function has ended.
-    With waiting=False the thread is started and left alone, and None is returned.
+    Python runs signal handlers in the main thread, so neither Ctrl-C nor a handler interrupts the function. If a handler calls fastrnn and
+    waits for the lock `loading`, the thread that holds the lock continues and releases it. An interrupt inside llvmlite would make it free
+    an object twice, and one inside Thread or Future make it release a lock twice; so this function waits for a plain lock.
+
+    An interrupt ends the waiting, but not the thread; with to_its_end=True it is raised only after the function has ended. With
+    waiting=False the function isn't waited for, and None is returned.
     """
     answers, errors, over = [], [], threading.Lock()
 
@@ -156,7 +163,7 @@ def run_in_thread(function: Callable[..., Any], *arguments: Any, to_its_end: boo
     try:
         over.acquire()
     except BaseException:
-        if to_its_end and not (answers or errors):  # the interrupt may come when this thread has the lock
+        if to_its_end and not (answers or errors):  # an interrupt may also come after this thread has acquired the lock
             over.acquire()
         raise
     if errors:
@@ -166,12 +173,12 @@ def run_in_thread(function: Callable[..., Any], *arguments: Any, to_its_end: boo
 
 @functools.cache
 def all_addresses(operations: tuple[str, ...], dtype: str) -> dict[str, int]:
-    """The same, remembered; the dtype is given by its character, which NumPy tells sooner than its name."""
+    """Return the same, from a cache. The dtype is given by its character, which NumPy returns faster than its name."""
     return addresses(operations, NAMES[dtype])
 
 
 def name_of(dtype: np.dtype[Any]) -> str:
-    """Name a dtype; its own `name` imports a module at every use, which fails while Python shuts down."""
+    """Return a dtype's name. NumPy's `dtype.name` imports a module at every use, which fails while Python shuts down."""
     return NAMES[dtype.char]
 
 
@@ -180,25 +187,25 @@ def address(operation: str, dtype: str = "") -> int:
 
 
 def everything() -> list[Wanted]:
-    """List all operations, in both dtypes where they have one."""
+    """Return all operations; an operation that is compiled for each dtype is listed for both."""
     return [(operation, dtype) for operation, (_, typed) in OPERATIONS.items() for dtype in (DTYPES if typed else ("",))]
 
 
 def compile(progress: Progress | None = None) -> None:
-    """Make all machine code that is missing for this machine, and keep it for later processes.
+    """Compile all machine code that is missing for this machine, and write it to files for later processes.
 
     For container images, and for clusters before their workers start: afterwards no process compiles. `python -m fastrnn compile` does
-    the same and shows how far it is.
+    the same and shows its progress.
 
     Parameters
     ----------
     progress : callable, optional
-        Called now and then with how many operations are done and how many there are to compile.
+        Called now and then with two counts: operations compiled so far, and operations to compile.
 
     Raises
     ------
     RuntimeError
-        Where something must be compiled and NUMBA_DISABLE_JIT is set, or no file can be written that later processes would load.
+        If something must be compiled and NUMBA_DISABLE_JIT is set, or if no file can be written that later processes would load.
 
     Examples
     --------
@@ -209,22 +216,22 @@ def compile(progress: Progress | None = None) -> None:
 
 
 def without_file(wanted: Sequence[Wanted]) -> list[Wanted]:
-    """Load operations, and list those that there is no good file of, whether they were loaded before or not."""
+    """Load operations, and return those that have no good file, even if they were loaded before."""
     return [one for one in wanted if not load(one)]
 
 
 def not_found(wanted: Sequence[Wanted]) -> list[Wanted]:
-    """Load operations, and list those that there is no good file of."""
+    """Load operations that aren't loaded yet, and return those that have no good file."""
     return without_file([one for one in wanted if one not in loaded.addresses])
 
 
 def load(wanted: Wanted) -> bool:
-    """Load an operation from the first good file, and tell whether there was one."""
+    """Load an operation from the first good file. Return whether there is one."""
     goal = target()
     for directory, origin in places(goal):
         path = directory / file_name(wanted, goal)
         try:
-            # a wheel's files belong to whoever installed it, and so does the package's source, which this process runs anyway
+            # whoever installed a wheel may own its files: this process runs that user's Python source anyway
             content = storage.read(path, by_anybody=origin == "wheel")
         except OSError:
             continue
@@ -238,7 +245,7 @@ def load(wanted: Wanted) -> bool:
 
 
 def load_content(wanted: Wanted, content: bytes, origin: str) -> bool:
-    """Load a file's content where that can't go wrong, and tell whether it did."""
+    """Load an operation from a file's content. Return whether the checksum is right and the operation is loaded."""
     with loaded.loading:
         whole = checked(content)
         if whole is not None and wanted not in loaded.addresses:
@@ -249,9 +256,9 @@ def load_content(wanted: Wanted, content: bytes, origin: str) -> bool:
 
 
 def call(plan: Any, *arrays: Any) -> None:
-    """Run the operation whose address is the plan's first word, on the arrays' data. Python's lock is released meanwhile.
+    """Run an operation on the arrays' data, without Python's lock. `plan` is an array of words; the first is the operation's address.
 
-    Every argument must be an array, which nothing checks.
+    Every argument must be an array; this isn't checked.
     """
     address("call")
     loaded.call(plan, *arrays)
@@ -262,6 +269,7 @@ class MethodDefinition(ctypes.Structure):
 
 
 def builtin(address: int, name: str) -> Any:
+    """Return a Python function that calls the machine code at an address."""
     definition = MethodDefinition(name.encode(), address, FASTCALL, None)
     linking.keep_forever(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
@@ -271,7 +279,7 @@ def builtin(address: int, name: str) -> Any:
 
 @functools.cache
 def python_record() -> Any:
-    """Give the record of what the built-ins know of Python and NumPy."""
+    """Return the record of the addresses and offsets in Python and NumPy that the built-ins use."""
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     functions = (ctypes.c_uint64 * (SET_BASE + 1)).from_address(pointer(NUMPY_API, None))
@@ -299,19 +307,19 @@ def python_record() -> Any:
 
 
 def data_offset() -> int:
-    """Tell where an array object holds the address of its first element."""
+    """Return the offset, in an array object, of the address of its first element."""
     array = np.zeros(1)
     words = (ctypes.c_size_t * (np.ndarray.__basicsize__ // ctypes.sizeof(ctypes.c_size_t))).from_address(id(array))
     return ctypes.sizeof(ctypes.c_size_t) * list(words).index(address_of(array))
 
 
 def address_of(array: Any) -> int:
-    """Tell where an array's first element is; array.ctypes imports a module at every use, which fails while Python shuts down."""
+    """Return the address of an array's first element. `array.ctypes` imports a module at every use, which fails while Python shuts down."""
     return int(array.__array_interface__["data"][0])
 
 
 def start(content: bytes, symbol: str, wanted: Wanted) -> int:
-    """Put a file's code into memory, and give the symbol's address, 0 where that can't be or the code is another operation's."""
+    """Put a file's code into memory and return the symbol's address; 0 if this process or the code lacks a symbol."""
     needs, _, code = content.partition(b"\n")
     find = linking.place(code, needs.decode().split())
     if find is None:
@@ -324,13 +332,14 @@ def start(content: bytes, symbol: str, wanted: Wanted) -> int:
 
 @functools.cache
 def host() -> Target:
-    with loaded.loading:  # in a process forked meanwhile a module would count as being imported, for ever
+    """Return this machine's target."""
+    with loaded.loading:  # a child forked during an import could never finish it
         return processor.host()
 
 
 @functools.cache
 def compilers_target() -> Target:
-    """Give the target in LLVM's words, which has the same tiles: weights are packed for these."""
+    """Return the target by LLVM's names. Raise RuntimeError if it has tiles of another shape: weights are packed for the target's."""
     goal = target()
     if goal.is_llvms:
         return goal
@@ -343,23 +352,27 @@ def compilers_target() -> Target:
 
 @functools.cache
 def target() -> Target:
-    """Choose what to load and compile for: the best level that the package brings machine code for and the machine has, or the machine."""
+    """Return the target to load and compile code for.
+
+    It is the best level (a named set of features) that this machine has and the package brings machine code for; else this machine.
+    """
     levels = [level for level in LEVELS if (WHEEL / level.level).is_dir()]
     return next((level for level in levels if level.suits(host())), host())
 
 
 @functools.cache
 def shape() -> Shape:
-    """Give the shape of the tiles in the code that is loaded."""
+    """Return the shape of the loaded code's tiles, blocks of outputs that fit into the registers."""
     return target().shape
 
 
 def symbol(wanted: Wanted, goal: Target) -> str:
+    """Return the name of the C function in an operation's file."""
     return f"fastrnn_{'_'.join(filter(None, wanted))}_{identity(wanted, goal)}"
 
 
 def identity(wanted: Wanted, goal: Target) -> str:
-    """Digest what makes a file another file: source, platform and target, and for what is compiled here the compiler."""
+    """Return a digest of all that a file depends on: source, platform and target; unless the target is a level, the compiler's version."""
     made_by = goal.level or (llvmlite.__version__, goal.cpu, goal.features)
     key = sources.of_module(OPERATIONS[wanted[0]][0]), tuple(goal.platform), goal.platform.triple, made_by, wanted
     return hashlib.sha256(repr(key).encode()).hexdigest()[:20]
@@ -370,18 +383,19 @@ def file_name(wanted: Wanted, goal: Target) -> str:
 
 
 def checked(content: bytes) -> bytes | None:
-    """Give what is in a file, if it is whole."""
+    """Return a file's content without its checksum; None if the checksum is wrong."""
     checksum, rest = content[:DIGEST], content[DIGEST:]
     return rest if hashlib.sha256(rest).digest() == checksum else None
 
 
 def file_content(code: bytes, names: Sequence[str]) -> bytes:
+    """Return a file's content: a checksum, the names of the symbols that the code needs, and the code."""
     rest = " ".join(names).encode() + b"\n" + code
     return hashlib.sha256(rest).digest() + rest
 
 
 def places(goal: Target) -> Iterator[tuple[pathlib.Path, str]]:
-    """Give the directories to look into, one after the other, each with the word that says what it is."""
+    """Yield the directories to search, in order, each with its kind: "wheel" or "cache"."""
     if goal.level:
         yield WHEEL / goal.level, "wheel"
     for directory in caches():
@@ -390,7 +404,7 @@ def places(goal: Target) -> Iterator[tuple[pathlib.Path, str]]:
 
 
 def is_own(directory: pathlib.Path) -> bool:
-    """Tell whether a directory is there and no other user can put anything into it."""
+    """Return whether a directory exists and no other user can put anything into it."""
     try:
         return not storage.directory_risk(directory)
     except OSError:
@@ -398,7 +412,7 @@ def is_own(directory: pathlib.Path) -> bool:
 
 
 def caches() -> Iterator[pathlib.Path]:
-    """Give the directories for what is compiled here, in the order of preference."""
+    """Yield the directories for code that is compiled on this machine, the preferred one first."""
     if os.environ.get(VARIABLE):
         yield pathlib.Path(os.environ[VARIABLE])
     yield BESIDE
@@ -409,11 +423,11 @@ def caches() -> Iterator[pathlib.Path]:
 
 @functools.cache
 def users_cache() -> pathlib.Path | None:
-    """Return the directory in the user's cache, None where the user has none: in containers the user may be unknown, and HOME unset."""
-    with loaded.loading:  # in a process forked meanwhile the module would count as being imported, for ever
-        import platformdirs  # takes a fifth of the time in which fastrnn is imported
+    """Return the directory in the user's cache; None if the user has none. In a container the user may be unknown, and HOME unset."""
+    with loaded.loading:  # a child forked during the import could never finish it
+        import platformdirs  # not at fastrnn's import, of which it would take a fifth
     try:
         path = platformdirs.user_cache_path("fastrnn")
-    except (OSError, RuntimeError, ValueError):  # each is raised on some system, by some version
+    except (OSError, RuntimeError, ValueError):  # some version of platformdirs raises each of them on some system
         return None
-    return path / "machine_code" if path.is_absolute() else None  # older versions give "~/.cache" then
+    return path / "machine_code" if path.is_absolute() else None  # without a home, older versions return "~/.cache"
