@@ -1,10 +1,9 @@
 """Check arguments and convert them to arrays. A wrong one raises an error that names it, what it must be, and what was given."""
 
-import itertools
 import math
 import numbers
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -222,36 +221,6 @@ def wrong_bias(name: str, array: Array, axis: str, sizes: dict[str, int]) -> str
     return f"{name} must have shape ({axis},){known}, got {array.shape}{remedy}"
 
 
-def check_no_bias(value: object) -> None:
-    if value is None:
-        raise TypeError("b must hold real numbers, got None; where there is no bias pass numpy.zeros_like(U[:, 0])")
-
-
-def check_leak(value: ArrayLike, units: int, dtype: np.dtype[Any]) -> float | Array:
-    """Check a leak. Return it as a Python float, or as a read-only array with one leak for each unit."""
-    leak = as_array("leak", detached(value))
-    if leak.dtype.kind == "b" or leak.shape not in ((), (units,)):
-        raise ValueError(f"leak must be a number or have shape ({units},), got {leak.dtype} of shape {leak.shape}")
-    leak = convert(leak, dtype)
-    if not (leak > 0).all() or not (leak <= 1).all():
-        position, at = place(~((leak > 0) & (leak <= 1)))
-        raise ValueError(f"leak must be above 0 and at most 1, got {leak[position]}{at}")
-    if not leak.ndim:
-        return float(leak)
-    leak.flags.writeable = False
-    return leak.view()
-
-
-def check_projection(outputs: int, units: int) -> None:
-    if outputs > units:
-        raise ValueError(f"projection must have at most as many rows as units, hidden_size={units}, got {outputs}")
-
-
-def no_bias_hn(value: object) -> None:
-    if value is not None:
-        raise ValueError("bias_hn must be None for reset_after=False, which adds it to bias, got an array")
-
-
 def convert(array: Array, dtype: np.dtype[Any]) -> Array:
     with np.errstate(all="ignore"):
         return array.astype(dtype, order="C")
@@ -289,30 +258,6 @@ def form_text(form: tuple[str, ...]) -> str:
     """Return the text of an activation's form: 'tanh', ('elu', alpha)."""
     name, *parameters = form
     return f"({', '.join([repr(name), *parameters])})" if parameters else repr(name)
-
-
-def check_layers(layers: Sequence[Any], kinds: tuple[type, ...], embedding: type) -> None:
-    """Check that layers can follow one another: their dtypes, their sizes, and an Embedding only first."""
-    if not layers:
-        raise ValueError("layers must be at least one, got none")
-    for i, layer in enumerate(layers):
-        if not isinstance(layer, (*kinds, embedding)):
-            raise TypeError(f"layers[{i}] must be a layer, got {type(layer).__name__}")
-        if i and isinstance(layer, embedding):
-            raise ValueError(f"layers[{i}] must be no Embedding: it reads tokens, so it comes first and only there; got {layer!r}")
-    for i, (below, above) in enumerate(itertools.pairwise(layers)):
-        if below.dtype is not None and above.dtype != below.dtype:  # one-hot vectors have no dtype; NumPy takes None for float64
-            raise TypeError(f"layers[{i}] and layers[{i + 1}] must have the same dtype, got {below.dtype} and {above.dtype}")
-        if above.input_size != below.output_size:
-            raise ValueError(
-                f"layers[{i + 1}] must have input_size={below.output_size}, the output_size of layers[{i}], got {above.input_size}"
-            )
-
-
-def check_vocabulary_size(value: object) -> int:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"V must be an integer from 1 up, got {value!r}")
-    return int(value)
 
 
 def check_not_alone(layer: object, size: int, *, alone: bool) -> None:
@@ -422,24 +367,6 @@ def check_step(name: str, value: ArrayLike, input_size: int, *, tokens: bool) ->
     return x[..., np.newaxis, :]
 
 
-def check_batch(name: str, leading: tuple[int, ...], fixed: tuple[int, ...]) -> None:
-    """Check that an input has the leading axes of a stream's first one."""
-    if leading != fixed:
-        raise ValueError(f"{name} must have the leading axes {fixed} that this stream began with, got {leading}; start another stream")
-
-
-def check_capacity(value: object) -> int:
-    capacity = as_integer(value)
-    if capacity is None or capacity < 1:
-        raise ValueError(f"capacity must be an integer from 1 up, got {value!r}")
-    return capacity
-
-
-def check_row_left(row: int, capacity: int) -> None:
-    if row == capacity:
-        raise IndexError(f"a bank of capacity={capacity} has handed out all its rows; drop one, or make a larger bank")
-
-
 def check_row(value: object, capacity: int, words: Array) -> int:
     """Check that a bank has handed out a row, and return it. `words` has the state of each of the bank's rows."""
     row = as_integer(value)
@@ -448,53 +375,7 @@ def check_row(value: object, capacity: int, words: Array) -> int:
     return row
 
 
-def check_at(value: ArrayLike) -> Array:
-    """Check the dtype and axes of the rows of a bank that are to be stepped, and return them."""
-    rows = as_array("at", value)
-    if rows.dtype.kind not in "iu" and rows.size:
-        raise TypeError(f"at must be integers, rows of the bank, got dtype {rows.dtype}")
-    if rows.ndim != 1:
-        raise ValueError(f"at must have one axis, a row of the bank for each of x, got shape {rows.shape}")
-    return rows
-
-
 IN_USE = "the stream or bank is in use by another thread, or by the call that this one interrupts; make one for each thread"
-
-
-def refuse_row(rows: Array, wrong: int) -> NoReturn:
-    """Raise ValueError for the row at position `wrong`, the first that the bank has not handed out, or that is repeated."""
-    fault = "distinct rows" if rows[wrong] in rows[:wrong] else "rows that the bank has handed out"
-    raise ValueError(f"at must hold {fault}, got {rows[wrong]} at position {wrong}")
-
-
-def refuse_changed_row(rows: Array, changed: int) -> NoReturn:
-    raise RuntimeError(
-        f"row {rows[changed]} of the bank was stepped, set, reset or dropped while this call stepped it in several pieces; "
-        "no state has changed"
-    )
-
-
-def check_mask_begun(begun: bool) -> None:
-    if not begun:
-        raise ValueError("mask must not be given before the stream's first step or state, which fixes how many sequences there are")
-
-
-def check_swap(present: dict[str, object], other: dict[str, object]) -> None:
-    """Check that a model can replace another: their descriptions must be equal. An error names the first difference."""
-    for what, value in present.items():
-        if other[what] != value:
-            raise ValueError(f"model must have {what} {value}, as the model before it has, got {other[what]}")
-
-
-def check_count(leading: tuple[int, ...], rows: int) -> None:
-    """Check that a bank's input has one step for each row."""
-    if leading != (rows,):
-        raise ValueError(f"x must have the leading axes {(rows,)}, one step for each row of the bank in at, got {leading}")
-
-
-def no_lengths(lengths: object) -> None:
-    if lengths is not None:
-        raise TypeError("lengths must not be given to a stream, whose sequences advance together")
 
 
 def check_lengths(value: ArrayLike, leading: tuple[int, ...], steps: int) -> Array:
@@ -528,14 +409,6 @@ def check_state(name: str, value: ArrayLike, expected: tuple[int, ...], *, given
         sizes = f"{given} of shape {shape} and hidden_size={expected[-1]}"
         raise ValueError(f"{name} must have shape {expected} for {sizes}, got {state.shape}")
     return state
-
-
-def check_states(name: str, value: object, count: int) -> list[tuple[str, Any]]:
-    """Split a Sequential's state: return a name and an entry, perhaps None, for each recurrent layer."""
-    if count == 1 and not (isinstance(value, (tuple, list)) and len(value) == 1):
-        return [(name, value)]
-    entries = check_entries(name, value, count, "one for each recurrent layer")
-    return [(f"{name}[{i}]", entry) for i, entry in enumerate(entries)]
 
 
 def check_entries(name: str, value: object, count: int, meaning: str) -> list[Any]:
@@ -589,78 +462,6 @@ def one_of(kinds: Sequence[type]) -> str:
     return f"{', '.join(names)} or {last}"
 
 
-def check_directions(forward: Any, backward: Any, merge: str, kinds: tuple[type, ...]) -> None:
-    """Check the two layers of a Bidirectional."""
-    for name, layer in (("forward", forward), ("backward", backward)):
-        if not isinstance(layer, kinds):
-            raise TypeError(f"{name} must be {one_of(kinds)}, got {type(layer).__name__}")
-    if forward.dtype != backward.dtype:
-        raise TypeError(f"forward and backward must have the same dtype, got {forward.dtype} and {backward.dtype}")
-    if forward.input_size != backward.input_size:
-        raise ValueError(f"forward and backward must have the same input_size, got {forward.input_size} and {backward.input_size}")
-    if merge != "concat" and forward.output_size != backward.output_size:
-        sizes = f"{forward.output_size} and {backward.output_size}"
-        raise ValueError(f"forward and backward must have the same output_size for merge={merge!r}, got {sizes}")
-
-
-def check_iterable(sequences: Any) -> Iterable[Any]:
-    if not isinstance(sequences, Iterable):
-        raise TypeError(f"sequences must be a list of sequences, got {type(sequences).__name__}")
-    return sequences
-
-
-def check_padding(arrays: Sequence[Array]) -> tuple[int, ...]:
-    """Check the sequences to be padded, and return the shape of one step."""
-    own: tuple[int, ...] | None = None
-    for i, array in enumerate(arrays):
-        if array.shape == (0,):
-            continue
-        if array.ndim != 2 and not (array.ndim == 1 and array.dtype.kind in "iu"):
-            raise ValueError(f"sequences[{i}] must be vectors (T, I) or integers (T,), got {array.dtype} of shape {array.shape}")
-        if own is not None and array.shape[1:] != own:
-            raise ValueError(f"sequences[{i}] must have steps of shape {own} as those before it, got {array.shape[1:]}")
-        own = array.shape[1:]
-    return own or ()
-
-
-def check_unpad(output: Array, axes: int) -> None:
-    if output.ndim <= axes:
-        raise ValueError(f"output must have more axes than lengths, got {output.ndim} and {axes}")
-
-
-def check_reads_tokens(purpose: str, reads: bool, model: object, input_size: int) -> None:
-    if not reads:
-        remedy = f"make it Sequential(Embedding.one_hot({input_size}), ...)"
-        raise ValueError(f"model must begin with an Embedding for {purpose}, got {model!r}; {remedy}")
-
-
-def check_reads_numbers(purpose: str, reads: bool, model: object) -> None:
-    if not reads:
-        raise ValueError(f"model must have no Embedding for {purpose}, which makes vectors the next input, got {model!r}")
-
-
-def check_probabilities(purpose: str, given: bool, model: object) -> None:
-    if not given:
-        needed = "a Dense layer with activation 'softmax' or 'log_softmax'"
-        raise ValueError(f"model must end in {needed} for {purpose}, got {model!r}")
-
-
-def check_vocabulary(purpose: str, input_size: int, output_size: int) -> None:
-    if input_size != output_size:
-        sizes = f"input_size={input_size} and output_size={output_size}"
-        raise ValueError(f"model must have as many outputs as inputs for {purpose}, got {sizes}")
-
-
-def check_start(value: ArrayLike, input_size: int, *, vectors: bool) -> Array:
-    start = as_array("start", value)
-    if not vectors:
-        return check_tokens("start", start, input_size, axes=0, added=2)
-    if start.shape[-1:] != (input_size,):
-        raise ValueError(f"start must have shape (..., {input_size}) for feedback='output', got {start.shape}")
-    check_axes("start", start, 1)
-    return start
-
-
 class Sampling(NamedTuple):
     """The checked arguments of sampling, as Python numbers."""
 
@@ -668,48 +469,3 @@ class Sampling(NamedTuple):
     temperature: float
     top_k: int
     stop: int | None
-
-
-def check_sampling(steps: object, temperature: object, top_k: object, stop: object, vocabulary: int, *, vectors: bool) -> Sampling:
-    count, divisor, most, end = as_integer(steps), as_number(temperature), as_integer(top_k), as_integer(stop)
-    if count is None or count < 0:
-        raise ValueError(f"steps must be an integer from 0 up, got {steps!r}")
-    if divisor is None or not divisor > 0:
-        raise ValueError(f"temperature must be positive, got {temperature!r}; for the likeliest token use feedback='argmax'")
-    if top_k is not None and (most is None or not 0 < most <= vocabulary):
-        raise ValueError(f"top_k must be an integer from 1 to {vocabulary}, got {top_k!r}")
-    if stop is not None and vectors:
-        raise ValueError(f"stop must be None for feedback='output', which generates no tokens, got {stop!r}")
-    if stop is not None and (end is None or not 0 <= end < vocabulary):
-        raise ValueError(f"stop must be a token from 0 to {vocabulary - 1}, got {stop!r}")
-    return Sampling(count, divisor, most or vocabulary, end)
-
-
-def check_rng(value: Any, count: int) -> list[Any]:
-    """Return a generator of random numbers for each of `count` sequences."""
-    known = "None, a seed of integers from 0 up, or a numpy.random.Generator that can spawn others"
-    if isinstance(value, (bool, np.bool)):
-        raise TypeError(f"rng must be {known}, got {value!r}")
-    try:
-        streams: list[Any] = np.random.default_rng(value).spawn(count)
-    except ImportError as error:  # NumPy imports its generators at their first use
-        raise RuntimeError("rng needs numpy.random, which can't be imported while Python shuts down; use it once before") from error
-    except TypeError as error:
-        raise TypeError(f"rng must be {known}, got {value!r}") from error
-    except ValueError as error:
-        raise ValueError(f"rng must be {known}, got {value!r}") from error
-    return streams
-
-
-def check_thread_count(name: str, n: object) -> int:
-    count = as_integer(n)
-    if count is None or count < 1:
-        raise ValueError(f"{name} must be an integer from 1 up, got {n!r}")
-    return count
-
-
-def nothing_to_choose(nothing: Array) -> None:
-    """Raise ValueError if `nothing` is True anywhere: at a step that had no token to choose."""
-    if np.logical_or.reduce(nothing, axis=None):
-        position = tuple(map(int, np.unravel_index(np.argmax(nothing), nothing.shape)))
-        raise ValueError(f"model must give finite outputs for a token to be chosen, got NaN or infinity at position {position}")

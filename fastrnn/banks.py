@@ -5,27 +5,12 @@ from __future__ import annotations
 import functools
 import heapq
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import (
-    Array,
-    State,
-    check_at,
-    check_capacity,
-    check_causal,
-    check_count,
-    check_out,
-    check_reset,
-    check_row,
-    check_row_left,
-    check_step,
-    convert,
-    refuse_changed_row,
-    refuse_row,
-)
+from .arguments import Array, State, as_array, as_integer, check_causal, check_out, check_reset, check_row, check_step, convert
 from .engine.execute import Task, run_network
 from .engine.packing import INT64, Network, empty_aligned, read_only
 from .engine.prepared import NOTHING, PreparedCall, prepare
@@ -421,3 +406,44 @@ class Bank(Frozen):
         if own[count] >= 0:
             refuse_changed_row(own, int(own[count]))
         return output
+
+
+def check_capacity(value: object) -> int:
+    capacity = as_integer(value)
+    if capacity is None or capacity < 1:
+        raise ValueError(f"capacity must be an integer from 1 up, got {value!r}")
+    return capacity
+
+
+def check_row_left(row: int, capacity: int) -> None:
+    if row == capacity:
+        raise IndexError(f"a bank of capacity={capacity} has handed out all its rows; drop one, or make a larger bank")
+
+
+def check_at(value: ArrayLike) -> Array:
+    """Check the dtype and axes of the rows of a bank that are to be stepped, and return them."""
+    rows = as_array("at", value)
+    if rows.dtype.kind not in "iu" and rows.size:
+        raise TypeError(f"at must be integers, rows of the bank, got dtype {rows.dtype}")
+    if rows.ndim != 1:
+        raise ValueError(f"at must have one axis, a row of the bank for each of x, got shape {rows.shape}")
+    return rows
+
+
+def refuse_row(rows: Array, wrong: int) -> NoReturn:
+    """Raise ValueError for the row at position `wrong`, the first that the bank has not handed out, or that is repeated."""
+    fault = "distinct rows" if rows[wrong] in rows[:wrong] else "rows that the bank has handed out"
+    raise ValueError(f"at must hold {fault}, got {rows[wrong]} at position {wrong}")
+
+
+def refuse_changed_row(rows: Array, changed: int) -> NoReturn:
+    raise RuntimeError(
+        f"row {rows[changed]} of the bank was stepped, set, reset or dropped while this call stepped it in several pieces; "
+        "no state has changed"
+    )
+
+
+def check_count(leading: tuple[int, ...], rows: int) -> None:
+    """Check that a bank's input has one step for each row."""
+    if leading != (rows,):
+        raise ValueError(f"x must have the leading axes {(rows,)}, one step for each row of the bank in at, got {leading}")

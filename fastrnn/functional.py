@@ -44,18 +44,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arguments import (
-    Activation,
-    Array,
-    NamedWeight,
-    as_array,
-    check_activation,
-    check_no_bias,
-    check_numbers,
-    check_out,
-    check_state,
-    check_weights,
-)
+from .arguments import Activation, Array, NamedWeight, as_array, check_activation, check_numbers, check_out, check_state, check_weights
 from .engine.execute import Task, assign, is_readable_in_place, readable, run_network
 from .engine.packing import LayerSpec, network_of, pack_network
 from .engine.prepared import plan_once, run_once
@@ -199,3 +188,8 @@ def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonline
     if h0 is not None:
         assign(states, h0)
     run_once(known.plan, x, output, states, weights_of(arrays))
+
+
+def check_no_bias(value: object) -> None:
+    if value is None:
+        raise TypeError("b must hold real numbers, got None; where there is no bias pass numpy.zeros_like(U[:, 0])")

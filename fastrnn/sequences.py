@@ -82,7 +82,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -91,25 +91,18 @@ from numpy.typing import ArrayLike
 from .arguments import (
     ROW_ACTIVATIONS,
     Array,
+    Sampling,
     Seed,
     State,
     as_array,
+    as_integer,
+    as_number,
+    check_axes,
     check_causal,
     check_choice,
-    check_iterable,
     check_lengths,
     check_model,
-    check_padding,
-    check_probabilities,
-    check_reads_numbers,
-    check_reads_tokens,
-    check_rng,
-    check_sampling,
-    check_start,
     check_tokens,
-    check_unpad,
-    check_vocabulary,
-    nothing_to_choose,
     other_as_array,
     to_pad,
 )
@@ -383,3 +376,99 @@ def check_feeds_back(model: Model, feedback: Feedback) -> Network:
         check_probabilities(use, network.activation in ROW_ACTIVATIONS, model)
     check_vocabulary(use, network.input_size, network.output_size)
     return network
+
+
+def check_iterable(sequences: Any) -> Iterable[Any]:
+    if not isinstance(sequences, Iterable):
+        raise TypeError(f"sequences must be a list of sequences, got {type(sequences).__name__}")
+    return sequences
+
+
+def check_padding(arrays: Sequence[Array]) -> tuple[int, ...]:
+    """Check the sequences to be padded, and return the shape of one step."""
+    own: tuple[int, ...] | None = None
+    for i, array in enumerate(arrays):
+        if array.shape == (0,):
+            continue
+        if array.ndim != 2 and not (array.ndim == 1 and array.dtype.kind in "iu"):
+            raise ValueError(f"sequences[{i}] must be vectors (T, I) or integers (T,), got {array.dtype} of shape {array.shape}")
+        if own is not None and array.shape[1:] != own:
+            raise ValueError(f"sequences[{i}] must have steps of shape {own} as those before it, got {array.shape[1:]}")
+        own = array.shape[1:]
+    return own or ()
+
+
+def check_unpad(output: Array, axes: int) -> None:
+    if output.ndim <= axes:
+        raise ValueError(f"output must have more axes than lengths, got {output.ndim} and {axes}")
+
+
+def check_reads_tokens(purpose: str, reads: bool, model: object, input_size: int) -> None:
+    if not reads:
+        remedy = f"make it Sequential(Embedding.one_hot({input_size}), ...)"
+        raise ValueError(f"model must begin with an Embedding for {purpose}, got {model!r}; {remedy}")
+
+
+def check_reads_numbers(purpose: str, reads: bool, model: object) -> None:
+    if not reads:
+        raise ValueError(f"model must have no Embedding for {purpose}, which makes vectors the next input, got {model!r}")
+
+
+def check_probabilities(purpose: str, given: bool, model: object) -> None:
+    if not given:
+        needed = "a Dense layer with activation 'softmax' or 'log_softmax'"
+        raise ValueError(f"model must end in {needed} for {purpose}, got {model!r}")
+
+
+def check_vocabulary(purpose: str, input_size: int, output_size: int) -> None:
+    if input_size != output_size:
+        sizes = f"input_size={input_size} and output_size={output_size}"
+        raise ValueError(f"model must have as many outputs as inputs for {purpose}, got {sizes}")
+
+
+def check_start(value: ArrayLike, input_size: int, *, vectors: bool) -> Array:
+    start = as_array("start", value)
+    if not vectors:
+        return check_tokens("start", start, input_size, axes=0, added=2)
+    if start.shape[-1:] != (input_size,):
+        raise ValueError(f"start must have shape (..., {input_size}) for feedback='output', got {start.shape}")
+    check_axes("start", start, 1)
+    return start
+
+
+def check_sampling(steps: object, temperature: object, top_k: object, stop: object, vocabulary: int, *, vectors: bool) -> Sampling:
+    count, divisor, most, end = as_integer(steps), as_number(temperature), as_integer(top_k), as_integer(stop)
+    if count is None or count < 0:
+        raise ValueError(f"steps must be an integer from 0 up, got {steps!r}")
+    if divisor is None or not divisor > 0:
+        raise ValueError(f"temperature must be positive, got {temperature!r}; for the likeliest token use feedback='argmax'")
+    if top_k is not None and (most is None or not 0 < most <= vocabulary):
+        raise ValueError(f"top_k must be an integer from 1 to {vocabulary}, got {top_k!r}")
+    if stop is not None and vectors:
+        raise ValueError(f"stop must be None for feedback='output', which generates no tokens, got {stop!r}")
+    if stop is not None and (end is None or not 0 <= end < vocabulary):
+        raise ValueError(f"stop must be a token from 0 to {vocabulary - 1}, got {stop!r}")
+    return Sampling(count, divisor, most or vocabulary, end)
+
+
+def check_rng(value: Any, count: int) -> list[Any]:
+    """Return a generator of random numbers for each of `count` sequences."""
+    known = "None, a seed of integers from 0 up, or a numpy.random.Generator that can spawn others"
+    if isinstance(value, (bool, np.bool)):
+        raise TypeError(f"rng must be {known}, got {value!r}")
+    try:
+        streams: list[Any] = np.random.default_rng(value).spawn(count)
+    except ImportError as error:  # NumPy imports its generators at their first use
+        raise RuntimeError("rng needs numpy.random, which can't be imported while Python shuts down; use it once before") from error
+    except TypeError as error:
+        raise TypeError(f"rng must be {known}, got {value!r}") from error
+    except ValueError as error:
+        raise ValueError(f"rng must be {known}, got {value!r}") from error
+    return streams
+
+
+def nothing_to_choose(nothing: Array) -> None:
+    """Raise ValueError if `nothing` is True anywhere: at a step that had no token to choose."""
+    if np.logical_or.reduce(nothing, axis=None):
+        position = tuple(map(int, np.unravel_index(np.argmax(nothing), nothing.shape)))
+        raise ValueError(f"model must give finite outputs for a token to be chosen, got NaN or infinity at position {position}")

@@ -96,17 +96,13 @@ from .arguments import (
     Array,
     State,
     as_array,
-    check_batch,
     check_causal,
     check_data,
-    check_mask_begun,
     check_model,
     check_out,
     check_reset,
     check_step,
-    check_swap,
     convert,
-    no_lengths,
 )
 from .engine.execute import Task, is_readable_in_place, readable, run_network
 from .engine.packing import FEWEST_ROWS, Network, empty_aligned, read_only
@@ -440,3 +436,26 @@ class Stream(Frozen):
         flat = running.flat.copy() if reset_mask is None else self._restarted(running, reset_mask)
         run_network(running.network, Task(data, flat, output))
         running.flat[...] = flat
+
+
+def check_batch(name: str, leading: tuple[int, ...], fixed: tuple[int, ...]) -> None:
+    """Check that an input has the leading axes of a stream's first one."""
+    if leading != fixed:
+        raise ValueError(f"{name} must have the leading axes {fixed} that this stream began with, got {leading}; start another stream")
+
+
+def check_mask_begun(begun: bool) -> None:
+    if not begun:
+        raise ValueError("mask must not be given before the stream's first step or state, which fixes how many sequences there are")
+
+
+def check_swap(present: dict[str, object], other: dict[str, object]) -> None:
+    """Check that a model can replace another: their descriptions must be equal. An error names the first difference."""
+    for what, value in present.items():
+        if other[what] != value:
+            raise ValueError(f"model must have {what} {value}, as the model before it has, got {other[what]}")
+
+
+def no_lengths(lengths: object) -> None:
+    if lengths is not None:
+        raise TypeError("lengths must not be given to a stream, whose sequences advance together")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..arguments import Array, check_entries, check_state, check_states
+from ..arguments import Array, check_entries, check_state
 from .execute import assign
 from .packing import Network
 
@@ -168,3 +168,11 @@ def restart(views: tuple[Array, ...], reset: Array, first: tuple[Array, ...] | N
         shape = len(reset), view.shape[-1]
         values: Any = 0 if first is None else first[i].reshape(shape)
         np.copyto(view.reshape(shape), values, where=reset[:, np.newaxis])
+
+
+def check_states(name: str, value: object, count: int) -> list[tuple[str, Any]]:
+    """Split a Sequential's state: return a name and an entry, perhaps None, for each recurrent layer."""
+    if count == 1 and not (isinstance(value, (tuple, list)) and len(value) == 1):
+        return [(name, value)]
+    entries = check_entries(name, value, count, "one for each recurrent layer")
+    return [(f"{name}[{i}]", entry) for i, entry in enumerate(entries)]

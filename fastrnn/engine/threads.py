@@ -56,7 +56,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import Array, check_thread_count
+from ..arguments import Array, as_integer
 from ..kernels.layout import HEAD_BYTES, HERE, MOST_WORKERS, POOL, TEAM, TEAM_BYTES, TEAMS, WORKER
 from ..native import machine_code
 from ..native.processor import processors
@@ -264,3 +264,10 @@ def forget() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget)
+
+
+def check_thread_count(name: str, n: object) -> int:
+    count = as_integer(n)
+    if count is None or count < 1:
+        raise ValueError(f"{name} must be an integer from 1 up, got {n!r}")
+    return count

@@ -38,7 +38,7 @@ from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
 
-from ..arguments import Array, State, check_choice, check_data, check_directions
+from ..arguments import Array, State, check_choice, check_data, one_of
 from ..engine.progress import shown
 from ..engine.stages import Stage, Stages, call_stages
 from ..engine.states import PairForm
@@ -172,3 +172,17 @@ class Bidirectional(Recurrent):
 
     def __repr__(self) -> str:
         return f"Bidirectional({self.forward!r}, {self.backward!r}, merge={self.merge!r})"
+
+
+def check_directions(forward: Any, backward: Any, merge: str, kinds: tuple[type, ...]) -> None:
+    """Check the two layers of a Bidirectional."""
+    for name, layer in (("forward", forward), ("backward", backward)):
+        if not isinstance(layer, kinds):
+            raise TypeError(f"{name} must be {one_of(kinds)}, got {type(layer).__name__}")
+    if forward.dtype != backward.dtype:
+        raise TypeError(f"forward and backward must have the same dtype, got {forward.dtype} and {backward.dtype}")
+    if forward.input_size != backward.input_size:
+        raise ValueError(f"forward and backward must have the same input_size, got {forward.input_size} and {backward.input_size}")
+    if merge != "concat" and forward.output_size != backward.output_size:
+        sizes = f"{forward.output_size} and {backward.output_size}"
+        raise ValueError(f"forward and backward must have the same output_size for merge={merge!r}, got {sizes}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import Array, check_not_alone, check_vocabulary_size, check_weights
+from ..arguments import Array, check_not_alone, check_weights
 from ..engine.packing import LayerSpec, read_only
 from .base import Stateless
 
@@ -122,3 +122,9 @@ class Embedding(Stateless):
         if self.weight is None:
             return f"Embedding.one_hot({self.input_size})"
         return f"Embedding(input_size={self.input_size}, output_size={self.output_size}, dtype={self.dtype})"
+
+
+def check_vocabulary_size(value: object) -> int:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"V must be an integer from 1 up, got {value!r}")
+    return int(value)

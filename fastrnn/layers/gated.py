@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import Activation, Array, State, check_activation, check_projection, no_bias_hn
+from ..arguments import Activation, Array, State, check_activation
 from ..engine.calls import checked_call, checked_call_for_last
 from ..engine.packing import LayerSpec
 from ..engine.states import ArrayForm, PairForm
@@ -316,3 +316,13 @@ class LSTM(Gated):
                 self.peephole is not None,
             )
         ]
+
+
+def check_projection(outputs: int, units: int) -> None:
+    if outputs > units:
+        raise ValueError(f"projection must have at most as many rows as units, hidden_size={units}, got {outputs}")
+
+
+def no_bias_hn(value: object) -> None:
+    if value is not None:
+        raise ValueError("bias_hn must be None for reset_after=False, which adds it to bias, got an array")

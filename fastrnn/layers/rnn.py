@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import Activation, Array, check_activation, check_choice, check_leak
+from ..arguments import Activation, Array, as_array, check_activation, check_choice, convert, detached, place
 from ..engine.packing import LayerSpec
 from ..engine.states import ArrayForm, SecondOfTwoForm
 from ..kernels.layout import CELLS
@@ -118,3 +118,18 @@ class RNN(Hidden, Weighted):
 
     def _shown(self) -> dict[str, Any]:
         return {"nonlinearity": self.nonlinearity} if self._plain else super()._shown()
+
+
+def check_leak(value: ArrayLike, units: int, dtype: np.dtype[Any]) -> float | Array:
+    """Check a leak. Return it as a Python float, or as a read-only array with one leak for each unit."""
+    leak = as_array("leak", detached(value))
+    if leak.dtype.kind == "b" or leak.shape not in ((), (units,)):
+        raise ValueError(f"leak must be a number or have shape ({units},), got {leak.dtype} of shape {leak.shape}")
+    leak = convert(leak, dtype)
+    if not (leak > 0).all() or not (leak <= 1).all():
+        position, at = place(~((leak > 0) & (leak <= 1)))
+        raise ValueError(f"leak must be above 0 and at most 1, got {leak[position]}{at}")
+    if not leak.ndim:
+        return float(leak)
+    leak.flags.writeable = False
+    return leak.view()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import Array, State, check_data, check_layers, check_not_alone
+from ..arguments import Array, State, check_data, check_not_alone
 from ..engine.calls import call, checked_call, checked_call_for_last
 from ..engine.packing import LayerSpec, Network, pack_network
 from ..engine.progress import shown
@@ -205,3 +206,21 @@ class Sequential(Model):
     def __repr__(self) -> str:
         shown = [*map(repr, self.layers), *["return_sequences=False"] * (not self.return_sequences)]
         return f"Sequential({', '.join(shown)})"
+
+
+def check_layers(layers: Sequence[Any], kinds: tuple[type, ...], embedding: type) -> None:
+    """Check that layers can follow one another: their dtypes, their sizes, and an Embedding only first."""
+    if not layers:
+        raise ValueError("layers must be at least one, got none")
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, (*kinds, embedding)):
+            raise TypeError(f"layers[{i}] must be a layer, got {type(layer).__name__}")
+        if i and isinstance(layer, embedding):
+            raise ValueError(f"layers[{i}] must be no Embedding: it reads tokens, so it comes first and only there; got {layer!r}")
+    for i, (below, above) in enumerate(itertools.pairwise(layers)):
+        if below.dtype is not None and above.dtype != below.dtype:  # one-hot vectors have no dtype; NumPy takes None for float64
+            raise TypeError(f"layers[{i}] and layers[{i + 1}] must have the same dtype, got {below.dtype} and {above.dtype}")
+        if above.input_size != below.output_size:
+            raise ValueError(
+                f"layers[{i + 1}] must have input_size={below.output_size}, the output_size of layers[{i}], got {above.input_size}"
+            )
