@@ -18,7 +18,7 @@ from ..kernels.layout import HERE
 from . import linking
 from .processor import CPU_FEATURES, CPU_NAME, Target
 
-Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbol, and and the file to write ("" for none)
+Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbol, and the file to write ("" for none)
 OTHER_TARGET = "fastrnn must compile in this process, where Numba was imported for another processor than NUMBA_CPU_NAME says"
 INLINE_ASSEMBLY = "fastrnn compiles no inline assembly: LLVM ends the process where it has no parser for it"
 LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # LLVM's intrinsics that call C functions

@@ -82,7 +82,7 @@ class ObjectFile:
 
     @classmethod
     def read(cls, code: bytes) -> "ObjectFile | None":
-        """Return object code as such a file; None if it is none."""
+        """Return the ObjectFile of some code; None if the code isn't ELF for x86-64, or lacks more than 64-bit addresses."""
         if not code.startswith(X86_64[0]):
             return None
         (header,) = np.frombuffer(code, HEADER, 1)
