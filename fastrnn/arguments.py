@@ -68,7 +68,7 @@ def as_array(name: str, value: ArrayLike, *, widen: bool = True, pad: str = "") 
 
 
 def other_as_array(name: str, value: Any, *, widen: bool = True, pad: str = "") -> Array:
-    """Return a value that is no plain NumPy array as one."""
+    """Convert a value of any other type to a NumPy array."""
     refuse_masked(name, value)
     refuse_others(name, value)
     try:
@@ -147,7 +147,7 @@ def refuse_masked(name: str, value: object) -> None:
 
 
 def check_axes(name: str, array: Array, added: int) -> None:
-    """Check that NumPy allows an array `added` axes more."""
+    """Check that an array with `added` more axes has no more than NumPy allows."""
     if array.ndim > MOST_AXES - added:
         reason = f"since NumPy allows {MOST_AXES} and the call adds {added}"
         raise ValueError(f"{name} must have at most {MOST_AXES - added} axes, {reason}, got {array.ndim}")
@@ -297,7 +297,7 @@ class Span(NamedTuple):
     """Tokens of one sequence, or of several short ones, concatenated."""
 
     tokens: Array
-    sequence: tuple[Any, ...]  # an index for each leading axis: integers if all tokens are of one sequence, else one array element a token
+    sequence: tuple[Any, ...]  # an index for each leading axis: integers for a single sequence, else an array for each axis
     steps: Any  # the step of each token
 
     def place(self, wrong: Array) -> tuple[tuple[int, ...], str]:

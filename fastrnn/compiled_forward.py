@@ -1,7 +1,8 @@
-"""`rnn_forward` inside functions that Numba compiles.
+"""Implement `rnn_forward` inside functions that Numba compiles.
 
-Compiled code holds no address, for it may be cached, and called in another process. Numba keeps objects for it, which it pickles into the
-cache: here the `Recipe`, which finds the addresses anew when it is unpickled. Reading its bytes needs no Python.
+Compiled code may be cached and called in another process, so it must contain no address. Numba lets compiled code refer to Python objects,
+which it pickles into the cache. Here this object is a `Recipe`: it finds the addresses anew when it is unpickled, and compiled code reads
+its bytes without Python.
 """
 
 import zlib
@@ -20,7 +21,8 @@ from .kernels.layout import BLOCK as SOFTMAX_BLOCK
 from .kernels.layout import HEAD_BYTES, JOB, LAYER, MATRIX, TOGETHER, first_half, padded
 from .native import machine_code
 
-# What a recipe's words are: elements of a register, registers of a panel, then a job, its two layers and its matrices.
+# A recipe's words: elements of a register, registers of a panel (a block of packed weights), then the records of a job (one kernel call),
+# of its two layers and of its matrices.
 LANES, VECTORS, PLAN = range(3)
 LAYER_WORDS, MATRIX_WORDS = LAYER.words, MATRIX.words
 LAYERS, MATRICES = JOB.words, JOB.words + 2 * LAYER_WORDS
@@ -31,20 +33,21 @@ SIZES = tuple([LAYER.offsets[name] for name in NAMES])
 ADDRESSES = tuple([LAYER.offsets[name] for name in ("weight", "weight_hh", "weight_hr", "bias", "vector_hh")])
 SIZE, ROW_STRIDE, OUTPUTS, COLUMNS, START = (MATRIX.offsets[name] for name in ("size", "row_stride", "outputs", "columns", "start"))
 INTERFACE = zlib.crc32(repr((JOB.names, LAYER.names, MATRIX.names, HEAD_BYTES, TOGETHER, SOFTMAX_BLOCK, 1)).encode())
-FIRST_BYTE = bytes.__basicsize__ - 1  # of a bytes object's content, from its address on
+FIRST_BYTE = bytes.__basicsize__ - 1  # offset of the content in a bytes object
 
 
 class Recipe(bytes):
-    """The words of a call whose sizes are 1: addresses of operations and of parameters, which are this process's own."""
+    """The words of a call whose sizes are all 1. They contain addresses of operations and of parameters in this process."""
 
     arguments: tuple[Any, ...]
-    network: Any  # has what the addresses are of
+    network: Any  # keeps alive the arrays that the addresses point to
 
     def __reduce__(self) -> tuple[Any, ...]:
         return recipe, (INTERFACE, *self.arguments)
 
 
 def recipe(interface: int, dtype: str, nonlinearity: str, has_c: bool) -> Recipe:
+    """Return a recipe with this process's addresses. Raise RuntimeError if a caller was compiled for another interface."""
     if interface != INTERFACE:
         raise RuntimeError("a function that calls rnn_forward was compiled with another fastrnn; compile it anew")
     matrix, vector = np.zeros((1, 1), dtype), np.zeros(1, dtype)
@@ -59,7 +62,7 @@ def recipe(interface: int, dtype: str, nonlinearity: str, has_c: bool) -> Recipe
 
 
 def words_of(made: Recipe) -> Any:
-    """Make a function that reads a recipe's word."""
+    """Return a compiled function that reads a recipe's word at an index."""
 
     @intrinsic
     def read(context, index):
@@ -81,7 +84,7 @@ padded, first_half, rows_that_fit = (register_jitable(function) for function in 
 
 @register_jitable
 def size_layer(words, layer, inputs, outputs, columns, stride, item):
-    """Fill in the sizes of a layer's record."""
+    """Write the sizes of a layer into its record."""
     at, half = LAYERS + layer * LAYER_WORDS, first_half(outputs, item)
     sizes = (inputs, outputs, outputs, columns, stride, columns, half, half)
     for i in range(len(SIZES)):
@@ -90,7 +93,7 @@ def size_layer(words, layer, inputs, outputs, columns, stride, item):
 
 @register_jitable
 def size_matrix(words, matrix, size, outputs, columns, start):
-    """Fill in the sizes of a matrix's record, and give where the next one's panels start."""
+    """Write the sizes of a matrix into its record, and return the start of the next matrix's panels."""
     at = MATRICES + matrix * MATRIX_WORDS
     words[at + SIZE], words[at + ROW_STRIDE], words[at + COLUMNS], words[at + START] = size, size, columns, start
     if words[at + OUTPUTS]:
@@ -100,7 +103,7 @@ def size_matrix(words, matrix, size, outputs, columns, start):
 
 @register_jitable
 def plan_of(words, lanes, vectors, sizes, item):
-    """Fill in the sizes of a job for so many steps and sequences: give the bytes of the workspace."""
+    """Write the sizes of a call into the records of its job, layers and matrices. Return the bytes of the workspace that the call needs."""
     steps, sequences, inputs, hidden, outputs = sizes
     columns, columns_out = padded(hidden, lanes, vectors), padded(outputs, lanes, vectors)
     stride_out = columns_out + -columns_out % SOFTMAX_BLOCK
@@ -112,7 +115,7 @@ def plan_of(words, lanes, vectors, sizes, item):
     of_c = size_matrix(words, V_, hidden, outputs, columns_out, of_V)
     after = size_matrix(words, C_, 1, outputs, columns_out, of_c)
     starts = (0, of_W, of_b, of_V, of_c)
-    own = ((U_, W_, C_, B_, C_), (V_, C_, C_, C_, C_))  # in the order of ADDRESSES; nothing reads those that the layer has not
+    own = ((U_, W_, C_, B_, C_), (V_, C_, C_, C_, C_))  # in the order of ADDRESSES; an address of what the layer doesn't have is never read
     for layer in range(2):
         for i in range(len(ADDRESSES)):
             words[LAYERS + layer * LAYER_WORDS + ADDRESSES[i]] = item * starts[own[layer][i]]
@@ -134,7 +137,7 @@ def sequences_of(x):
 
 @register_jitable
 def plan_and_run(words, panels, sizes, arrays):
-    """Plan a call for sizes and run it, on x, the output, the states and the weights."""
+    """Write the sizes of a call into its records and run it. `arrays` are x, the output, the states and the weights."""
     data, result, states, U, W, b, V, c = arrays
     lanes, vectors = panels
     bytes_needed = plan_of(words, lanes, vectors, sizes, states.itemsize)
@@ -153,7 +156,7 @@ WRONG_OUT = "out must have shape (..., T, O), and share no memory with the input
 
 
 def check_types(x: Any, weights: dict[str, Any], h0: Any, out: Any) -> Any:
-    """Check what is known when a call is compiled, and give the weights' dtype."""
+    """Check what is known when a call is compiled, and return the weights' dtype."""
     axes = {"U": 2, "W": 2, "V": 2, "b": 1, "c": 1}
     dtype = getattr(weights["U"], "dtype", None)
     for name, kind in weights.items():
@@ -173,7 +176,7 @@ def check_types(x: Any, weights: dict[str, Any], h0: Any, out: Any) -> Any:
 
 
 def starter_of(kind: Any, dtype: Any) -> Any:
-    """Make what gives the states before the first step: h0's, or zeros where there is none."""
+    """Return a compiled function that returns the states before the first step: h0's, or zeros if there is no h0."""
     number = np.dtype(str(dtype)).type
     if kind is None:
         return register_jitable(lambda h0, leading, sequences, hidden: np.zeros(sequences * hidden, number))
@@ -192,13 +195,13 @@ def starter_of(kind: Any, dtype: Any) -> Any:
 
 
 def given(kind: Any) -> Any:
-    """Give an argument's type, None for no argument."""
+    """Return the type of an argument; None if it is left out or None."""
     kind = kind.value if isinstance(kind, types.Omitted) else kind
     return None if isinstance(kind, types.NoneType) else kind
 
 
 def compiled(x, U, W, V, b, c, h0, nonlinearity, out):
-    """Make what Numba compiles for a call, of its arguments' types."""
+    """Return the function that Numba compiles for a call. The arguments are the types of the call's arguments."""
     c_type, h0_type, out_type, name = given(c), given(h0), given(out), given(nonlinearity)
     dtype = check_types(x, {"U": U, "W": W, "V": V, "b": b, **({} if c_type is None else {"c": c_type})}, h0_type, out_type)
     if isinstance(name, types.UnicodeType):

@@ -17,10 +17,10 @@
 >>> round(controlled(model.jit(), 100), 3)
 0.009
 
-A net is an argument: a global, or a variable of an enclosing function, would put addresses into the compiled code, which ends the process
-where they are another's. Compiled functions may be cached, run without Python's lock, in `prange`, and on several threads: every call has
-memory of its own, and runs on the calling thread. Where a compiled function raises, Numba frees nothing that it holds: neither arrays nor
-the net.
+Pass a net as an argument. A global, or a variable of an enclosing function, would put this process's addresses into the compiled code,
+which would crash another process; so it is refused. Compiled functions may be cached, run without Python's lock, in `prange`, and on
+several threads: every call has memory of its own, and runs on the calling thread. If a compiled function raises, Numba frees nothing that
+the function holds: neither arrays nor the net.
 """
 
 import functools
@@ -40,17 +40,17 @@ from .kernels import layout
 from .kernels.layout import HEAD_BYTES, JOB, TOGETHER
 from .native import machine_code
 
-# What a net's words are: its sizes, then the sizes of the arrays of its state, then a job.
+# A net is an array of 64-bit words: these fields, then the size of each array of its state, then a job (the record of a kernel call).
 VERSION, INPUT, OUTPUT, ARRAYS, WIDEST, ROWS, SIZES = range(7)
 WORDS = JOB.words
-# Compiled code that is cached has the places of these fields in it.
+# A digest of the fields' positions, which cached compiled code contains: it must be the same when the code is called.
 INTERFACE = zlib.crc32(repr((JOB.names, HEAD_BYTES, TOGETHER, SIZES, 1)).encode())
 SIZE_OFFSETS = tuple([JOB.offsets[name] for name in layout.JOB_SIZES])
 OTHER = "net must come from the fastrnn that this function was compiled with; compile it anew"
 
 
 class Words(np.ndarray):
-    """The words of a net; they keep the model, whose addresses they hold."""
+    """The words of a net. They hold addresses of the model's memory, so they also hold the model."""
 
     model: Any
 
@@ -77,7 +77,7 @@ class Net:
         job = network.job(function=machine_code.address("run_serial"))
         self.words = np.concatenate([np.array(sizes, np.int64), job]).view(Words)
         self.words.model = self.model = model
-        form = model.state_form.join(iter(range(len(network.states))))  # which arrays of the state the user has, put together as they are
+        form = model.state_form.join(iter(range(len(network.states))))  # a state as users pass it, with a number in place of each array
         self.type = NetType(network.dtype.name, network.tokens, form)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -88,6 +88,8 @@ class Net:
 
 
 class NetType(types.Type):
+    """Numba's type of a net: its dtype, whether it reads tokens, and the form of its state, with a number in place of each array."""
+
     def __init__(self, dtype: str, tokens: bool, form: Any) -> None:
         self.dtype, self.tokens, self.form = types.float32 if dtype == "float32" else types.float64, tokens, form
         super().__init__(name=f"fastrnn.Net({dtype}, tokens={tokens}, state={form})")
@@ -130,13 +132,13 @@ def box_net(kind: NetType, value: Any, c: Any) -> Any:
 
 
 def net_of(words: Any) -> Net:
-    """Give the net whose words came back from compiled code."""
+    """Return the net whose words compiled code has returned."""
     return Net(words.model)
 
 
 @intrinsic
 def words_of(context, net):
-    """Give a net's words."""
+    """Return a net's words."""
 
     def generate(context, builder, signature, arguments):
         words = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).words
@@ -147,19 +149,20 @@ def words_of(context, net):
 
 
 def leaves(kind: Any) -> list[Any]:
-    """Give the types, or the numbers, that a tuple of tuples is made of."""
+    """Return the leaves of a tuple of tuples, or of Numba's type of one, in a flat list."""
     if isinstance(kind, types.BaseTuple | tuple):
         return [leaf for one in kind for leaf in leaves(one)]
     return [kind]
 
 
 def structure(kind: Any) -> Any:
+    """Return the same nested tuples with 0 for each leaf."""
     return tuple(structure(one) for one in kind) if isinstance(kind, types.BaseTuple | tuple) else 0
 
 
 @intrinsic
 def flattened(context, state):
-    """Give the arrays of a state in one tuple."""
+    """Return all arrays of a state in one flat tuple."""
     kinds = leaves(state)
     result = types.BaseTuple.from_types(kinds)
 
@@ -179,7 +182,7 @@ def flattened(context, state):
 
 @intrinsic
 def invoke(context, function, record):
-    """Call an operation by its address with a record of addresses."""
+    """Call an operation (a compiled function of the kernels) by its address. Its argument is a record of addresses."""
     count = len(record)
 
     def generate(context, builder, signature, arguments):
@@ -196,13 +199,13 @@ def invoke(context, function, record):
 
 @intrinsic
 def keep(context, arrays):
-    """Use arrays once more: Numba frees an array after its last use, and their addresses' use is none to it."""
+    """Keep arrays alive up to here. Numba frees an array after its last use, and a use of its address doesn't count."""
     return types.none(arrays), lambda context, builder, signature, arguments: context.get_dummy_value()
 
 
 @intrinsic
 def address_of(context, array):
-    """Give the address of an array's first element."""
+    """Return the address of an array's first element."""
 
     def generate(context, builder, signature, arguments):
         data = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0]).data
@@ -212,12 +215,12 @@ def address_of(context, array):
 
 
 def step(net: Any, x_t: Any, state: Any, out: Array) -> Array:
-    """Advance a model by one time step, in compiled code: the bits of its call.
+    """Advance a model by one time step, in compiled code. The output has the same bits as the model's call.
 
     Parameters
     ----------
     net : Net
-        What the method `jit` of a layer or a model gives.
+        The result of the method `jit` of a layer or a model.
     x_t : ndarray of shape (input_size,) or (N, input_size); with an Embedding an integer, or integers of shape (N,)
         Numbers of any real dtype; converted to the model's.
     state : as the model takes it, of ndarray of shape (hidden_size,) or (N, hidden_size)
@@ -233,11 +236,11 @@ def step(net: Any, x_t: Any, state: Any, out: Array) -> Array:
     Raises
     ------
     numba.TypingError
-        When it is compiled: for arguments of another dtype, number of axes or layout, and a state put together otherwise.
+        When the function is compiled: for arguments of another dtype, number of axes or layout, or a state of another structure.
     ValueError
-        For arguments of another shape, tokens beyond the vocabulary, and an out that shares memory.
+        For arguments of another shape, tokens beyond the vocabulary, or an out that shares memory.
     RuntimeError
-        Where the function was compiled with another fastrnn.
+        If the function was compiled with an incompatible version of fastrnn.
 
     Examples
     --------
@@ -258,12 +261,14 @@ def step(net: Any, x_t: Any, state: Any, out: Array) -> Array:
 
 
 def forward(net: Any, x: Any, state: Any, out: Array) -> Array:
-    """Run a model over whole sequences, in compiled code: every step's output, whatever its return_sequences, with the bits of its call.
+    """Run a model over whole sequences, in compiled code. Every step's output is written, whatever the model's return_sequences.
+
+    The outputs have the same bits as the model's call.
 
     Parameters
     ----------
     net : Net
-        What the method `jit` of a layer or a model gives.
+        The result of the method `jit` of a layer or a model.
     x : ndarray of shape (T, input_size) or (N, T, input_size); with an Embedding integers of shape (T,) or (N, T)
         Numbers of any real dtype; converted to the model's.
     state : as the model takes it, of ndarray of shape (hidden_size,) or (N, hidden_size)
@@ -279,7 +284,7 @@ def forward(net: Any, x: Any, state: Any, out: Array) -> Array:
     Raises
     ------
     numba.TypingError, ValueError, RuntimeError
-        As `step`.
+        As for `step`.
 
     Examples
     --------
@@ -296,7 +301,7 @@ def forward(net: Any, x: Any, state: Any, out: Array) -> Array:
 
 
 def uncompiled(net: Net, x: Any, state: Any, out: Array) -> None:
-    """Do the same where nothing is compiled, as under NUMBA_DISABLE_JIT."""
+    """Do the work of `step` and `forward` in functions that aren't compiled, as under NUMBA_DISABLE_JIT."""
     stream = net.model.stream(state if leaves(state) else None)
     output = stream(x)
     if out.shape != output.shape or out.dtype != output.dtype:
@@ -321,13 +326,13 @@ def compiled_forward(net, x, state, out):
 
 
 def is_right(kind: Any, dtype: Any, axes: int) -> bool:
-    """Tell whether an array is one that a kernel can write to."""
+    """Return whether a Numba type is an array of a dtype and a number of axes that a kernel can write to."""
     right = isinstance(kind, types.Array) and kind.dtype == dtype and kind.layout == "C"
     return right and kind.ndim == axes and kind.mutable and kind.aligned
 
 
 def check_types(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> int:
-    """Check what is known when a call is compiled, and give the number of leading axes."""
+    """Check what is known when a call is compiled, and return the number of leading axes. `time` is 1 for sequences, 0 for a step."""
     if not isinstance(net, NetType):
         raise TypingError(f"net must be what model.jit() gives, got {net}")
     arrays, dtype = leaves(state), net.dtype
@@ -364,7 +369,7 @@ def read_token(x):
 
 
 def reader_of(kind: Any, dtype: Any) -> Any:
-    """Make what gives an array of a kind C-contiguous and of a dtype."""
+    """Return a compiled function that returns an array C-contiguous and in a dtype. `kind` is Numba's type of the array."""
     if kind.layout == "C" and kind.dtype == dtype:
         return read_in_place
     number = np.dtype(str(dtype)).type
@@ -378,7 +383,7 @@ def reader_of(kind: Any, dtype: Any) -> Any:
 
 @intrinsic
 def extent_of(context, array):
-    """Give the addresses of an array's first byte and of the byte after its last, whatever its strides."""
+    """Return the address of an array's lowest byte, and the address after its highest byte, whatever its strides."""
 
     def generate(context, builder, signature, arguments):
         parts = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0])
@@ -396,14 +401,14 @@ def extent_of(context, array):
 
 @register_jitable
 def no_overlap(out, array):
-    """Tell whether two arrays share no memory."""
+    """Return whether two arrays share no memory: the ranges from the lowest to the highest byte are compared."""
     (first, end), (start, stop) = extent_of(out), extent_of(array)
     return end <= start or stop <= first or out.size == 0 or array.size == 0
 
 
 @register_jitable
 def rows_for(steps, sequences, most):
-    """Return how many sequences are run side by side, and how many of a layer's rows a workspace has for them, `most` at most."""
+    """Return the number of sequences to run side by side, and the number of rows of a layer's workspace, at most `most`."""
     block = max(1, min(sequences, TOGETHER, most // 2))
     return block, max(2 * block, min(most, block * (steps + 1)))
 
@@ -413,7 +418,7 @@ job_sizes = register_jitable(layout.job_sizes)
 
 @register_jitable
 def size_job(job, sizes):
-    """Fill in the sizes of a job, of the arguments that `job_sizes` takes."""
+    """Write the sizes of a call into its job. `sizes` are the arguments of `job_sizes`."""
     fields = job_sizes(*sizes)
     for i in range(len(SIZE_OFFSETS)):
         job[SIZE_OFFSETS[i]] = fields[i]
@@ -421,7 +426,7 @@ def size_job(job, sizes):
 
 @intrinsic
 def copy(context, to, source, size):
-    """Copy bytes between addresses. An assignment to a slice is half of a call's code: it can fail, with a text of its own."""
+    """Copy `size` bytes between addresses. Assigning slices would double a call's code: it can fail, with an error text of its own."""
 
     def generate(context, builder, signature, arguments):
         to, source, size = arguments
@@ -434,7 +439,7 @@ def copy(context, to, source, size):
 
 @register_jitable
 def total(words, count):
-    """Add up the sizes of the first arrays of a state."""
+    """Return the sum of the sizes of a state's first `count` arrays."""
     sizes = 0
     for i in range(count):
         sizes += words[SIZES + i]
@@ -442,7 +447,7 @@ def total(words, count):
 
 
 @register_jitable
-def move_nothing(words, arrays, states, sequences, out, back):
+def move_nothing(words, arrays, states, sequences, out, back):  # for a state without arrays
     pass
 
 
@@ -453,7 +458,10 @@ WRONG_STATE = (
 
 @functools.cache  # compiled once for `step` and `forward`
 def move_states(visible: tuple[int, ...], leading: int) -> Any:
-    """Make what copies the arrays of a state to where an address says, one after the other, or back."""
+    """Return a compiled function that copies a state's arrays, one after the other, to an address; or back, with `back`.
+
+    `visible` are the numbers of the arrays that users pass, among all arrays of the network's state.
+    """
 
     @register_jitable
     def move(words, arrays, states, sequences, out, back):
@@ -471,7 +479,7 @@ def move_states(visible: tuple[int, ...], leading: int) -> Any:
 
 
 def compiled(net: Any, name: str, x: Any, state: Any, out: Any, time: int) -> Any:
-    """Make what Numba compiles for a call: checks, a job, and one call of an operation by its address."""
+    """Return the function that Numba compiles for a call. It checks arguments, fills in a job, and calls one operation by its address."""
     leading = check_types(net, name, x, state, out, time)
     visible, tokens, item = tuple(leaves(net.form)), net.tokens, net.dtype.bitwidth // 8
     is_array = isinstance(x, types.Array)

@@ -1,4 +1,4 @@
-"""What compiled functions may call by its own name: `rnn_forward`. What it becomes there is imported when one is compiled."""
+"""Make `rnn_forward` callable in functions that Numba compiles. Its implementation is imported when such a function is compiled."""
 
 from numba.extending import overload
 

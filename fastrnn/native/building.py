@@ -1,6 +1,6 @@
-"""Builds wheels that bring machine code: FASTRNN_MACHINE_CODE=x86-64-v3,x86-64-v4 in the environment names the levels.
+"""Build wheels that contain machine code. FASTRNN_MACHINE_CODE=x86-64-v3,x86-64-v4 in the environment names the levels (sets of features).
 
-setuptools loads this file by itself, so it imports nothing of the package until a wheel is built with the variable set. Without the
+setuptools loads this file without the package, so it imports the package only when a wheel is built with the variable set. Without the
 variable the wheel is pure Python.
 """
 
@@ -17,11 +17,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def levels() -> list[str]:
+    """Return the levels that the variable names."""
     return [level.strip() for level in os.environ.get(VARIABLE, "").split(",") if level.strip()]
 
 
 class BuildPy(build_py):
-    """Copy the package, without what earlier builds left, and compile every operation for the levels asked for."""
+    """Copy the package into an empty folder, and compile every operation for the levels asked for."""
 
     def run(self) -> None:
         if not self.editable_mode:
@@ -35,11 +36,11 @@ class BuildPy(build_py):
 
 
 class BdistWheel(bdist_wheel):
-    """Tag a wheel that brings machine code with its platform: it suits any Python 3."""
+    """Tag a wheel that contains machine code with its platform, and for any Python 3."""
 
     def finalize_options(self) -> None:
         if levels():
-            self.distribution.has_ext_modules = lambda: True  # it belongs to a platform
+            self.distribution.has_ext_modules = lambda: True  # makes setuptools tag the wheel with a platform
         super().finalize_options()
 
     def get_tag(self) -> tuple[str, str, str]:

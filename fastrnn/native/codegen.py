@@ -1,6 +1,7 @@
-"""Makes object code of one operation: Numba's text of it, optimized and compiled by LLVM for a target.
+"""Make the object code of one operation: Numba compiles it to LLVM assembly, which LLVM optimizes and compiles for a target.
 
-The only module here that imports Numba. Its source is part of every file's name: an edit here compiles every operation anew.
+Only this module of the folder imports Numba. A digest of its source is part of the name of every file of machine code: after an edit here
+all operations are compiled anew.
 """
 
 import gc
@@ -17,46 +18,47 @@ from ..kernels.layout import HERE
 from . import linking
 from .processor import CPU_FEATURES, CPU_NAME, Target
 
-Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbol, and the file to write, "" for none
+Task = dict[str, str]  # an operation to compile: its name, module, dtype, symbol, and the file to write ("" for none)
 OTHER_TARGET = "fastrnn must compile in this process, where Numba was imported for another processor than NUMBA_CPU_NAME says"
 INLINE_ASSEMBLY = "fastrnn compiles no inline assembly: LLVM ends the process where it has no parser for it"
-LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # intrinsics that become calls
+LIBRARY = {"llvm.memcpy": "memcpy", "llvm.memmove": "memmove", "llvm.memset": "memset"}  # LLVM's intrinsics that call C functions
 
 
 def prepare(goal: Target) -> None:
-    """Set up this process, which was started only to compile for one target: before Numba is imported."""
+    """Set up a child process, which compiles for one target only. To be called before Numba is imported."""
     cpu, features = goal.cpu, goal.features
-    if goal.platform != HERE:  # which Numba doesn't know: its text is for any processor
+    if goal.platform != HERE:  # Numba knows only this platform: it makes text for a generic processor, and `text_for` changes the platform
         layout.foreign, cpu, features = (goal.platform, features), "generic", ""
     os.environ[CPU_NAME], os.environ[CPU_FEATURES] = cpu, features
     gc.disable()
-    sys.modules["scipy"] = None  # type: ignore[assignment]  # Numba would import it, for BLAS
+    sys.modules["scipy"] = None  # type: ignore[assignment]  # keeps Numba from importing SciPy, for BLAS
     leave_out_passes()
-    llvm.set_option("fastrnn", "-disable-lsr")  # loop strength reduction: three quarters of the time of code generation, for no gain
+    # loop strength reduction takes three quarters of the time of code generation, for no gain
+    llvm.set_option("fastrnn", "-disable-lsr")
 
 
 def object_code(task: Task, goal: Target) -> tuple[bytes, list[str]]:
-    """Compile an operation: return its object code, and the symbols that it needs from elsewhere."""
+    """Compile an operation. Return its object code, and the symbols that the code needs from the process."""
     symbol, machine = task["symbol"], target_machine(goal)
     module = llvm.parse_assembly(text_for(machine, numba_text(task, goal)))
     for value in (*module.functions, *module.global_variables):
-        # a weak symbol of one file would silently replace another file's
+        # else a weak symbol of one file would silently replace another file's
         if not value.is_declaration and not value.name.startswith(symbol):
             value.linkage = "internal"
     module.verify()
     declared = {value.name for value in (*module.functions, *module.global_variables) if value.is_declaration}
     called = {function for start, function in LIBRARY.items() if any(name.startswith(start) for name in declared)}
     if goal.platform.system == "darwin" and "memset" in called:
-        called.add("bzero")  # which sets zeros there
+        called.add("bzero")  # LLVM calls it on macOS to set zeros
     options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_unrolling = False  # no gain, and half of the code
+    options.loop_unrolling = False  # it gains nothing and doubles the code
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
     return machine.emit_object(module), sorted(called | {name for name in declared if not name.startswith("llvm.")})
 
 
 def target_machine(goal: Target) -> Any:
-    """Return LLVM's compiler for a target."""
+    """Return LLVM's code generator for a target."""
     linking.initialize()
     if goal.platform != HERE:
         llvm.initialize_all_targets()
@@ -65,12 +67,12 @@ def target_machine(goal: Target) -> Any:
     if goal.platform.is_windows and not HERE.is_windows:
         triple += "-elf"  # as llvmlite adds on Windows
     target = llvm.Target.from_triple(triple)
-    reloc = "static" if target.name.startswith("x86") else "default"  # as Numba has it
+    reloc = "static" if target.name.startswith("x86") else "default"  # as Numba does
     return target.create_target_machine(cpu=goal.cpu, features=goal.features, opt=3, reloc=reloc, jit=True)
 
 
 def text_for(machine: Any, text: str) -> str:
-    """Return Numba's text, which is written for this process's platform, for a compiler's platform."""
+    """Return Numba's text with the platform of a code generator in place of this process's platform."""
     if re.search(r'\bcall [^"@]*\basm ', text):
         raise RuntimeError(INLINE_ASSEMBLY)
     rest = re.sub("^target .*$", "", text, flags=re.MULTILINE)
@@ -78,9 +80,10 @@ def text_for(machine: Any, text: str) -> str:
 
 
 def numba_text(task: Task, goal: Target) -> str:
-    """Have Numba compile an operation, and add a C function of the symbol's name, which leaves out what only Numba's callers pass.
+    """Return the LLVM assembly that Numba makes of an operation, with a C function added that has the symbol's name and calls it.
 
-    That returns a word, which has a meaning for built-ins alone.
+    The C function takes only the operation's own arguments. It supplies the others that Numba's functions take: addresses for the result
+    and for an error, and a null pointer that stands for the dtype. It returns a word, which only the built-ins use.
     """
     import numba
 
@@ -106,9 +109,9 @@ define i64 @{task["symbol"]}({", ".join(given)}) {{
 
 
 def leave_out_passes() -> None:
-    """Keep Numba from optimizing every function on its own and from making machine code of it: more than half of the time.
+    """Keep Numba from optimizing each function by itself and making machine code of it, which takes more than half of the time.
 
-    What an operation consists of is optimized here once, when all of it is together.
+    Instead `object_code` optimizes an operation once, when all of its functions are in one module.
     """
     from numba.core import codegen
 
@@ -116,7 +119,7 @@ def leave_out_passes() -> None:
         ("_optimize_functions", codegen.CPUCodeLibrary),
         ("_optimize_final_module", codegen.CPUCodeLibrary),
         ("_finalize_specific", codegen.JITCodeLibrary),
-        ("set_env", codegen.JITCPUCodegen),  # it asks LLVM for an address, which makes machine code of every module
+        ("set_env", codegen.JITCPUCodegen),  # it asks LLVM for an address, for which LLVM makes machine code of every module
     ):
         if hasattr(owner, name):
             setattr(owner, name, lambda *_: None)

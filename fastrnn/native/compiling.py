@@ -1,4 +1,4 @@
-"""Compile operations: in child processes, one for each processor that this process may use; or in this process if no child can be started.
+"""Compile operations: in child processes, at most one for each processor, or in this process if no child can be started.
 
 A child reads one line from its standard input that says what to compile: a command line would be too long for Windows. The child writes
 each file to the cache as soon as it is compiled. At its end it also writes the content of all files to its standard output, so that a call
@@ -133,7 +133,7 @@ def compile_levels(names: Sequence[str], directory: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def only_one(directory: pathlib.Path | None) -> Iterator[None]:
-    """Let one process compile at a time: hold the lock of a directory, once other processes have released it or `STALE` has passed."""
+    """Let one process compile at a time, by a lock in a directory. A process waits for the lock at most `STALE` seconds."""
     if directory is None or loaded.lock is not None:  # a signal handler must not wait for the thread that it interrupts
         yield
         return

@@ -1,7 +1,7 @@
-"""Finds out which files of the kernels import which others: `python -m fastrnn.native.graph` writes this to `imports.py`.
+"""Find out which files in `kernels` import which others. `python -m fastrnn.native.graph` writes the result, a table, to `imports.py`.
 
-The table is stored because a process that finds its machine code must not wait until all kernels are parsed. It is compared with the
-files where something is compiled: an import that is missing in the table would let code be found that an edit has made wrong.
+The table is stored because a process that finds its machine code on disk should not parse all kernels. Whenever something is compiled, the
+table is compared with the files: if it lacked an import, a process could load code that an edit has made wrong.
 """
 
 import ast
@@ -18,12 +18,12 @@ TABLE = PACKAGE / "native" / "imports.py"
 HEAD = '''"""What each file of the kernels imports from their folder, its packages included: written by `python -m fastrnn.native.graph`."""
 
 '''
-# By the full names of modules, the kernels' files as the table names them
+# From the full name of a module to the name of its file in the table
 MODULES = {".".join([KERNELS, *name_of(path).split("/")]).removesuffix(".__init__"): name_of(path) for path in FOLDER.rglob("*.py")}
 
 
 def module_names(path: pathlib.Path) -> Iterator[str]:
-    """Yield the full names of all that a file imports, anywhere in it: of modules, and of what might be one."""
+    """Yield the full names of a file's package and of all that the file imports, anywhere in it; not every name is a module's."""
     package = ".".join([KERNELS, *path.relative_to(FOLDER).parent.parts])
     yield package
     for node in ast.walk(ast.parse(path.read_bytes())):
@@ -35,13 +35,13 @@ def module_names(path: pathlib.Path) -> Iterator[str]:
 
 
 def imported(path: pathlib.Path) -> list[str]:
-    """Return the kernels' files that one of them imports, sorted. Importing a module runs the packages around it."""
+    """Return the files in `kernels` that one of them imports, sorted. Importing a module also imports the packages around it."""
     runs = {module for name in module_names(path) for module in itertools.accumulate(name.split("."), "{}.{}".format)}
     return sorted({MODULES[module] for module in runs & MODULES.keys()} - {name_of(path)})
 
 
 def wrong() -> str:
-    """Compare the table with the files that it lists: return an error's text, "" where they agree."""
+    """Return an error's text if the table differs from the imports of a file that it lists, else ""."""
     for name, names in IMPORTS.items():
         path = FOLDER / f"{name}.py"
         if not path.is_file() or imported(path) != names.split():

@@ -1,7 +1,7 @@
 """Find the machine code of operations on disk or have it compiled; check it, load it, and call it.
 
 An operation is a compiled function of the kernels, a row of `OPERATIONS`. A file holds one operation for one target (a processor and its
-features, on a platform). Files are searched in the package, since a wheel may bring machine code, and then in three caches: the directory
+features, on a platform). Files are looked up in the package, since a wheel may bring machine code, then in three caches: the directory
 FASTRNN_CACHE_DIR, a directory inside the package, and the user's cache directory. New files go to the first cache that this process can
 write to and no other user can.
 
@@ -94,7 +94,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def provide(wanted: Iterable[Wanted], progress: Progress | None = None, *, in_files: bool = False) -> None:
-    """Load operations; compile all that have no good file together. With in_files=True also look at operations that are loaded already."""
+    """Load operations. Compile those that have no good file; with in_files=True, even if they are loaded already."""
     absent = [one for one in wanted if in_files or one not in loaded.addresses]
     if absent and sys.is_finalizing():
         load_at_the_end(absent)
@@ -319,7 +319,7 @@ def address_of(array: Any) -> int:
 
 
 def start(content: bytes, symbol: str, wanted: Wanted) -> int:
-    """Put a file's code into memory and return the symbol's address; 0 if this process or the code lacks a symbol."""
+    """Put a file's code into memory. Return a symbol's address; 0 if the code lacks it, or the process lacks a symbol for the code."""
     needs, _, code = content.partition(b"\n")
     find = linking.place(code, needs.decode().split())
     if find is None:
@@ -339,7 +339,7 @@ def host() -> Target:
 
 @functools.cache
 def compilers_target() -> Target:
-    """Return the target by LLVM's names. Raise RuntimeError if it has tiles of another shape: weights are packed for the target's."""
+    """Return the target by LLVM's names. Raise RuntimeError if its tiles differ from those of `target()`, for which weights are packed."""
     goal = target()
     if goal.is_llvms:
         return goal

@@ -1,7 +1,7 @@
-"""Digests of the files that machine code follows from: its files are named by them.
+"""Compute digests of the source files that machine code depends on. They are part of the names of the files of machine code.
 
-An operation's code follows from the file of its module, from all that this file imports inside `kernels`, directly or not, and from
-`codegen.py`. An edit of one kernel leaves the code of others as it is.
+An operation's code depends on the file of its module, on all files that this file imports inside `kernels`, directly or indirectly, and on
+`codegen.py` with its imports there. So an edit of one kernel compiles only the operations that depend on it.
 """
 
 import functools
@@ -15,7 +15,7 @@ from .imports import IMPORTS
 PACKAGE = pathlib.Path(__file__).parents[1]
 FOLDER = PACKAGE / "kernels"
 CODEGEN = PACKAGE / "native" / "codegen.py"
-EVERY = ("layout", "options")  # what codegen.py imports of the kernels
+EVERY = ("layout", "options")  # the files that codegen.py imports from `kernels`
 OUTDATED = "fastrnn/native/imports.py does not list what {} imports; write it anew: python -m fastrnn.native.graph"
 
 
@@ -24,21 +24,21 @@ def digest_of(path: pathlib.Path) -> str:
 
 
 def name_of(path: pathlib.Path) -> str:
-    """Name a kernel's file as `IMPORTS` does: its path inside the folder, without ".py"."""
+    """Return the name of a kernel's file in `IMPORTS`: its path inside the folder, without ".py"."""
     return path.relative_to(FOLDER).with_suffix("").as_posix()
 
 
 def read() -> dict[str, str]:
-    """Digest each file that machine code can follow from."""
+    """Return the digest of each file that machine code can depend on."""
     paths = {name: FOLDER / f"{name}.py" for name in IMPORTS}
     return {name: digest_of(path) for name, path in paths.items() if path.is_file()} | {CODEGEN.name: digest_of(CODEGEN)}
 
 
-DIGESTS = read()  # now, beside the import of what it describes: the files may be other ones at the first call
+DIGESTS = read()  # read when the package is imported: the files may have changed by the first call
 
 
 def needed(*names: str) -> list[str]:
-    """Return kernels' files and all that they import inside the folder, directly or not, sorted."""
+    """Return the given files of kernels and all files that they import inside the folder, directly or indirectly, sorted."""
     found: set[str] = set()
     rest = [*names]
     while rest:
@@ -52,13 +52,13 @@ def needed(*names: str) -> list[str]:
 
 
 def of_all() -> str:
-    """Return the digest of all that machine code can follow from, the table of imports included."""
+    """Return one digest of all files that machine code can depend on, and of the table of imports."""
     return hashlib.sha256(repr((sorted(DIGESTS.items()), IMPORTS)).encode()).hexdigest()
 
 
 @functools.cache
 def of_module(module: str) -> str:
-    """Return the digest of all that the machine code of a module's operations follows from."""
+    """Return one digest of all files that the machine code of a module's operations depends on."""
     if not module.startswith(f"{KERNELS}."):  # operations may live outside of the package
         spec = importlib.util.find_spec(module)
         return of_all() + digest_of(pathlib.Path(str(spec and spec.origin)))

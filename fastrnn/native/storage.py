@@ -1,9 +1,9 @@
-"""Directories and files that hold machine code: which of them no other user could have changed, and how they are written.
+"""Read and write files of machine code, and check that no other user could have changed them.
 
-What is loaded as machine code may do all that this process may. So a file is loaded only if it belongs to this user or to root and nobody
-else can write to it, and only from a directory that nobody else can put another file, directory or link into: this is asked of every
-directory on the way to it, too. Files and directories made here are as private, whatever the umask is. Windows has other permissions,
-of which nothing is asked.
+Loaded machine code can do all that this process can. So a file in a cache is loaded only if it belongs to this user or to root and nobody
+else can write to it. Its directory must be as private, and in no directory on the path to it may others replace files, directories or
+links. Files and directories that are made here pass these checks, whatever the umask is. Windows has other permissions: nothing is checked
+there.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from collections.abc import Iterator
 
 SYSTEM_HAS_MODES = os.name == "posix"
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-FILE_MODE, DIRECTORY_MODE = 0o644, 0o755  # at most: the umask may take more away
-READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # a FIFO holds nobody up
+FILE_MODE, DIRECTORY_MODE = 0o644, 0o755  # the umask may remove more permissions
+READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # a FIFO must not block
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 AT_ONCE = 1 << 20  # bytes read by one call
-MOST_LINKS = 40  # on the way to a directory, as Linux has it
+MOST_LINKS = 40  # symbolic links on the path to a directory, as on Linux
 ROOT = 0
 
 NO_FILE = "it is not a regular file"
@@ -30,13 +30,13 @@ NOT_WRITABLE = "this process can't write to it"
 
 
 class Refused(Exception):
-    """A file that another user could have written."""
+    """Raised for a file that another user could have written, or that isn't regular."""
 
 
 def read(path: pathlib.Path, *, by_anybody: bool = False) -> bytes:
-    """Return a file's content; with by_anybody=True whoever could have written it.
+    """Return a file's content. Raise Refused if another user could have written it, unless by_anybody=True; OSError if it can't be read.
 
-    The file is opened once, so what is checked is what is read. Raises Refused, and OSError where there is no file to read.
+    The file is opened once, so the file that is checked is the one that is read.
     """
     file = os.open(path, READ)
     try:
@@ -44,7 +44,7 @@ def read(path: pathlib.Path, *, by_anybody: bool = False) -> bytes:
         reason = file_risk(status)
         if reason and (reason == NO_FILE or not by_anybody):
             raise Refused(reason)
-        pieces = []  # read by the system's call alone: while Python shuts down there is no `open`
+        pieces = []  # read by os.read, because `open` is gone while Python shuts down
         while piece := os.read(file, AT_ONCE):
             pieces.append(piece)
         return b"".join(pieces)
@@ -53,12 +53,12 @@ def read(path: pathlib.Path, *, by_anybody: bool = False) -> bytes:
 
 
 def file_risk(status: os.stat_result) -> str:
-    """Return why another user could have written a file, "" where none could."""
+    """Return why another user could have written a file, or that it isn't regular; "" if neither holds."""
     return risk(status) if stat.S_ISREG(status.st_mode) else NO_FILE
 
 
 def risk(status: os.stat_result) -> str:
-    """Return why another user could have written to a file or a directory, "" where none could."""
+    """Return why another user could have written to a file or a directory, "" if none could."""
     if not SYSTEM_HAS_MODES:
         return ""
     if status.st_uid not in (ROOT, os.geteuid()):
@@ -67,7 +67,7 @@ def risk(status: os.stat_result) -> str:
 
 
 def directory_risk(directory: pathlib.Path) -> str:
-    """Return why another user could have put files into a directory, "" where none could. Raises OSError where it isn't there."""
+    """Return why another user could have put files into a directory, "" if none could. Raise OSError if it doesn't exist."""
     status = directory.stat()
     if not stat.S_ISDIR(status.st_mode):
         return NO_DIRECTORY
@@ -75,10 +75,10 @@ def directory_risk(directory: pathlib.Path) -> str:
 
 
 def way_risk(directory: pathlib.Path) -> str:
-    """Return why another user could have put another directory into a directory's place, "" where none could.
+    """Return why another user could have replaced a directory by another one, "" if none could.
 
-    In a sticky directory, as /tmp, others can neither rename nor remove what isn't theirs. Where the root directory isn't root's, as in a
-    user namespace, its owner has the whole system anyway.
+    In a sticky directory, such as /tmp, others can neither rename nor remove what isn't theirs. The owner of the root directory is trusted,
+    too: in a user namespace that may not be root, but controls the whole system anyway.
     """
     if not SYSTEM_HAS_MODES:
         return ""
@@ -92,7 +92,7 @@ def way_risk(directory: pathlib.Path) -> str:
 
 
 def way(directory: pathlib.Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Give every directory and every link that the system goes through on the way to a directory, and the directory itself."""
+    """Yield each directory and link that the system passes on the path to a directory, and the directory itself, with their status."""
     place, links = os.sep, 0
     yield place, os.lstat(place)
     names = [*(directory if directory.is_absolute() else pathlib.Path.cwd() / directory).parts[:0:-1]]
@@ -118,7 +118,7 @@ def way(directory: pathlib.Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def prepare(directory: pathlib.Path) -> str:
-    """Make a directory where it isn't there, and return why it can't hold machine code, "" where it can."""
+    """Create a directory if it doesn't exist. Return why it can't hold machine code, "" if it can."""
     try:
         absent = []
         place = directory.absolute()
@@ -137,7 +137,7 @@ def prepare(directory: pathlib.Path) -> str:
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
-    """Write a file, which is there when it is whole. Raises OSError where that can't be, and leaves nothing."""
+    """Write a file, which appears under its name only when it is complete. If that fails, raise OSError and leave no file."""
     unfinished = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     try:
         with os.fdopen(os.open(unfinished, CREATE, FILE_MODE), "wb") as stream:

@@ -1,11 +1,11 @@
-"""What Numba runs at its start. It is installed as a package of its own, `fastrnn_numba`: a program that has no use for fastrnn imports
-only this.
+"""Numba imports this package at its start, and calls `init`. It is installed as `fastrnn_numba`, outside fastrnn: a program that uses Numba
+without fastrnn imports only this.
 """
 
 import sys
 
 
 def init() -> None:
-    """Register what compiled functions may call. fastrnn does it at its import, if Numba is there first."""
+    """Register the functions that compiled code may call, if fastrnn is imported. If Numba is imported first, fastrnn registers them."""
     if "fastrnn" in sys.modules:
         import fastrnn.overloads  # noqa: F401
