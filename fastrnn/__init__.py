@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 if "numba" in sys.modules:  # else Numba registers them at its start
     from . import overloads  # noqa: F401
 
+Model._stream_class, Model._bank_class = Stream, Bank  # of its methods `stream` and `streams`
+
 __version__ = "0.1.0"
 __all__ = [
     "GRU",

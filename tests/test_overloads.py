@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 import fastrnn
 from fastrnn import compiled_forward as inside
-from fastrnn import jit
 from fastrnn.engine.packing import LayerSpec, network_of
-from fastrnn.kernels.layout import LAYER, MATRIX
+from fastrnn.kernels.layout import JOB, LAYER, MATRIX
 
 from .cases import DTYPES, assert_same_bits, uniform
 from .exhaustive import exhaustive
@@ -124,12 +123,12 @@ def test_one_description(inputs, hidden, outputs, steps, sequences, dtype, has_c
                 assert own[LAYER.offsets[field]] == expected[LAYER.offsets[field]], field
     used = network.matrices[network.matrices[:, MATRIX.offsets["columns"]] > 0]
     np.testing.assert_array_equal(plan[inside.MATRICES :].reshape(len(used), -1), used)
-    packed, rows = network.work * item, 2 * int(plan[jit.BUFFER]) * item
+    packed, rows = network.work * item, 2 * int(plan[JOB.offsets["buffer"]]) * item
     assert plan[inside.PACKED] == packed
     assert room >= 1024 + 8 * 2 * LAYER.words + packed + rows
-    block, chunk = int(plan[jit.BLOCK]), int(plan[jit.CHUNK])
+    block, chunk = int(plan[JOB.offsets["block"]]), int(plan[JOB.offsets["chunk"]])
     assert 1 <= chunk <= steps
-    assert (chunk + 1) * block * network.widest <= plan[jit.BUFFER]
+    assert (chunk + 1) * block * network.widest <= plan[JOB.offsets["buffer"]]
 
 
 X, U, W, V, B = data((4, 2, 3, 5), np.float64)

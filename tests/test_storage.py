@@ -198,9 +198,9 @@ def test_the_lock_is_given_back(tmp_path):
     """Who has compiled holds the lock no more and has its file closed, so that no other process waits."""
     before = next_descriptor()
     with compiling.only_one(tmp_path):
-        assert compiling.kept.lock is not None
+        assert machine_code.loaded.lock is not None
         assert next_descriptor() != before
-    assert compiling.kept.lock is None
+    assert machine_code.loaded.lock is None
     assert next_descriptor() == before
 
 

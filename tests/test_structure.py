@@ -92,7 +92,7 @@ print(all(callable(getattr(fastrnn, name)) for name in fastrnn.LOADERS), hasattr
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Floors of the package, the lowest first: a file imports from its own floor and from those below.
 FLOORS = ("kernels", "arguments", "frozen", "reference", "native", "engine", "layers", "")
-# What a model's methods import when they are called, from above.
+# What methods of a model make, from above: two as types alone, one imported when it is called.
 UP = {("layers.base", "streaming"), ("layers.base", "banks"), ("layers.base", "jit")}
 
 

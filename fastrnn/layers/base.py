@@ -47,6 +47,9 @@ class Model(Frozen):
     dtype: np.dtype[Any] | None
     _network: Network | None
     _stages: Stages | None
+    # Set by the package, which stands above: an import in a method fails while Python shuts down.
+    _stream_class: type[Stream]
+    _bank_class: type[Bank]
     state_form: StateForm
     causal = True  # whether no output depends on later steps
     _arguments: tuple[str, ...]  # names of the arguments it is made from, each also an attribute
@@ -100,15 +103,11 @@ class Model(Frozen):
 
     def stream(self, state: State = None, *, state0: State = None) -> Stream:
         """Return a `Stream`, which stores the state between calls. It starts at `state`, else at `state0`; a reset returns to `state0`."""
-        from ..streaming import Stream  # imported only when used
-
-        return Stream(self, state, state0)
+        return self._stream_class(self, state, state0)
 
     def streams(self, capacity: int, state0: State = None) -> Bank:
         """Return a `Bank` of `capacity` states, one for each sequence. Sequences step together or separately."""
-        from ..banks import Bank
-
-        return Bank(self, capacity, state0)
+        return self._bank_class(self, capacity, state0)
 
     def jit(self) -> Any:
         """Return the model as an argument for functions that Numba compiles. They call `fastrnn.jit.step` and `fastrnn.jit.forward`.
