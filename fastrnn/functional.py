@@ -47,17 +47,17 @@ from numpy.typing import ArrayLike
 from .arguments import Activation, Array, NamedWeight, as_array, check_activation, check_numbers, check_out, check_state, check_weights
 from .engine.execute import Task, assign, is_readable_in_place, readable, run_network
 from .engine.packing import LayerSpec, network_of, pack_network
-from .engine.prepared import plan_once, run_once
+from .engine.prepared import pack_and_run, prepare_pack_and_run
 from .engine.recent import Recent
 
 MOST_RECENT = 16
 
 
-class Once(NamedTuple):
+class OneUse(NamedTuple):
     """A kernel call for arrays of known shapes."""
 
-    plan: Array
-    parameters: Array  # whose addresses the plan holds
+    job: Array
+    parameters: Array  # whose addresses the job holds
     output: tuple[int, ...]
     state: tuple[int, ...]
 
@@ -122,7 +122,7 @@ def rnn_forward(
         states = first_states(h0, known.state, dtype)
         if states is not None:
             output = np.empty(known.output, dtype)
-            run_once(known.plan, arrays[0], output, states, weights_of(arrays))
+            pack_and_run(known.job, arrays[0], output, states, weights_of(arrays))
             return output
     nonlinearity = check_activation("nonlinearity", nonlinearity)
     check_no_bias(b)
@@ -177,9 +177,9 @@ def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonline
     key = key_of(arrays, nonlinearity)
     if key is not None and key not in recent:
         network = network_of(parts, ["pack_and_run"])
-        plan = plan_once(network, x.shape)
-        if plan is not None:
-            recent.keep(key, Once(plan, network.parameters, output.shape, (*x.shape[:-2], len(W))))
+        job = prepare_pack_and_run(network, x.shape)
+        if job is not None:
+            recent.keep(key, OneUse(job, network.parameters, output.shape, (*x.shape[:-2], len(W))))
     known = recent.get(key)
     if known is None:
         run_network(pack_network(parts), Task(x, None, output, h0=h0))
@@ -187,7 +187,7 @@ def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonline
     states = np.zeros(known.state, x.dtype)
     if h0 is not None:
         assign(states, h0)
-    run_once(known.plan, x, output, states, weights_of(arrays))
+    pack_and_run(known.job, x, output, states, weights_of(arrays))
 
 
 def check_no_bias(value: object) -> None:

@@ -151,7 +151,7 @@ def run_checked(prepared: PreparedCall, x: object, state: object, out: object) -
         give_back(space)
 
 
-def plan_once(network: Network, shape: tuple[int, ...]) -> Array | None:
+def prepare_pack_and_run(network: Network, shape: tuple[int, ...]) -> Array | None:
     """Prepare a kernel call that packs layers, which were only described, and runs them over data of a shape."""
     matrices = network.matrices[network.matrices[:, MATRIX.offsets["columns"]] > 0]
     packed = network.work * network.dtype.itemsize
@@ -164,8 +164,8 @@ def plan_once(network: Network, shape: tuple[int, ...]) -> Array | None:
     return np.concatenate([job, network.layers.ravel(), matrices.ravel()])
 
 
-def run_once(plan: Array, x: Array, output: Array, states: Array, weights: Sequence[Array]) -> None:
+def pack_and_run(job: Array, x: Array, output: Array, states: Array, weights: Sequence[Array]) -> None:
     """Make a prepared kernel call: pack the weights, and run over x into the output, advancing the states."""
     space = take_space(SPACE)
-    machine_code.loaded.call(plan, space, x, output, states, *weights)
+    machine_code.loaded.call(job, space, x, output, states, *weights)
     give_back(space)
