@@ -1,4 +1,4 @@
-"""Carries a plan out: kernel calls of bounded work, alone or with the help of other threads."""
+"""Run a network over data: one kernel call for each piece of a plan, serial or shared with worker threads."""
 
 import math
 from collections.abc import Hashable, Iterator
@@ -15,22 +15,23 @@ from .plan import Conversion, Demand, Piece, Plan, is_short, longest_first, plan
 from .prepared import NOTHING, SPACE, give_back, helpers, sharing, take_space
 from .progress import BAR
 
-FEEDBACKS = ("argmax", "sample", "repeat")  # sinks that make an output the next input
-FEW = 1 << 14  # elements: an array with no more may be converted whole
+FEEDBACKS = ("argmax", "sample", "repeat")  # sinks that feed an output back as the next input
+FEW = 1 << 14  # elements: an array with more is converted piece by piece, others as a whole
 
 
 class Task(NamedTuple):
     """What a call computes.
 
-    x is (..., T + further, I), for a network of tokens (..., T + further, 1): `further` steps are no input, but read as targets or written
-    by a sink.
-    out is (..., T, O), for scores (..., T), None where no output is wanted; past a sequence's end it is left as it is. Its rows may be
-    wider: the output begins at `column`. Where states are None, those of a single recurrent layer start from h0 (..., H), or zeros, and
-    are not kept. Backwards, each sequence is run from its last step to its first, and every step's output is still in its own row of out.
+    x has shape (..., T + further, I), or (..., T + further, 1) for tokens. The last `further` steps are no input: a sink reads them as
+    targets, or writes them.
+    out has shape (..., T, O), or (..., T) for scores; it is None if no output is wanted. Steps past a sequence's end are not written. Its
+    rows may be wider than the output, which begins at `column`.
+    If states is None, the network has a single recurrent layer. Its states start from h0 (..., H) or from zeros, and are discarded.
+    If backwards, each sequence runs from its last step to its first. The output of each step is still stored in that step's row of out.
     """
 
     x: Array
-    states: Array | None  # each array of the layers' states (N, H), one after the other: advanced
+    states: Array | None  # the arrays of the layers' states (N, H), one after the other; advanced in place
     out: Array | None
     h0: Array | None = None
     lengths: Array | None = None
@@ -42,17 +43,17 @@ class Task(NamedTuple):
 
     @property
     def kind(self) -> Hashable:
-        """Give what a job depends on beside the network, where it is all of the task."""
+        """Return the key of the task's job among the network's calls: what the job depends on, if one job does the whole task."""
         width = 0 if self.out is None else self.out.shape[-1]
         return self.x.shape, self.sink, self.further, self.backwards, self.column, width, self.lengths is None
 
     @property
     def width(self) -> int:
-        """Give the elements of a row of out."""
+        """Return the number of elements in a row of out."""
         return 1 if self.sink == "score" or self.out is None else int(self.out.shape[-1])
 
     def first_step(self, piece: Piece) -> Any:
-        """Tell at which step a piece begins: an array, where sequences differ in length."""
+        """Return the step at which a piece begins; an array, one for each sequence, if it runs backwards and lengths differ."""
         if not self.backwards:
             return piece.start
         return self.steps - 1 - piece.start if piece.remaining is None else piece.remaining - 1
@@ -67,7 +68,7 @@ class Task(NamedTuple):
 
 
 def run_network(network: Network, task: Task) -> None:
-    """Fill the task's out from its x, and advance its states."""
+    """Run a task: write the output to its out, and advance its states in place."""
     if not task.sequences or task.steps <= 0:
         return
     source = Source(task, network.x_dtype)
@@ -103,7 +104,7 @@ def run_network(network: Network, task: Task) -> None:
 
 
 def run_ready(job: Array, task: Task, source: "Source") -> None:
-    """Run a job that was kept on this call's data and lengths."""
+    """Run a job that an earlier call stored, with the data and lengths of this call."""
     if task.lengths is not None:
         table = np.empty(TABLE_ROWS * task.sequences, np.int64)
         piece = Piece(0, task.sequences, 0, task.steps, 0, *longest_first(task.lengths))
@@ -116,7 +117,7 @@ def run_ready(job: Array, task: Task, source: "Source") -> None:
 
 
 def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: dict[str, int]) -> Iterator[tuple[Piece, Array]]:
-    """Give each piece of a plan and its job, which is to be done before the next is asked for: they share memory."""
+    """Yield each piece of a plan and its job. Run a job before taking the next one: all use the same table and buffer."""
     table = np.empty(TABLE_ROWS * plan.sequences_per_piece if plan.order is not None else 0, np.int64)
     for piece in plan.pieces():
         of_x, x_places = source.take(piece)
@@ -126,7 +127,7 @@ def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: 
 
 
 def fill_table(table: Array, task: Task, piece: Piece, x_places: Array) -> None:
-    """Say where the sequences of a piece that differ in length are, and how many of its steps each has."""
+    """If lengths differ, write where each sequence of a piece is in x, out and the states, and how many of the piece's steps it has."""
     which, left = piece.indices, piece.remaining
     if which is None or left is None:
         return
@@ -136,7 +137,7 @@ def fill_table(table: Array, task: Task, piece: Piece, x_places: Array) -> None:
 
 
 def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) -> dict[str, int]:
-    """Give what all pieces of a call have in common: the operations that not every call needs, and sizes."""
+    """Return the fields that the jobs of all pieces have in common: operations, workers, and the settings of generation."""
     operations = {"function": "run_shared", **sharing(plan.by_steps)} if shared else {"function": "run_serial"}
     if task.lengths is not None:
         operations |= {"trim": "trim"} if network.tokens else {"trim": "trim", "feed": "gather"}
@@ -153,7 +154,7 @@ def common_to_pieces(network: Network, task: Task, plan: Plan, *, shared: bool) 
 
 
 def place(network: Network, task: Task, plan: Plan, piece: Piece) -> dict[str, int]:
-    """Tell what a piece works on, and where its output and states are."""
+    """Return the other fields of a piece's job: its sizes, and where its output and states are."""
     kept, width, out = task.states is not None, task.width, task.column
     if piece.indices is None:
         out += width * (task.first_step(piece) + (0 if kept else piece.first * task.steps))
@@ -173,14 +174,14 @@ def place(network: Network, task: Task, plan: Plan, piece: Piece) -> dict[str, i
 
 
 def begin_states(states: Array, task: Task, piece: Piece) -> None:
-    """Start states that are not kept from h0, or from zeros."""
+    """Set states that will be discarded to h0, or to zeros."""
     states[...] = 0
     if task.h0 is not None:
         convert_piece(task.h0, range(piece.first, piece.first + piece.sequences), (slice(None),), states)
 
 
 class Source:
-    """x as the engine reads it: in place, or converted, piece by piece where it is not small."""
+    """x as kernels read it: in place or converted. A large x is converted piece by piece."""
 
     def __init__(self, task: Task, kind: np.dtype[Any]) -> None:
         x = readable(task.x, kind)
@@ -194,7 +195,7 @@ class Source:
             self.data = np.empty(self.conversion.buffer(together) // self.kind.itemsize, self.kind)
 
     def take(self, piece: Piece) -> tuple[dict[str, int], Any]:
-        """Convert what a piece needs: give its job's fields, x counted in bytes, and where each sequence of a table begins from there."""
+        """Convert what a piece reads. Return its job's fields on x, and each sequence's place: elements from where the field `x` points."""
         *_, given, inputs = self.x.shape
         first = self.task.first_step(piece)
         if self.direct:
@@ -208,7 +209,7 @@ class Source:
         return {"x": 0, "x_sequence": length, "x_step": inputs}, np.arange(piece.sequences) * length
 
     def steps(self, piece: Piece, first: Any) -> slice | Array:
-        """Give the steps of x that a piece is to read, in the order in which it reads them: of each sequence none past its end."""
+        """Return the steps of x that a piece reads, in reading order. No sequence is read past its end."""
         if not self.task.backwards:
             span = piece.span + self.further
             if piece.remaining is None or np.minimum.reduce(piece.remaining) >= piece.span:
@@ -221,9 +222,9 @@ class Source:
 
 
 def convert_piece(array: Array, which: range | Array, own: tuple[slice | Array, ...], buffer: Array) -> None:
-    """Copy the given sequences, counted in C order, of an array of any layout and dtype into the buffer; `own` cuts its last axes.
+    """Copy the sequences `which`, counted in C order, from an array of any layout and dtype into the buffer.
 
-    The first of `own` may be an array: for each sequence its own steps.
+    `own` indexes the last axes. Its first entry may be an array with the steps of each sequence.
     """
     leading = array.shape[: array.ndim - len(own)]
     index: tuple[Any, ...] = (None,)
@@ -238,15 +239,15 @@ def convert_piece(array: Array, which: range | Array, own: tuple[slice | Array, 
 
 
 def is_readable_in_place(array: Array, dtype: np.dtype[Any]) -> bool:
-    """Tell whether kernels can read an array as it is."""
+    """Return whether kernels can read an array in place."""
     flags = array.flags
     return array.dtype == dtype and flags.c_contiguous and flags.aligned
 
 
 def readable(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Give an array that kernels can read as it is, a copy where the given one is small; a large one as it is.
+    """Return an array that kernels can read in place: the given one, or a converted copy if it is small. Return a large one as it is.
 
-    An array that was unpickled, or whose dtype has metadata, has another object as its dtype: a view has the usual one.
+    If an array was unpickled, or its dtype has metadata, its dtype is not NumPy's usual object. A view with the usual one is returned.
     """
     if is_readable_in_place(array, dtype):
         return array if array.dtype is dtype else array.view(dtype)
@@ -256,7 +257,7 @@ def readable(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def assign(target: Array, value: Array) -> None:
-    """Copy with conversion; what is out of the target's range becomes infinite or zero."""
+    """Copy with conversion. Numbers out of the target's range become infinite or zero."""
     if value.dtype == target.dtype:
         target[...] = value
         return
