@@ -1,4 +1,4 @@
-"""How a call is cut into bounded pieces of work, and which threads work on what."""
+"""Plan a call: cut it into pieces of work, each one kernel call of bounded length, and choose the number of threads."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,37 +11,37 @@ from ..native import machine_code
 from .packing import Network, rows_that_fit
 from .threads import get_num_threads
 
-CONVERTED = 1 << 20  # bytes of x converted at a time
-# Multiplications a kernel call, of each thread and of all: 50 ms, and below a second where no helper comes
+CONVERTED = 1 << 20  # bytes of x that are converted together
+# Multiplications of a kernel call, for each thread and in all: 50 ms, and less than a second if no worker comes
 WORK, MOST_WORK = 200_000_000, 800_000_000
-SLOWER = 4  # times, without hardware for fma; workers don't lengthen a call there
-OUTPUT = 32  # multiplications that an output may take as long as: an exponential, and a page that the system gives and clears
+SLOWER = 4  # times, on processors without fma: there a kernel call has WORK // SLOWER multiplications, on any number of threads
+OUTPUT = 32  # multiplications that an output counts as: it may cost an exponential, and a new page that the system clears
 
-MOST_BY_STEPS = 7  # threads that share every step all wait at every step's barrier
-WORTH_HELP = 1 << 26  # bytes of weights to multiply by, 0.3 ms: with less, help comes too late, unless a worker is spinning
-WORTH_PROMPT_HELP = 1 << 21  # for each spinning worker: 7 to 15 us
-# The same of what is shared step by step: as long, where a recurrent layer is, for its weights come from L2 or beyond at every step;
-# twice as much, where only the products without a state are.
+MOST_BY_STEPS = 7  # workers that share steps: they all wait at every step's barrier
+WORTH_HELP = 1 << 26  # bytes of weights to multiply by, 0.3 ms: with less, only a worker that is spinning comes in time
+WORTH_PROMPT_HELP = 1 << 21  # the same for each spinning worker: 7 to 15 us
+# The same for work that is shared step by step. A recurrent layer needs fewer bytes for the same time, for its weights come from L2 or
+# beyond at every step. If only products without a state are shared, twice as many bytes are needed.
 WORTH_PROMPT_STEPS, WORTH_PROMPT_PRODUCTS = 3 << 18, 1 << 22
-# Threads share one sequence only where a quarter of its work can be shared. With less, two threads save less than an eighth of the call,
-# and its rows go from cache to cache: an LSTM of 40 units with I 1 took 1.09 to 1.16 times as long on two threads.
+# Threads share one sequence only if a quarter of its work can be shared. With less, two threads save less than an eighth of the call,
+# and its rows move from cache to cache: an LSTM of 40 units with I 1 took 1.09 to 1.16 times as long on two threads.
 LEAST_SHARED = 4
-WARM_UP = 8_000_000  # multiplications before the workers that share steps must be there
-FEW_SEQUENCES, LARGE = 16, 1 << 23  # bytes of weight_hh: with more, half of them for all sequences is faster than all for half of those
-FEW_SIDE_BY_SIDE = 16  # sequences: more fill tiles on both threads
-SHARED = 1 << 18  # bytes of weight_hh: with fewer, a barrier at every step takes longer than sharing saves
+WARM_UP = 8_000_000  # multiplications of the first piece if steps are shared: workers that wake too late for it join the second
+FEW_SEQUENCES, LARGE = 16, 1 << 23  # bytes of weight_hh: above, half the weights for all sequences beats all weights for half of them
+FEW_SIDE_BY_SIDE = 16  # sequences: more than these fill tiles on both threads
+SHARED = 1 << 18  # bytes of weight_hh: with fewer, a barrier at every step costs more than sharing saves
 
 
 class Piece(NamedTuple):
-    """Some steps of some sequences: one kernel call."""
+    """A piece of work: some steps of some sequences, done in one kernel call."""
 
     first: int
     sequences: int
     start: int
     span: int
-    block: int  # sequences side by side
-    indices: Array | None  # the sequences' numbers, where they differ in length
-    remaining: Array | None  # how many steps each has from `start` on
+    block: int  # sequences that are stepped side by side, at most
+    indices: Array | None  # the sequences' numbers; None if all have the same length
+    remaining: Array | None  # steps of each sequence from `start` on; None likewise
 
 
 class Plan(NamedTuple):
@@ -52,21 +52,21 @@ class Plan(NamedTuple):
     workers: int
     by_steps: bool
     width: int  # elements of a row in the workspace
-    rows: int  # of a layer in the workspace
-    together: int  # sequences whose next step is converted together at least
-    sequences_per_piece: int  # sequences of a piece
-    length: int  # steps of a piece
-    warm_up: int  # steps of the first piece
-    order: Array | None  # the sequences' numbers, the longest first
+    rows: int  # rows of a layer in the workspace
+    together: int  # sequences: at least one step of so many is converted together
+    sequences_per_piece: int  # sequences in a piece
+    length: int  # steps in a piece
+    warm_up: int  # steps in the first piece
+    order: Array | None  # the sequences' numbers, longest first; None if no lengths are given
     lengths: Array | None  # in that order
 
     @property
     def threads(self) -> int:
-        """How many threads take sequences of their own."""
+        """Return the number of threads that claim sequences: one if threads share steps, for then all work on the same sequences."""
         return 1 if self.by_steps else self.workers + 1
 
     def pieces(self) -> Iterator[Piece]:
-        """Go over sequences and their steps."""
+        """Yield all pieces: for each group of sequences, its steps in order."""
         for first in range(0, self.sequences, self.sequences_per_piece):
             count, start, span = min(self.sequences_per_piece, self.sequences - first), 0, 0
             while (start := start + span) < self.steps:
@@ -88,29 +88,30 @@ class Plan(NamedTuple):
 
 
 class Conversion(NamedTuple):
-    """Input that has another dtype or layout than the engine reads, and is converted piece by piece."""
+    """The sizes of an x that kernels can't read in place, and that is converted piece by piece."""
 
-    step: int  # bytes of a sequence's step when converted, further steps included that a piece of one step needs
-    whole: int  # bytes of all of it
+    step: int  # bytes of a sequence in a piece of one step, when converted
+    whole: int  # bytes of all of x, when converted
 
     def buffer(self, together: int) -> int:
-        """How many bytes are converted at a time, steps of so many sequences at least."""
+        """Return the conversion buffer's bytes: at least one step of `together` sequences, at most all of x."""
         return min(self.whole, max(self.step * together, CONVERTED))
 
 
 class Demand(NamedTuple):
-    """What a call asks for, as far as its plan depends on it."""
+    """What the plan of a call depends on, besides the network."""
 
     sequences: int
     steps: int
-    fed_back: bool  # each output is the next input
+    fed_back: bool  # whether each output is the next input
     lengths: Array | None
-    gathered: bool  # rows of x are brought together in the workspace
+    gathered: bool  # whether rows of x are gathered in the workspace
     conversion: Conversion | None
-    alone: bool = False  # no thread helps
+    alone: bool = False  # whether one thread does all
 
 
 def plan_call(network: Network, demand: Demand) -> Plan:
+    """Return the plan of a call."""
     workers, by_steps = 0, False
     if not demand.alone:
         workers, by_steps = division(network, demand.sequences, demand.steps, fed_back=demand.fed_back)
@@ -137,21 +138,21 @@ def plan_call(network: Network, demand: Demand) -> Plan:
 
 
 class Help(NamedTuple):
-    """Who helps with what is done in one kernel call."""
+    """How workers help with a call that is one kernel call."""
 
     workers: int
     by_steps: bool
-    prompt: bool  # whether only those who spin
-    ever: bool  # whether anyone helps, where there are threads enough
+    prompt: bool  # whether only workers that are spinning help
+    ever: bool  # whether some number of threads would bring help
 
 
 def is_short(network: Network, sequences: int, steps: int) -> bool:
-    """Return whether all steps are work for one kernel call, with the help of no workers but those that spin."""
+    """Return whether a call has work, but so little that it is one kernel call and only workers that are spinning can help."""
     return 0 < sequences * steps * network.work * network.dtype.itemsize < WORTH_HELP
 
 
 def help_for(network: Network, sequences: int, steps: int, threads: int) -> Help | None:
-    """Return which of so many threads help with all steps in one kernel call; None where one call won't do."""
+    """Return how workers help if one kernel call does all steps, on `threads` threads at most. None if one kernel call is not enough."""
     if is_short(network, sequences, steps):
         counts = threads, 2, MOST_WORKERS
         divided = [division(network, sequences, steps, fed_back=False, prompt=True, threads=count) for count in counts]
@@ -166,7 +167,7 @@ def help_for(network: Network, sequences: int, steps: int, threads: int) -> Help
 def division(
     network: Network, sequences: int, steps: int, *, fed_back: bool, prompt: bool = False, threads: int | None = None
 ) -> tuple[int, bool]:
-    """Tell how many of the threads are to help, and whether they share in every step or take sequences in turn."""
+    """Return the number of workers that help, and whether threads share every step; otherwise each claims blocks of sequences."""
     itemsize = network.dtype.itemsize
     worth = worth_steps = WORTH_HELP
     if prompt:
@@ -186,7 +187,7 @@ def division(
 
 
 def worth_two_threads(networks: tuple[Network, Network], sequences: int, steps: int) -> bool:
-    """Tell whether two networks over the same sequences are done soonest side by side, each by one thread."""
+    """Return whether two networks over the same sequences are fastest side by side, each on one thread."""
     work = sum([network.work * network.dtype.itemsize for network in networks])
     if get_num_threads() == 1 or sequences * steps * work < WORTH_HELP or sequences > FEW_SIDE_BY_SIDE:
         return False
@@ -194,13 +195,13 @@ def worth_two_threads(networks: tuple[Network, Network], sequences: int, steps: 
 
 
 def longest_first(lengths: Array) -> tuple[Array, Array]:
-    """Give the sequences' numbers, the longest first, and their lengths in that order."""
+    """Return the sequences' numbers, longest first, and their lengths in that order."""
     order = (-lengths).argsort(kind="stable")
     return order, lengths[order]
 
 
 def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tuple[int, int]:
-    """Tell how many sequences, and how many of their steps, make a piece of work of at most `most`, or a single step of `together`."""
+    """Return the sequences and the steps in a piece: at most `most` multiplications, but at least one step of `together` sequences."""
     if sequences * steps * work <= most:
         return sequences, steps
     per_piece = min(max(together, most // max(1, steps * work) // together * together), sequences)
@@ -208,14 +209,14 @@ def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tupl
 
 
 def side_by_side(count: int, rows: int, threads: int) -> int:
-    """Cut sequences into blocks of so many at most: as many blocks for each thread, and tiles as full as can be."""
+    """Return the most sequences in a block: every thread gets the same number of blocks, and tiles are as full as possible."""
     most, tile = min(rows // 2, TOGETHER), machine_code.shape().rows
     size = -(-count // (-(-count // (most * threads)) * threads))
     return min(most, size if size < tile else -(-size // tile) * tile)
 
 
 def deal(count: int, block: int) -> Array:
-    """Order sequences, the longest first, anew: every block gets long and short ones, the longest first."""
+    """Return a new order of sequences that are sorted longest first: each block gets long and short ones, longest first."""
     blocks = -(-count // block)
     last = count - (blocks - 1) * block
     place = np.arange(count)
