@@ -1,4 +1,4 @@
-"""Packs layers into the form that the kernels read: records of layers, and weights in panels."""
+"""Pack layers for the kernels: a record for each layer, and its weights in panels, blocks of columns as wide as a tile."""
 
 import dataclasses
 import math
@@ -14,24 +14,24 @@ from ..native import machine_code
 from .recent import Recent
 
 INT64 = np.dtype(np.int64)
-ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs double
-WORKSPACE = 1 << 19  # bytes for the rows of one layer: two such stay in L2 beside the weights
-FEWEST_ROWS = 16  # of a layer whose rows are long, so that tiles are full, as far as WIDEST_WORKSPACE bytes allow
+ALIGNMENT = 64  # bytes; a 64-byte load that crosses a cache line costs twice as much
+WORKSPACE = 1 << 19  # bytes for the rows of one layer: those of two layers stay in L2 beside the weights
+FEWEST_ROWS = 16  # for a layer with long rows, so that tiles are full, if WIDEST_WORKSPACE bytes hold them
 WIDEST_WORKSPACE = 1 << 23
-# A step's work is counted in bytes of recurrent weights; each output's functions count as FUNCTION more weights. With less work than
-# WORTH_SHARING, threads that share a step take longer, for the barrier, than one takes alone. That is for processors that see each other's
-# writes after 250 ns; after 50 ns, half as much work would do.
+# Threads share a step only if its work is at least WORTH_SHARING: with less, the barrier costs more than sharing saves. Work is counted in
+# bytes of recurrent weights, and each output's activations count as FUNCTION more weights. The limit is for processors that see each
+# other's writes after 250 ns; after 50 ns, half as much work would be enough.
 WORTH_SHARING, FUNCTION = 5 << 16, 90
-MOST_KINDS = 16  # of calls that a network keeps ready
-PACKED = 1 << 22  # elements packed in a kernel call
-WHOLE_PANELS = 256  # columns: a multiple of every panel's
-PACKED_SIZE = [MATRIX.offsets[name] for name in ("gates", "columns", "size")]  # whose product is a packed matrix's elements
+MOST_KINDS = 16  # prepared calls that a network stores
+PACKED = 1 << 22  # elements that one kernel call packs
+WHOLE_PANELS = 256  # columns: a multiple of every panel's width
+PACKED_SIZE = [MATRIX.offsets[name] for name in ("gates", "columns", "size")]  # their product is the number of elements of a packed matrix
 SHARED_FROM = LAYER.offsets["shared_from"]
-FIRST_ADDRESS = LAYER.offsets["weight"]  # of a layer's record, whose last fields are addresses of weights
+FIRST_ADDRESS = LAYER.offsets["weight"]  # the first field of a layer's record that holds an address of weights; only such fields follow
 
 
 class LayerSpec(NamedTuple):
-    """A layer as the engine sees it: a cell's name or "dense", its weights (gates stacked), and its functions of a number."""
+    """A layer as the engine sees it: its kind (a cell's name, or "dense"), its weights with stacked gates, and its activations."""
 
     kind: str
     weight_ih: Array
@@ -40,9 +40,9 @@ class LayerSpec(NamedTuple):
     activation: DenseActivation
     recurrent_activation: Activation | None = None
     vector_hh: Array | None = None
-    weight_hr: Array | None = None  # makes fewer outputs of the units
-    peephole: bool = False  # whether vector_hh is one
-    feed: str = "project"  # of tokens "embed", or "look_up": then weight_ih is a table (V, E), transposed, read in place
+    weight_hr: Array | None = None  # projects the units to fewer outputs
+    peephole: bool = False  # whether vector_hh holds peephole weights
+    feed: str = "project"  # for tokens "embed" or "look_up", which reads a table in place: weight_ih is its transpose (E, V)
 
     @property
     def cell(self) -> Cell:
@@ -58,11 +58,11 @@ class LayerSpec(NamedTuple):
 
     @property
     def states(self) -> list[int]:
-        """Give the size of each array of the layer's state."""
+        """Return the size of each array of the layer's state."""
         return [self.hidden if i else self.output_size for i in range(self.cell.state_arrays)]
 
     def matrices(self) -> dict[str, tuple[Array | None, int]]:
-        """Give what is packed: by the record's field the array, None for zeros, and its gates, 0 for nothing."""
+        """Return what is packed, by field of the layer's record: an array (None for zeros), and its gates (0 if not packed)."""
         gates, of_input = self.cell.gates, 0 if self.feed == "look_up" else self.cell.gates
         return {
             "weight": (self.weight_ih, of_input),
@@ -73,14 +73,14 @@ class LayerSpec(NamedTuple):
         }
 
     def operations(self) -> list[str]:
-        """Name what a call of this layer needs."""
+        """Return the names of the operations that run this layer."""
         functions = [operation_of(activation) for activation in (self.activation, self.recurrent_activation)]
         product, cell = "" if self.feed == "look_up" else "product", self.kind if self.kind in CELLS else ""
         return [name for name in (product, self.feed, cell, self.cell.enter, *functions) if name]
 
 
 def operation_of(activation: DenseActivation | None) -> str:
-    """Name the operation that computes an activation: on whole rows for one of ROW_ACTIVATIONS, on elements else; "" for none."""
+    """Return the name of the operation that computes an activation, "" if none is needed."""
     if isinstance(activation, tuple):
         return "clipped_line" if activation[0] == "hard_sigmoid" else activation[0]
     return "" if activation is None or activation == "identity" else activation
@@ -88,52 +88,52 @@ def operation_of(activation: DenseActivation | None) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Layers as the engine sees them. Until `packed`, their addresses of weights count from 0."""
+    """Layers as the engine runs them. While `weights` is None, the addresses of weights in the records count from 0."""
 
-    layers: Array  # a record each
-    matrices: Array  # a record each of what is to be packed, of every layer in the order of LayerSpec.matrices
+    layers: Array  # a record for each (LAYER)
+    matrices: Array  # a record (MATRIX) for each matrix to pack, layer by layer, in the order of LayerSpec.matrices
     weights: Array | None
-    parameters: Array  # of every layer's activation and recurrent_activation; records hold their addresses
-    table: Array | None  # that the first layer looks tokens up in
+    parameters: Array  # of each layer's activation and recurrent_activation; the records hold their addresses
+    table: Array | None  # in which the first layer looks up tokens
     dtype: np.dtype[Any]
-    tokens: bool  # whether x holds them
+    tokens: bool  # whether x holds tokens
     input_size: int
     output_size: int
     states: tuple[int, ...]  # the size of each array of the layers' states
     state_counts: tuple[int, ...]  # by layer: how many arrays its state has
-    enters: bool  # whether some array of a state is computed from the others
+    enters: bool  # whether an array of some layer's state is computed from the others
     activation: DenseActivation  # of the last layer
-    widest: int  # elements of a row
-    rows: int  # of a layer in a workspace
-    work: int  # multiplications a step, and elements of the packed weights
-    read: int  # elements of the packed weights that a step reads: of the columns for tokens, one
-    shared_work: int  # multiplications that threads can share in
-    shares: bool  # whether threads share the columns of a step of one sequence
+    widest: int  # elements of the longest row of a layer
+    rows: int  # rows of a layer in a workspace
+    work: int  # multiplications per step; also the number of elements of the packed weights
+    read: int  # elements of the packed weights that a step reads: a token selects one column of its matrix
+    shared_work: int  # multiplications per step that threads can share
+    shares: bool  # whether threads share the columns of a step even for one sequence
     largest: int  # elements of the largest weight_hh
     calls: Recent = dataclasses.field(init=False, default_factory=lambda: Recent(MOST_KINDS))  # kernel calls by what they depend on
-    variants: dict[Any, "Network"] = dataclasses.field(init=False, default_factory=dict)  # made of this one
+    variants: dict[Any, "Network"] = dataclasses.field(init=False, default_factory=dict)  # networks made of this one
 
     @property
     def x_dtype(self) -> np.dtype[Any]:
-        """What the engine reads."""
+        """Return the dtype in which kernels read x."""
         return INT64 if self.tokens else self.dtype
 
     @property
     def inputs(self) -> int:
-        """Elements of a step of x."""
+        """Return the number of elements in a step of x."""
         return 1 if self.tokens else self.input_size
 
     def steps_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Give the sizes of x that count sequences and steps."""
+        """Return the leading sizes of x, which count sequences and steps."""
         return shape if self.tokens else shape[:-1]
 
     @property
     def buffer(self) -> int:
-        """Elements of a layer's rows in a workspace."""
+        """Return the number of elements that a layer's rows take in a workspace."""
         return self.rows * self.widest
 
     def cut(self, first: int, last: int) -> "Network":
-        """Give some of the layers."""
+        """Return a network of layers[first:last]."""
         key = first, last
         if key not in self.variants:
             tokens = self.tokens and first == 0
@@ -141,7 +141,7 @@ class Network:
         return self.variants[key]
 
     def finished_by(self, activation: str) -> "Network":
-        """Give the same layers with another activation of the last."""
+        """Return the same network with another activation of the last layer."""
         if activation not in self.variants:
             layers = self.layers.copy()
             finish = 0 if activation == "identity" else machine_code.address(activation, machine_code.name_of(self.dtype))
@@ -150,8 +150,8 @@ class Network:
         return self.variants[activation]
 
     def job(self, **values: int) -> Array:
-        """Make a piece of work of these layers."""
-        # not by cached_property: before Python 3.12 it has a lock, which a process forked meanwhile would find taken for ever
+        """Return the job (the record of one kernel call) that runs these layers, with the given fields."""
+        # not cached_property: before Python 3.12 it takes a lock, which a process forked meanwhile would find locked forever
         common: dict[str, int] | None = self.__dict__.get("common")
         if common is None:
             sizes = {"depth": len(self.layers), "itemsize": self.dtype.itemsize}
@@ -171,17 +171,17 @@ def read_only(array: Array) -> Array:
     """Return a copy that nobody can write to."""
     copy = array.copy()
     copy.flags.writeable = False
-    return copy.view()  # which nobody can make writable again
+    return copy.view()  # a view of a read-only array can't be made writable
 
 
 def rows_that_fit(width: int, itemsize: int) -> int:
-    """Tell how many rows of so many elements make a layer's part of a workspace: WORKSPACE bytes, or more where rows are long."""
+    """Return how many rows of `width` elements a workspace has for each layer: WORKSPACE bytes of them, or more if rows are long."""
     row = width * itemsize
     return max(WORKSPACE // row, min(FEWEST_ROWS, WIDEST_WORKSPACE // row), 2)
 
 
 def pack_network(parts: Sequence[LayerSpec]) -> Network:
-    """Pack layers of one dtype."""
+    """Return a network of layers of one dtype, with packed weights."""
     network = network_of(parts, ["checked_call"] if any(part.cell.state_arrays for part in parts) else [])
     weights = empty_aligned(network.work, network.dtype)
     given = [array for part in parts for array, _ in part.matrices().values()]
@@ -195,8 +195,8 @@ def pack_network(parts: Sequence[LayerSpec]) -> Network:
 
 
 def network_of(parts: Sequence[LayerSpec], operations: Sequence[str]) -> Network:
-    """Describe layers by their sizes alone, and have ready what they need and the operations that are named."""
-    dtype = np.dtype(parts[0].weight_ih.dtype.char)  # an unpickled array's dtype is another object
+    """Return a network without packed weights. Make its operations ready, and those that are named."""
+    dtype = np.dtype(parts[0].weight_ih.dtype.char)  # an unpickled array's dtype is not NumPy's usual object
     needed = ["call", "run_serial", "run", "pack", *operations, *(operation for part in parts for operation in part.operations())]
     addresses = machine_code.addresses(needed, machine_code.name_of(dtype)) | {"": 0}
     layers, matrices = np.zeros((len(parts), LAYER.words), np.int64), []
@@ -212,7 +212,7 @@ def network_of(parts: Sequence[LayerSpec], operations: Sequence[str]) -> Network
             unread += size - size // part.weight_ih.shape[1] if field == "weight" and part.feed == "embed" else 0
             unshared += size if field == "weight_hh" and record[SHARED_FROM] > 1 else 0
     widest = max(layers[:, LAYER.offsets["stride"]].tolist())
-    work = work or widest  # of a table alone, whose rows are copied
+    work = work or widest  # a table alone has nothing to pack: its rows are copied
     return Network(
         layers=layers,
         matrices=np.array(matrices),
@@ -238,7 +238,7 @@ def network_of(parts: Sequence[LayerSpec], operations: Sequence[str]) -> Network
 
 
 def parameters_of(parts: Sequence[LayerSpec]) -> Array:
-    """Give the parameters of each layer's activation and recurrent_activation, zero from there on."""
+    """Return the parameters of each layer's activation and recurrent_activation, padded with zeros."""
     parameters = np.zeros((len(parts), 2, MOST_PARAMETERS))
     for part, own in zip(parts, parameters, strict=True):
         for row, activation in zip(own, (part.activation, part.recurrent_activation), strict=True):
@@ -248,7 +248,7 @@ def parameters_of(parts: Sequence[LayerSpec]) -> Array:
 
 
 def describe_matrix(matrix: Array | None, gates: int, part: LayerSpec, start: int) -> Array:
-    """Make the record of a matrix, or of a vector, that is packed from `start` on: no elements where it has no gates."""
+    """Return the record of a matrix or vector that is packed from element `start` on. It has no elements if `gates` is 0."""
     dtype = part.weight_ih.dtype
     size = 1 if matrix is None or matrix.ndim == 1 else matrix.shape[1]
     outputs = part.hidden if matrix is None or not gates else len(matrix) // gates
@@ -264,7 +264,7 @@ def describe_matrix(matrix: Array | None, gates: int, part: LayerSpec, start: in
 
 
 def describe(part: LayerSpec, addresses: dict[str, int], record: Array) -> None:
-    """Fill in all of a layer's record but where its weights are."""
+    """Fill in a layer's record, except the addresses of its weights and of the parameters of its activations."""
     cell, by_rows = part.cell, part.activation in ROW_ACTIVATIONS
     columns = machine_code.shape().padded(part.hidden, part.weight_ih.itemsize)
     width, step = cell.row_slots * columns, cell.gates * columns * (part.output_size + FUNCTION) * part.weight_ih.itemsize
@@ -296,7 +296,7 @@ def describe(part: LayerSpec, addresses: dict[str, int], record: Array) -> None:
 
 
 def pack(record: Array, matrix: Array | None, weights: Array) -> None:
-    """Pack a matrix (gates of O rows, K) into panels, in kernel calls of bounded work."""
+    """Pack a matrix (gates of O rows, K) into panels, in kernel calls of bounded length."""
     field = MATRIX.offsets
     columns, size, outputs, gates, start = (int(record[field[name]]) for name in ("columns", "size", "outputs", "gates", "start"))
     if not columns:
