@@ -1,8 +1,8 @@
 """Threads: how many a call may use, and the pool of worker threads.
 
-Work that takes longer than about 0.3 ms is shared between threads. Of shorter work, calls of vectors without options and steps of streams
-and banks are shared if they take 10 us or more and the call before ended less than some 20 us ago: a worker thread spins for that long.
-The result has the same bits on any number of threads. What is shared depends on the input:
+Work that takes longer than about 0.3 ms is shared between threads. Shorter work is shared only in calls on vectors without options, and in
+steps of streams and banks. It must take 10 us or more, and the call before it must have ended less than some 20 us ago: a worker thread
+spins for that long. The result has the same bits on any number of threads. What is shared depends on the input:
 
 - a batch: its sequences;
 - one sequence: the products that don't depend on the previous state, those of the input and of a `Dense` head;
@@ -25,11 +25,12 @@ Several processes on one machine don't know of each other: set ``FASTRNN_NUM_THR
 
 Any thread may call fastrnn, also in forked and spawned processes.
 
-Workers are threads of the system that run no Python. All states of the pool, of its teams and of its workers, and what changes them:
+Workers are threads of the system that run no Python. They help a call in a team, which has a gate: workers join while it is open. These
+are all states of the pool, of its teams and of its workers, and what changes them:
 
     pool    empty    a call can use more workers than there are   -> staffed: it starts them; they live as long as the process
             staffed  the process forks                            -> empty in the child, staffed in the parent
-    team    free     a call that can use workers takes the team   -> shut; where no team is free, the call works alone
+    team    free     a call that can use workers takes the team   -> shut; if no team is free, the call gets no help
             shut     its leader, who calls, has a piece of work   -> open
             open     no block is left, or all members are inside  -> shut; the leader waits until the workers inside have left
             shut     the call returns or fails                    -> free
@@ -38,12 +39,17 @@ Workers are threads of the system that run no Python. All states of the pool, of
             looking  no team has been open for 1 ms               -> asleep
             asleep   a team opens                                 -> looking
 
-A worker that looks spins for 10 to 40 us, then sleeps for moments between looks. A call of less than 0.3 ms has help only from workers that
+A worker that looks spins for 10 to 40 us, then sleeps briefly between looks. A call of less than 0.3 ms gets help only from workers that
 spin. If none spins, every MISSES-th such call opens its team all the same. The worker that it wakes comes too late for this call, and spins
-when the next one comes. If a worker loses its processor in the middle of a call, other programs need the processors: short calls have no
-help for a while.
+when the next one comes. If a worker is preempted in the middle of a call, other programs need the processors: short calls get no help for a
+while.
 
-Nobody waits for a worker that is not inside, and a process ends whatever its workers do: what they look at is never freed.
+If threads share every step, the gate shuts before the first step, and the members wait for each other at barriers. A barrier works by
+generation counters. Each member counts the barriers that it has reached, writes its count to a cache line of its own, and waits until no
+other member's count is lower. If the leader waits long, a worker has been preempted: after the next barrier the workers leave, and the
+leader goes on alone.
+
+Nobody waits for a worker that is not inside. A process can end whatever its workers do, for the memory that they look at is never freed.
 """
 
 import contextlib
@@ -63,12 +69,12 @@ from ..native.processor import processors
 
 VARIABLE = "FASTRNN_NUM_THREADS"
 OTHER_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # joblib, Dask and batch systems set them for what they run
-MISSES = 16  # short calls without help before workers are woken for one: they come too late for that one, and are there for the next
+MISSES = 16  # short calls that find no spinning worker, until one call wakes workers: too late for itself, but for the next
 LOOKERS, BUSY = POOL.offsets["lookers"], POOL.offsets["busy"]
 
 
 class Pool:
-    """Worker threads, and the teams that they work for: see the states above."""
+    """The worker threads and their teams; the states are listed above."""
 
     started = 0
     words: Array
@@ -79,7 +85,7 @@ class Pool:
         self.forget()
 
     def forget(self) -> None:
-        """Start anew, without a worker. A call that goes on in a forked process has a team of the pool before, where nobody sleeps."""
+        """Reset to a pool without workers. In a forked process, a call may still use a team of the old pool: no worker sleeps there now."""
         if self.started:
             POOL.fill(self.words, sleepers=0)
         self.started = 0
@@ -87,12 +93,12 @@ class Pool:
         POOL.fill(self.words, teams=machine_code.address_of(self.teams))
         for team in self.teams:
             TEAM.fill(team, pool=machine_code.address_of(self.words), address=machine_code.address_of(team))
-        if not HERE.is_windows:  # zeros are right there
+        if not HERE.is_windows:  # there, zeros are the initial state
             for name in ("mutex", "condition"):
                 place = ctypes.c_void_p(machine_code.address_of(self.words) + 8 * POOL.offsets[name])
                 getattr(ctypes.CDLL(None), {"mutex": "pthread_mutex_init", "condition": "pthread_cond_init"}[name])(place, None)
         self.free, self.made, self.missed = [], [], 0
-        for index in reversed(range(TEAMS)):  # the first is taken first: workers look at it first
+        for index in reversed(range(TEAMS)):  # the first team is taken first, for workers look at it first
             self.make(index)
 
     def make(self, index: int) -> None:
@@ -101,7 +107,7 @@ class Pool:
         self.free.append(team)
 
     def take(self, workers: int) -> "Team | None":
-        """Take a team, which so many workers may join when its leader opens the gate; None where as many calls have help as can have."""
+        """Start the workers that are missing. Return a free team, or None if all teams are taken."""
         while self.started < min(workers, MOST_WORKERS) and self.start():
             pass
         if not self.free:
@@ -112,17 +118,17 @@ class Pool:
             return None
 
     def take_back_lost(self) -> None:
-        """Take back the teams of calls that an interrupt ended before they gave theirs back."""
+        """Replace teams that were never given back, because an interrupt ended their calls."""
         for pair in list(self.made):
             if pair[1]() is None:
-                with contextlib.suppress(ValueError):  # another thread has taken it back
+                with contextlib.suppress(ValueError):  # another thread has replaced it
                     self.made.remove(pair)
                     self.make(pair[0])
 
     def is_at_hand(self) -> bool:
-        """Tell whether a worker spins, who helps at once; now and then say so of one that doesn't, so that the next call finds it spinning.
+        """Return whether a short call should ask for help: if a worker spins, and for every MISSES-th call, to wake one for the next.
 
-        Where a worker has lost its processor in the middle of a call, there is no help for a while.
+        After a worker was preempted in the middle of a call, return False for a while.
         """
         words = self.words
         if words[BUSY] > 0:
@@ -134,17 +140,17 @@ class Pool:
         return self.missed % MISSES == 0
 
     def start(self) -> bool:
-        """Start a worker, and tell whether the system gave one."""
+        """Start a worker. Return whether the system gave a thread."""
         words, head, done = immortal(WORKER.words), immortal(HEAD_BYTES // 8), immortal(TEAMS)
         WORKER.fill(words, pool=machine_code.address_of(self.words), head=machine_code.address_of(head), done=machine_code.address_of(done))
-        # apart: an interrupt could leave the signals of this thread blocked
+        # in another thread: an interrupt could leave signals blocked in this one
         started: bool = machine_code.run_in_thread(start_thread, machine_code.address("work"), machine_code.address_of(words))
         self.started += started
         return started
 
 
 class Team:
-    """A call's right to help. It is given back at the call's end; by no `__del__`, for an interrupt there would be swallowed."""
+    """The right of one call to have help from workers. The call gives it back itself: a `__del__` would swallow an interrupt."""
 
     def __init__(self, pool: Pool, index: int) -> None:
         self.words, self.free = pool.teams[index], pool.free
@@ -154,14 +160,14 @@ class Team:
 
 
 def immortal(words: int) -> Array:
-    """Make zeros that are never freed: a worker may look at them while the process ends."""
+    """Return zeros, aligned to a cache line, that are never freed: a worker may look at them while the process ends."""
     array = np.zeros(words + 8, np.int64)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(array))
     return array[-machine_code.address_of(array) // 8 % 8 :][:words]
 
 
 def start_thread(function: int, argument: int) -> bool:
-    """Have the system start a thread that calls a function at an address; it gets no signals, which are Python's main thread's."""
+    """Start a system thread that calls the function at an address, and return whether it started. It gets no signals: Python's do."""
     if HERE.is_windows:
         kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined, unused-ignore]
         kernel.CreateThread.restype = ctypes.c_void_p
@@ -175,6 +181,7 @@ def start_thread(function: int, argument: int) -> bool:
 
 @contextlib.contextmanager
 def no_signals() -> Iterator[None]:
+    """Block all signals in this thread during the block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield
@@ -185,7 +192,7 @@ def no_signals() -> Iterator[None]:
 pool = Pool()
 
 chosen: int | None = None  # by set_num_threads
-found: int | None = None  # in the environment, when it was first asked for
+found: int | None = None  # from the environment, which is read once
 
 
 def set_num_threads(n: int) -> None:
@@ -215,14 +222,14 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Tell how many threads a call may use.
+    """Return the number of threads that a call may use.
 
     Returns
     -------
     int
         What `set_num_threads` set; else what the environment variable FASTRNN_NUM_THREADS says; else the processors that this process
-        may use, or fewer where NUMBA_NUM_THREADS or OMP_NUM_THREADS says so, as joblib, Dask and batch systems do. The environment is
-        asked once, as are the processors, and anew in a forked process.
+        may use, or fewer where NUMBA_NUM_THREADS or OMP_NUM_THREADS says so, as joblib, Dask and batch systems do. The environment and
+        the processors are read once, and again in a forked process.
 
     Raises
     ------
@@ -244,7 +251,7 @@ def get_num_threads() -> int:
 
 
 def count_found() -> int:
-    """Give the number of threads that the environment asks for."""
+    """Return the number of threads that the environment asks for, or else the number of processors."""
     own = os.environ.get(VARIABLE, "").strip()
     if own:
         return check_thread_count(VARIABLE, int(own) if own.isdecimal() else own)
@@ -256,7 +263,7 @@ def count_found() -> int:
 
 
 def forget() -> None:
-    """Start anew in a forked process."""
+    """Forget the workers and the number of threads found, in a forked process."""
     global found
     found = None
     pool.forget()
