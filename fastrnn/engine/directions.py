@@ -1,7 +1,7 @@
-"""The two directions of a `Bidirectional`: one after the other, each with help, or side by side on two threads.
+"""Run the two directions of a `Bidirectional`: one after the other, each with workers, or side by side on two threads.
 
-Side by side they never wait for each other within a piece of work. They write to different columns of the output. Where their outputs are
-merged, they write to different halves of a sequence's steps, and then merge into the half that the other one has written:
+Side by side, they never wait for each other within a kernel call. If their outputs are concatenated, they write to different columns. If
+their outputs are merged, each first writes to its own half of a sequence's steps, then merges into the half that the other has written:
 
     steps      0 ......... T/2 ......... T
     forward    writes ---> | merges --->
@@ -28,7 +28,7 @@ Pair = tuple[Network, Network]
 
 
 def run_directions(networks: Pair, tasks: tuple[Task, Task], merge: str) -> None:
-    """Carry out a task forwards and one backwards, of the same x and out; `merge` names the operation that merges, "" for none."""
+    """Run two tasks with the same x and out, forwards and backwards. `merge` names the operation that merges outputs, "" for none."""
     forward, backward = tasks
     if worth_two_threads(networks, forward.sequences, forward.steps) and (not merge or forward.sequences == 1):
         for pair in halves(forward, backward, merge) if merge else [tasks]:
@@ -39,7 +39,7 @@ def run_directions(networks: Pair, tasks: tuple[Task, Task], merge: str) -> None
 
 
 def halves(forward: Task, backward: Task, merge: str) -> Iterator[tuple[Task, Task]]:
-    """Cut the steps of a single sequence into two halves: both directions write to one, and then merge into the other."""
+    """Yield the tasks of two passes over one sequence: each direction writes to its own half of the steps, then merges into the other."""
     x, out, end = forward.x, forward.out, forward.steps if forward.lengths is None else int(forward.lengths[0])
     assert out is not None
     x, out = x.reshape(x.shape[-2:]), out.reshape(out.shape[-2:])
@@ -52,7 +52,7 @@ def halves(forward: Task, backward: Task, merge: str) -> Iterator[tuple[Task, Ta
 
 
 def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
-    """Give each of two threads a task, piece by piece; where no thread helps, the calling one does both."""
+    """Run two tasks piece by piece, each on its own thread. If no worker helps, the calling thread runs both."""
     given = [Alone(network, task) for network, task in zip(networks, tasks, strict=True) if task.steps > 0]
     rows = max([one.rows for one in given], default=0)
     space = take_space(2 * HEAD_BYTES + 2 * rows * networks[0].dtype.itemsize)
@@ -79,15 +79,15 @@ def run_side_by_side(networks: Pair, tasks: tuple[Task, Task]) -> None:
 
 
 class Alone:
-    """A task for one thread. Where it is a single piece, its job is kept for the next such task."""
+    """A task for one thread. If it is a single piece of work, its job is stored for the next such task."""
 
     rows: int  # elements of a layer's rows in a workspace
-    relative: Iterable[tuple[Any, Array]]  # jobs whose data begins at 0
+    relative: Iterable[tuple[Any, Array]]  # pieces, and jobs whose addresses of data count from 0
 
     def __init__(self, network: Network, task: Task) -> None:
         self.task, self.source = task, Source(task, network.x_dtype)
         simple, kind = self.source.direct and task.lengths is None, ("alone", task.kind)
-        ready = network.calls.get(kind) if simple else None  # in one look: another thread may clear what is kept
+        ready = network.calls.get(kind) if simple else None  # one lookup: another thread may clear the stored calls
         if ready is not None:
             self.rows, self.relative = ready
             return
@@ -103,7 +103,7 @@ class Alone:
             network.calls.keep(kind, (self.rows, self.relative))
 
     def jobs(self) -> Iterator[tuple[Piece, Array]]:
-        """Give each piece, and its job, which says by itself where its data is."""
+        """Yield each piece, and its job with the absolute addresses of its data."""
         places = {"x": self.source.data, "states": self.task.states, "out": self.task.out}
         for piece, job in self.relative:
             absolute = job.copy()

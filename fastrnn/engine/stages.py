@@ -1,4 +1,4 @@
-"""Models that hold a `Bidirectional`: run stage by stage, with whole rows between stages, for some sequences at a time."""
+"""Run a model that holds a `Bidirectional`: stage by stage, for a group of sequences. Buffers hold all steps between two stages."""
 
 import math
 from collections.abc import Iterable
@@ -14,19 +14,19 @@ from .packing import Network
 from .states import views_of
 from .threads import get_num_threads
 
-BETWEEN = 1 << 24  # bytes of rows between stages
-FEWEST = 8  # sequences for each thread: a tile and more
+BETWEEN = 1 << 24  # bytes of the buffers between stages
+FEWEST = 8  # sequences of a group for each thread, more than a tile
 
 
 class Stage(NamedTuple):
-    """Layers that are run in one pass; or the two of a Bidirectional, and how their outputs are merged."""
+    """Layers that run in one pass, or the two directions of a Bidirectional and how their outputs are merged."""
 
     networks: tuple[Network, ...]
     merge: str = ""
 
     @property
     def states(self) -> tuple[int, ...]:
-        """Give the size of each array of the layers' states."""
+        """Return the size of each array of the layers' states."""
         return tuple([size for network in self.networks for size in network.states])
 
     @property
@@ -35,18 +35,18 @@ class Stage(NamedTuple):
 
 
 class Stages:
-    """Stages one after the other."""
+    """The stages of a model, in order."""
 
     def __init__(self, stages: Iterable[Stage]) -> None:
         self.all = tuple(stages)
         first = self.all[0].networks[0]
         self.dtype, self.tokens, self.output_size = first.dtype, first.tokens, self.all[-1].output_size
         self.states = tuple([size for stage in self.all for size in stage.states])
-        self.passes = sum(len(stage.networks) for stage in self.all)  # over all steps
-        self.recurrent = max([i for i, stage in enumerate(self.all) if stage.states])  # the last of those that are
+        self.passes = sum(len(stage.networks) for stage in self.all)  # passes over all steps
+        self.recurrent = max([i for i, stage in enumerate(self.all) if stage.states])  # the last stage with a state
 
     def between(self, return_sequences: bool) -> list[int]:
-        """Give the elements of a step in each of two buffers, which receive the stages' rows in turn."""
+        """Return the number of elements of a step in each of two buffers, which take the stages' outputs in turn."""
         sizes = [stage.output_size for stage in self.all[: -1 if return_sequences else self.recurrent]]
         return [max(sizes[i::2], default=0) for i in range(2)]
 
@@ -54,7 +54,7 @@ class Stages:
 def call_stages(
     stages: Stages, x: Array, states: list[tuple[str, Any]], out: Array | None, *, return_sequences: bool, **options: Any
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Check what is left to check, and run."""
+    """Check all arguments but x, which is already checked. Run, and return the output and the last states."""
     flat, final, output, valid = check_call(stages, x, states, out, return_sequences=return_sequences, **options)
     leading, steps, sequences = x.shape[:-2], x.shape[-2], math.prod(x.shape[:-2])
     if not steps:
@@ -82,17 +82,17 @@ def call_stages(
 
 
 class Group(NamedTuple):
-    """Sequences in work."""
+    """A group of sequences that run together."""
 
     x: Array
-    states: Array  # the arrays of all layers' states (n, H), one after the other: advanced
+    states: Array  # the arrays of all layers' states (n, H), one after the other; advanced in place
     out: Any  # (n, T, O), or (n, O); None where no output is wanted
     lengths: Array | None
-    buffers: list[Array]  # of the rows between stages, in turn
+    buffers: list[Array]  # for the outputs between stages, used in turn
 
 
 def sequences_of(x: Array, group: slice) -> Array:
-    """Give some sequences of x, counted in C order."""
+    """Return some sequences of x, counted in C order."""
     leading, own = x.shape[:-2], x.shape[-2:]
     if group.stop - group.start == math.prod(leading):
         return x
@@ -103,7 +103,7 @@ def sequences_of(x: Array, group: slice) -> Array:
 
 
 def run_whole(stages: tuple[Stage, ...], group: Group) -> None:
-    """Run stages one after the other over all steps."""
+    """Run stages one after the other, each over all steps."""
     x, states, count, steps = group.x, group.states, len(group.out), group.x.shape[-2]
     for i, stage in enumerate(stages):
         shape = count, steps, stage.output_size
@@ -114,7 +114,7 @@ def run_whole(stages: tuple[Stage, ...], group: Group) -> None:
 
 
 def run_to_last(stages: Stages, group: Group) -> None:
-    """Run to the last recurrent stage without keeping its output, and what follows it on what this stage ends with alone."""
+    """Run up to the last recurrent stage without storing its output, and the layers after it on its last state alone."""
     before, stage, after = stages.all[: stages.recurrent], stages.all[stages.recurrent], stages.all[stages.recurrent + 1 :]
     x, states, out, lengths, buffers = group
     count = len(out)
@@ -138,7 +138,7 @@ def run_to_last(stages: Stages, group: Group) -> None:
 
 
 def run_stage(stage: Stage, group: Group) -> None:
-    """Run a stage; with no out, advance its states only."""
+    """Run a stage. Without out, only advance its states."""
     x, states, out, lengths, _ = group
     task = Task(x, states, out, lengths=lengths)
     if not stage.merge:
@@ -152,7 +152,7 @@ def run_stage(stage: Stage, group: Group) -> None:
 
 
 def merged(merge: str, one: Array, other: Array) -> Array:
-    """Merge two outputs as the engine does."""
+    """Return two outputs merged, with the arithmetic of the kernels."""
     if merge == "concat":
         return np.concatenate([one, other], axis=-1)
     with np.errstate(all="ignore"):
