@@ -1,1 +1,1 @@
-"""Runs layers over data: packs their weights, cuts a call into pieces, and makes kernel calls, on worker threads too."""
+"""Run layers over data: pack their weights, cut a call into pieces of work, and make kernel calls, with worker threads if it pays."""

@@ -1,4 +1,4 @@
-"""One call of a model: its states and its output, whole or of the last step alone."""
+"""Call a network: check arguments, start states, and return the output of all steps or of the last step alone."""
 
 import math
 from typing import Any, NamedTuple, Protocol
@@ -14,12 +14,12 @@ from .packing import Network
 from .prepared import NOTHING, SPACE, PreparedCall, idle, prepare, run_checked, take_space
 from .states import Named, restart, start_states
 
-LATEST = "latest"  # among a network's calls: the record of the last one without workers
-SHORT = 1 << 17  # multiplications, some 8 us: as long as all checks of a call take
+LATEST = "latest"  # key of a network's calls: the record of the latest one without workers
+SHORT = 1 << 17  # multiplications, some 8 us: all checks of a call take as long
 
 
 class Runnable(Protocol):
-    """What a call needs to know of a network, or of stages."""
+    """What a call needs of a network, or of stages."""
 
     @property
     def dtype(self) -> np.dtype[Any]: ...
@@ -32,20 +32,20 @@ class Runnable(Protocol):
 
 
 class CheckedCall(NamedTuple):
-    """A call whose arguments are checked."""
+    """The checked arguments of a call, with its states and its output."""
 
-    states: Array  # one array after the other
-    final: tuple[Array, ...]  # views of them
-    output: Array  # zero where lengths may leave it as it is
+    states: Array  # the arrays of the layers' states, one after the other
+    final: tuple[Array, ...]  # views of these arrays
+    output: Array  # zeros if lengths are given: steps past an end are not written
     lengths: Array | None
 
 
 def checked_call(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
-    """Make a call whose arguments the built-in `checked_call` checks. None for arguments that need all checks, wrong or right.
+    """Make a call whose arguments the built-in `checked_call` checks. Return None if they need all checks, be they right or wrong.
 
-    The call is looked up; else prepared; else x and the state are converted. The last call without workers is tried first: the built-in
-    returns None where it doesn't fit. The state is an array, or a tuple of them where the layers' states have several. So is the one that
-    is returned with the output.
+    First try the latest call without workers: the built-in returns None if the arguments don't fit it. Then look up or prepare the call
+    for the shape of x. If x or the state needs conversion, convert them and begin again.
+    The state is an array, or a tuple if the layers' states have several arrays. The returned state has the same form.
     """
     if (latest := network.calls.get(LATEST)) is not None:
         try:
@@ -70,7 +70,7 @@ def checked_call(network: Network, x: object, state: object, out: object) -> tup
 
 
 def checked_call_for_last(network: Network, x: object, state: object, out: object) -> tuple[Array, Any] | None:
-    """Make a call that wants the last step's output alone: with every step's, where that takes less time than all checks would."""
+    """Make a call for the last step's output by computing all steps'. Return None if all checks would take less time than that."""
     if out is not None or type(x) is not np.ndarray or math.prod(network.steps_of(x.shape)) * network.read > SHORT:
         return None
     done = checked_call(network, x, state, None)
@@ -78,7 +78,7 @@ def checked_call_for_last(network: Network, x: object, state: object, out: objec
 
 
 def call_for(network: Network, shape: tuple[int, ...]) -> PreparedCall | None:
-    """Return the kernel call for x of a shape, prepared where it isn't there. None where one call won't do, or the shape is wrong."""
+    """Return the prepared kernel call for x of a shape. None if one kernel call is not enough, or the shape is wrong."""
     prepared: PreparedCall | None = network.calls.get(shape)
     if prepared is None or prepared.is_stale:
         axes = 1 if network.tokens else 2
@@ -97,7 +97,7 @@ def call_for(network: Network, shape: tuple[int, ...]) -> PreparedCall | None:
 
 
 def converted_arguments(network: Network, x: Array, state: Any, out: object) -> tuple[Array, Any] | None:
-    """Return x and the state as kernels read them, copied where they are small. None where a copy won't do, or nothing has to be copied."""
+    """Return x and the state as kernels read them, small arrays converted. None if that is not possible, or nothing was converted."""
     several = type(state) is tuple
     given = [x, *(state if several else [] if state is None else [state])]
     real = all(type(array) is np.ndarray and array.dtype.kind in REAL_KINDS for array in given)
@@ -113,7 +113,7 @@ def converted_arguments(network: Network, x: Array, state: Any, out: object) -> 
 def call(
     network: Network, x: Array, states: Named, out: Array | None, *, return_sequences: bool = True, **options: Any
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Check what is left to check, and run."""
+    """Check all arguments but x, which is already checked. Run, and return the output and the last states."""
     flat, final, output, lengths = check_call(network, x, states, out, return_sequences=return_sequences, **options)
     if return_sequences:
         run_network(network, Task(x, flat, output, lengths=lengths))
@@ -132,7 +132,7 @@ def check_call(
     reset: ArrayLike | None = None,
     return_sequences: bool,
 ) -> CheckedCall:
-    """Check a call's arguments but x, start its states, and make its output."""
+    """Check a call's arguments except x, start its states, and make its output."""
     leading, steps = x.shape[:-2], x.shape[-2]
     flat, final, inputs = start_states(model, states, leading, given="x", shape=x.shape[:-1] if model.tokens else x.shape)
     valid = None if lengths is None else check_lengths(lengths, leading, steps)
@@ -149,7 +149,7 @@ def check_call(
 
 
 def run_last(network: Network, x: Array, flat: Array, output: Array, final: tuple[Array, ...], *, lengths: Array | None) -> None:
-    """Run to the last recurrent layer without keeping its output, and what follows it on the last state alone."""
+    """Run up to the last recurrent layer without storing its output, and the layers after it on its last state alone."""
     leading, steps, depth = x.shape[:-2], x.shape[-2], len(network.state_counts)
     if not steps:
         output[...] = 0

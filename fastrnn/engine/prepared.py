@@ -1,4 +1,4 @@
-"""Kernel calls that are ready: what is computed once for data of a shape, and kept for the next call of that shape."""
+"""Prepared kernel calls: their records are made once for data of a shape, and used again for the next data of that shape."""
 
 import math
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from .plan import Help, help_for, is_short, side_by_side
 NOTHING = np.empty(0)
 NO_WORDS = np.empty(0, np.int64)
 SPACE = HEAD_BYTES + 2 * WORKSPACE  # bytes
-MOST_IDLE = 16  # workspaces
-# Multiplications of a call, some 2 us, that keep Python's lock: to give it back and take it again takes 0.06 us, and others get no more of
-# it, for Python shares it out every 5 ms.
+MOST_IDLE = 16  # unused workspaces that are not freed
+# Multiplications, some 2 us: a call with no more does not release Python's global lock. Releasing it and taking it again costs 0.06 us, and
+# gains other threads nothing, for Python switches threads every 5 ms.
 BRIEF = 1 << 15
 
-idle: list[Array] = []  # workspaces that no call uses; nothing in them outlives a kernel call
+idle: list[Array] = []  # workspaces that no call uses; a kernel call leaves nothing in them that is read later
 
 
 def take_space(size: int) -> Array:
@@ -42,17 +42,17 @@ def give_back(space: Array) -> None:
 class PreparedCall(NamedTuple):
     """A kernel call for data of a known shape."""
 
-    serial: Array  # the record of the call by one thread
-    shared: Array | None  # and of the call with workers; None where they are not worth it
+    serial: Array  # the record of the call on one thread
+    shared: Array | None  # the record of the call with workers; None if they are not worth it
     help: Help
-    thread_count: int  # that calls could use when it was prepared; 0 where workers are never worth it
+    thread_count: int  # threads that calls could use when this one was prepared; 0 if workers are never worth it
 
     @property
     def is_stale(self) -> bool:
         return self.thread_count not in (0, threads.get_num_threads())
 
     def take_team(self) -> threads.Team | None:
-        """Take a team of workers, where they are worth it and can be had."""
+        """Take a team if workers are worth it and at hand, else return None."""
         if self.shared is None or (self.help.prompt and not threads.pool.is_at_hand()):
             return None
         return threads.pool.take(self.help.workers)
@@ -61,10 +61,10 @@ class PreparedCall(NamedTuple):
 def prepare(
     network: Network, leading: tuple[int, ...], time: tuple[int, ...], rows: int, operation: str = "", extra: Array = NO_WORDS
 ) -> PreparedCall | None:
-    """Prepare one kernel call for sequences on leading axes. None where one call won't do.
+    """Return one prepared kernel call for sequences on leading axes. None if one kernel call is not enough.
 
-    `time` is (T,), or () for a single step whose arrays have no axis of time. `operation` is "" for the usual one; `extra` are words for
-    it, behind the job.
+    `time` is (T,), or () for a single step whose arrays have no time axis. `operation` runs instead of the usual one, unless it is "".
+    `extra` are words for it that follow the job.
     """
     count, sequences, steps = threads.get_num_threads(), math.prod(leading), math.prod(time)
     helping = help_for(network, sequences, steps, count)
@@ -84,14 +84,14 @@ def prepare(
 
 
 def job_for(network: Network, sequences: int, steps: int, rows: int, takers: int, **values: int) -> Array:
-    """Return the job that does all steps of all sequences in one piece, for so many threads that take sequences in turn."""
+    """Return the job that runs all steps of all sequences in one kernel call, on `takers` threads that each claim sequences."""
     block = side_by_side(sequences, rows, takers)
     sizes = job_sizes(steps, sequences, network.inputs, network.output_size, block, rows, network.widest)
     return network.job(**dict(zip(JOB_SIZES, sizes, strict=True)), **values)
 
 
 def record_of(network: Network, leading: tuple[int, ...], time: tuple[int, ...], job: Array, extra: Array) -> Array:
-    """Return a job behind the shapes of x, of the output and of each array of the state, by which the built-ins check a call."""
+    """Return a record for the built-ins: the shapes of x, the output and the states, which they check, and then the job."""
     shape = (*leading, *time) if network.tokens else (*leading, *time, network.input_size)
     output, states = (*leading, *time, network.output_size), [(*leading, units) for units in network.states]
     sequences, itemsize = math.prod(leading), network.dtype.itemsize
@@ -100,7 +100,7 @@ def record_of(network: Network, leading: tuple[int, ...], time: tuple[int, ...],
     CALL_SPEC.fill(
         words,
         job=machine_code.address_of(words[CALL_SPEC.words + len(sizes) :]),
-        dtype=id(network.dtype),  # NumPy's own object; an unpickled array has another, see `readable`
+        dtype=id(network.dtype),  # NumPy's usual object; an unpickled array has another, see `readable`
         x_dtype=id(network.x_dtype),
         vocabulary=network.input_size if network.tokens else 0,
         x_dimensions=len(shape),
@@ -117,17 +117,17 @@ def record_of(network: Network, leading: tuple[int, ...], time: tuple[int, ...],
 
 
 def helpers(workers: int, size: int, patience: int = PATIENT_SPINS) -> dict[str, int]:
-    """Return a job's fields on workers: how many, what bytes a layer's rows take for each, how often to look for those that share steps."""
+    """Return a job's fields on workers. `size` is the bytes of a layer's rows; `patience` is how often the leader looks for workers."""
     return {"helpers": workers, "room": 2 * size, "patience": patience}
 
 
 def sharing(by_steps: bool) -> dict[str, str]:
-    """Return the operations by which threads share work."""
+    """Return the operations by which threads share work, by field of the job."""
     return {"barrier": "barrier", "divide": "divide", "share": "share"} if by_steps else {"claim": "claim"}
 
 
 def run_job(prepared: PreparedCall, space: Array, *arrays: Array) -> None:
-    """Make a prepared call whose arrays are already checked."""
+    """Make a prepared call with arrays that are already checked."""
     team = prepared.take_team()
     if team is None or prepared.shared is None:
         machine_code.loaded.call(prepared.serial[-JOB.words :], space, *arrays, NOTHING)
@@ -139,7 +139,7 @@ def run_job(prepared: PreparedCall, space: Array, *arrays: Array) -> None:
 
 
 def run_checked(prepared: PreparedCall, x: object, state: object, out: object) -> Any:
-    """Make a prepared call by the built-in that checks its arguments: return the output and the state, None where they need all checks."""
+    """Make a prepared call with the built-in `checked_call`. Return the output and the state, or None if arguments need all checks."""
     team, space = prepared.take_team(), take_space(SPACE)
     try:
         if team is None:
@@ -152,7 +152,7 @@ def run_checked(prepared: PreparedCall, x: object, state: object, out: object) -
 
 
 def prepare_pack_and_run(network: Network, shape: tuple[int, ...]) -> Array | None:
-    """Prepare a kernel call that packs layers, which were only described, and runs them over data of a shape."""
+    """Return the job that packs a network's weights and runs it over data of a shape. None if one kernel call is not enough."""
     matrices = network.matrices[network.matrices[:, MATRIX.offsets["columns"]] > 0]
     packed = network.work * network.dtype.itemsize
     room = SPACE - HEAD_BYTES - network.layers.nbytes - packed - 2 * ALIGNMENT
@@ -165,7 +165,7 @@ def prepare_pack_and_run(network: Network, shape: tuple[int, ...]) -> Array | No
 
 
 def pack_and_run(job: Array, x: Array, output: Array, states: Array, weights: Sequence[Array]) -> None:
-    """Make a prepared kernel call: pack the weights, and run over x into the output, advancing the states."""
+    """Make that kernel call: pack the weights, run over x, write the output, and advance the states in place."""
     space = take_space(SPACE)
     machine_code.loaded.call(job, space, x, output, states, *weights)
     give_back(space)

@@ -1,4 +1,4 @@
-"""A bar that shows how far a call is, by tqdm, where it is asked for."""
+"""A progress bar, by tqdm, for calls that ask for one."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from .plan import Piece
 
 
 class Bar:
-    """How many steps of how many are done. Where each is computed in several passes, as in two directions, each pass is a part of it."""
+    """A bar of the steps done. If there are several passes over the steps, as in two directions, each pass counts as a part of a step."""
 
     def __init__(self, shown: Any, total: int, passes: int) -> None:
         self.shown, self.total, self.passes, self.done = shown, total, passes, 0
@@ -19,11 +19,11 @@ class Bar:
         self.shown.update(min(self.done // self.passes, self.total) - self.shown.n)
 
 
-BAR: ContextVar[Bar | None] = ContextVar("bar", default=None)  # of the call that runs in this thread
+BAR: ContextVar[Bar | None] = ContextVar("bar", default=None)  # the bar of the call that runs in this thread
 
 
 def bars() -> Any:
-    """Give tqdm's class of bars."""
+    """Return tqdm's class of bars."""
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
@@ -33,7 +33,7 @@ def bars() -> Any:
 
 @contextlib.contextmanager
 def shown(progress: bool, total: int, passes: int = 1) -> Iterator[None]:
-    """Show a bar meanwhile, if it is asked for."""
+    """Show a bar during the block, if `progress` is true."""
     if not progress:
         yield
         return

@@ -1,11 +1,11 @@
-"""What is kept of recent calls."""
+"""A dictionary for what recent calls have prepared."""
 
 from collections.abc import Hashable
 from typing import Any
 
 
 class Recent(dict[Hashable, Any]):
-    """A dictionary of at most `most` entries. When it is full it forgets all of them in one act, for another thread may be looking."""
+    """A dictionary of at most `most` entries. A full one is cleared in one atomic step, for other threads may be reading."""
 
     def __init__(self, most: int) -> None:
         super().__init__()

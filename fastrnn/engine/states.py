@@ -1,4 +1,4 @@
-"""The states of a model: how users hold them, and how they lie in memory, one array after the other."""
+"""The states of a model: the forms in which users hold them, and their place in memory, one array after the other."""
 
 import dataclasses
 import itertools
@@ -12,25 +12,25 @@ from ..arguments import Array, check_entries, check_state
 from .execute import assign
 from .packing import Network
 
-Named = list[tuple[str, Any]]  # each array of a state, perhaps None, under the name that users know it by
+Named = list[tuple[str, Any]]  # each array of a state, or None, with the name that errors use
 
 
 class StateForm(Protocol):
-    """How users hold a model's state."""
+    """The form in which users hold a model's state."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Return the elements of each array of a sequence's state, in the engine's order."""
 
     def split(self, name: str, state: Any) -> Named:
-        """Split a state as users give it into its arrays, each with its name."""
+        """Split a state in the users' form into its arrays, each with its name."""
 
     def join(self, arrays: Iterator[Any]) -> Any:
-        """Take as many arrays as the state has, and return them as users get them."""
+        """Take the state's arrays from an iterator, and return the state in the users' form."""
 
 
 class Stateful(Protocol):
-    """What streams and banks need to know of a model."""
+    """What streams and banks need of a model."""
 
     @property
     def input_size(self) -> int: ...
@@ -45,7 +45,7 @@ class Stateful(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ArrayForm:
-    """One array."""
+    """A state of one array."""
 
     size: int
 
@@ -62,7 +62,7 @@ class ArrayForm:
 
 @dataclasses.dataclass(frozen=True)
 class SecondOfTwoForm:
-    """One array, after another one that the engine computes from it and users never see."""
+    """A state of one array. The engine has another one before it, which it computes from this one and hides from users."""
 
     size: int
 
@@ -80,10 +80,10 @@ class SecondOfTwoForm:
 
 @dataclasses.dataclass(frozen=True)
 class PairForm:
-    """A pair of states."""
+    """A state that is a pair of states."""
 
     forms: tuple[StateForm, StateForm]
-    meaning: str  # of its entries, for errors
+    meaning: str  # what the entries are, for errors
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -98,7 +98,7 @@ class PairForm:
 
 
 class TupleForm:
-    """A tuple with an entry for each recurrent layer. A single entry may also be given without the tuple."""
+    """A tuple of states, one for each recurrent layer. Users may give a single one without the tuple."""
 
     def __init__(self, forms: Sequence[StateForm] = ()) -> None:
         self.forms = tuple(forms)
@@ -117,7 +117,7 @@ class TupleForm:
         return tuple([form.join(arrays) for form in self.forms])
 
     def flat(self, state: Any) -> Any:
-        """Return the state as a prepared call takes it: an array, or a tuple of arrays, empty where it is put together wrongly."""
+        """Return the state as a prepared call takes it: an array, or a tuple of arrays. Return () if the structure is wrong."""
         several, counts = isinstance(state, (tuple, list)), self.counts
         if state is None or not self.nested:
             return state[0] if several and len(state) == 1 else state
@@ -133,7 +133,7 @@ class TupleForm:
 
 
 class Sized(Protocol):
-    """A network, or stages: what has a state."""
+    """What has states of known sizes: a network, or stages."""
 
     @property
     def dtype(self) -> np.dtype[Any]: ...
@@ -144,7 +144,7 @@ class Sized(Protocol):
 def start_states(
     model: Sized, states: Named, leading: tuple[int, ...], *, given: str, shape: tuple[int, ...]
 ) -> tuple[Array, tuple[Array, ...], list[tuple[str, Array]]]:
-    """Copy states into one array: return that, a view of it for each array of the layers' states, and the arrays given."""
+    """Copy states into one array. Return it, its views for the arrays of the layers' states, and the arrays that were given."""
     flat, checked = np.zeros(math.prod(leading) * sum(model.states), model.dtype), []
     views = views_of(model.states, flat, leading)
     for (name, value), view in zip(states, views, strict=True):
@@ -156,14 +156,14 @@ def start_states(
 
 
 def views_of(sizes: tuple[int, ...], flat: Array, leading: tuple[int, ...]) -> tuple[Array, ...]:
-    """Return a view of each array of the layers' states, which lie in `flat` one after the other."""
+    """Return a view for each array of the layers' states; in `flat` they follow one another."""
     sequences = math.prod(leading)
     ends = [sequences * end for end in itertools.accumulate(sizes)]
     return tuple([flat[end - sequences * size : end].reshape(*leading, size) for end, size in zip(ends, sizes, strict=True)])
 
 
 def restart(views: tuple[Array, ...], reset: Array, first: tuple[Array, ...] | None) -> None:
-    """Set the states of those sequences whose boolean is true to what they are in `first`, or to zeros."""
+    """Set the states of the sequences where `reset` is true to those in `first`, or to zeros."""
     for i, view in enumerate(views):
         shape = len(reset), view.shape[-1]
         values: Any = 0 if first is None else first[i].reshape(shape)
@@ -171,7 +171,7 @@ def restart(views: tuple[Array, ...], reset: Array, first: tuple[Array, ...] | N
 
 
 def check_states(name: str, value: object, count: int) -> list[tuple[str, Any]]:
-    """Split a Sequential's state: return a name and an entry, perhaps None, for each recurrent layer."""
+    """Split a Sequential's state. Return a name and an entry, which may be None, for each recurrent layer."""
     if count == 1 and not (isinstance(value, (tuple, list)) and len(value) == 1):
         return [(name, value)]
     entries = check_entries(name, value, count, "one for each recurrent layer")
