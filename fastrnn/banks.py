@@ -1,4 +1,4 @@
-"""A bank: the states of many sequences, each fed when its input comes, by one model. Examples are in streaming.py."""
+"""A bank: many sequences of one model, each with its own state, stepped when its input comes. Examples are in streaming.py."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from .kernels.layout import BANK, CHANGE, FREE, HANDED, HEAD_BYTES, MOST_WRITTEN
 from .native import machine_code
 from .streaming import check_successor
 
-MOST_AT_ONCE = 1024  # rows of one kernel call; more take so long that planning doesn't count
-MOST_COUNTS = 64  # of rows, for which kernel calls are kept ready
+MOST_AT_ONCE = 1024  # rows in one kernel call; more take so long that planning costs little beside them
+MOST_COUNTS = 64  # prepared kernel calls, one for each number of rows
 
 
 class Engine(NamedTuple):
-    """A bank's model, and what its kernel calls need: one object, so that no thread finds parts of two."""
+    """A bank's model, and what its kernel calls need. It is one object, which `swap` replaces whole: no thread sees parts of two."""
 
     model: Stateful
     network: Network
     together: int  # rows of a layer in the workspace
     space: Array
-    steps: Recent  # kernel calls by the number of rows
+    steps: Recent  # prepared kernel calls, by the number of rows
 
 
 class Step(NamedTuple):
-    """A kernel call that steps so many rows."""
+    """A prepared kernel call that steps a given number of rows."""
 
     prepared: PreparedCall
-    serial: Callable[..., Any]  # takes x, the rows, out, a word for each row that says whether it is reset, and a team's words
+    serial: Callable[..., Any]  # takes x, the rows, out, a word for each row that is not 0 to reset it, and a team's words
     shared: Callable[..., Any]  # the same with workers
-    never: Array  # for no reset at all
+    never: Array  # the words that reset no row
     shape: tuple[int, ...]  # of x
     output: tuple[int, ...]
 
@@ -54,7 +54,7 @@ def engine_of(model: Stateful) -> Engine:
 
 
 def as_given(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return a copy as machine code takes it: with the dtype's usual object, which unpickled arrays don't have."""
+    """Return a copy that machine code accepts: its dtype is NumPy's usual object, which the dtype of an unpickled array is not."""
     copy = convert(array, dtype)
     return copy if copy.dtype is dtype else copy.view(dtype)
 
@@ -106,15 +106,15 @@ class Bank(Frozen):
     _engine: Engine
     _capacity: int
     _start: Array  # state0's arrays, one after the other
-    _first: tuple[Array, ...]  # views of them
-    _flat: Array  # each array of the layers' states, `capacity` rows of it
-    _words: Array  # a word for each row, as layout.py has it, and then the number of rows handed out and taken back so far
-    _changes: memoryview  # that one
-    _free: list[int]  # a heap of rows below _next; after an interrupt, of rows that are handed out, too
-    _next: int  # from here on no row has ever been handed out
-    _known: tuple[int, Array]  # all rows that were handed out at a count of changes
-    _in_use: Array  # a word that every kernel call takes, and whoever reads or writes all states
-    _changing: Array  # the word that add, drop and swap take
+    _first: tuple[Array, ...]  # views of these arrays
+    _flat: Array  # the arrays of the layers' states, `capacity` rows each
+    _words: Array  # a word for each row (see layout.py); then the count of changes, of rows handed out or taken back
+    _changes: memoryview  # the count of changes
+    _free: list[int]  # a heap of free rows below _next; after an interrupt, it may also hold rows that are handed out
+    _next: int  # this row and those above have never been handed out
+    _known: tuple[int, Array]  # a count of changes, and the rows that were handed out then
+    _in_use: Array  # the lock of kernel calls, and of other access to states
+    _changing: Array  # the lock of add, drop and swap
     _hold: Callable[..., Any]
 
     def __init__(self, model: Stateful, capacity: int, state0: State = None) -> None:
@@ -124,7 +124,7 @@ class Bank(Frozen):
         network = engine.network
         start, first, _ = start_states(network, model.state_form.split("state0", state0), (), given="a row", shape=())
         self._set(_engine=engine, _capacity=capacity, _start=start, _first=first, _free=[], _next=0, _hold=machine_code.loaded.hold)
-        # Pages of zeros that no row has touched take no memory.
+        # Pages of zeros take no memory until a row is written.
         self._set(_flat=np.zeros(capacity * sum(network.states), network.dtype), _words=np.zeros(capacity + 1, np.int64))
         self._set(_changes=memoryview(self._words[-1:].data), _known=(0, np.empty(0, np.int64)))
         self._set(_in_use=np.zeros(1, np.int64), _changing=np.zeros(1, np.int64))
@@ -157,7 +157,7 @@ class Bank(Frozen):
         self._hold(self._in_use, self._set_states, flat)
 
     def _copied(self) -> tuple[list[Array], Array]:
-        """Copy the states of all rows, and list the rows that are handed out. The word is taken."""
+        """Return copies of all states, and the rows that are handed out. The lock is held."""
         free = self._words[:-1] & ROW_STATE == FREE
         views = [view.copy() for view in views_of(self._engine.network.states, self._flat, (self._capacity,))]
         for view, first in zip(views, self._first, strict=True):
@@ -165,7 +165,7 @@ class Bank(Frozen):
         return views, np.flatnonzero(~free)
 
     def _set_states(self, flat: Array) -> None:
-        """Set the states of all rows. The word is taken."""
+        """Set the states of all rows. The lock is held."""
         self._flat[...] = flat
         self._words[:-1] += CHANGE
 
@@ -218,15 +218,15 @@ class Bank(Frozen):
         return row
 
     def _mark(self, row: int, state: int) -> None:
-        """Hand a row out, or take it back. NumPy sets both words in one act: before it, and after it, Ctrl-C leaves a sound bank."""
+        """Hand a row out, or take it back. NumPy sets both words in one call, so Ctrl-C leaves a sound bank, before it or after it."""
         changes = self._changes[0] + 1
         self._hold(self._in_use, self._words.__setitem__, [row, -1], [state + WRITTEN * (changes % MOST_WRITTEN), changes])
 
     def drop(self, i: int) -> None:
-        """Take a row back; it may be handed out reset_mask.
+        """Take a row back; it may be handed out again.
 
-        A finalizer (`__del__`) may come in the midst of another `add` or `drop`, and is refused then: it should note the row, to be
-        dropped later.
+        A finalizer (`__del__`) may run in the middle of another `add` or `drop`, and then gets a RuntimeError: it should note the row and
+        drop it later.
 
         Parameters
         ----------
@@ -308,14 +308,14 @@ class Bank(Frozen):
             return self._step_many(engine, x, check_at(rows), reset, out)
         reset_mask = ready.never if reset is None else check_reset(reset, (count,)).astype(np.int64)
         done = None
-        if out is None or reset is None:  # else these may share memory
+        if out is None or reset is None:  # else out and reset may share memory
             done = self._advance(ready, x, rows, out, reset_mask)
         if done is None:
             data = self._checked(engine.network, x, count)
             if out is not None:
                 self._check_out(engine.network, out, ready.output, data, reset)
             read = as_given(data.reshape(ready.shape), engine.network.x_dtype)
-            self._checked(engine.network, read, count)  # anew: another thread may have changed tokens before they were copied
+            self._checked(engine.network, read, count)  # again: another thread may have changed tokens before they were copied
             target = None if out is None else np.asarray(out).view(engine.network.dtype)
             done = self._advance(ready, read, as_given(check_at(rows), INT64), target, reset_mask)
             assert done is not None
@@ -324,7 +324,7 @@ class Bank(Frozen):
         return done if out is None else out
 
     def _advance(self, ready: Step, x: ArrayLike, rows: Array, out: Array | None, reset_mask: Array) -> Any:
-        """Make the kernel call: return the output, where a wrong row stands, or None for arguments that need all checks."""
+        """Make the kernel call. Return the output, the position of a wrong row, or None if the arguments need all checks."""
         team = ready.prepared.take_team() if ready.prepared.thread_count else None
         if team is None:
             return ready.serial(x, rows, out, reset_mask, NOTHING)
@@ -334,7 +334,7 @@ class Bank(Frozen):
             team.give_back()
 
     def _all_rows(self) -> Array:
-        """Return the rows that are handed out. A signal's handler may change them at any time: the count tells."""
+        """Return the rows that are handed out. They are found again if the count of changes differs: a signal handler may change it."""
         changes, rows = self._known
         if changes != self._changes[0]:
             changes = self._changes[0]
@@ -353,7 +353,7 @@ class Bank(Frozen):
         return check_out(out, shape, network.dtype, inputs)
 
     def _prepare(self, engine: Engine, count: int) -> Step | None:
-        """Prepare the kernel call for so many rows, and keep it for the next such step; None where one call won't do."""
+        """Prepare and store the kernel call for `count` rows. None if one kernel call is not enough."""
         network = engine.network
         if count > MOST_AT_ONCE:
             return None
@@ -377,7 +377,7 @@ class Bank(Frozen):
         return step
 
     def _record(self) -> Array:
-        """Return the bank's record, for the operations on its rows."""
+        """Return the bank's record, which the operations on its rows read."""
         return BANK.filled(
             states=machine_code.address_of(self._flat),
             capacity=self._capacity,
@@ -386,9 +386,9 @@ class Bank(Frozen):
         )
 
     def _step_many(self, engine: Engine, x: ArrayLike, rows: Array, reset: ArrayLike | None, out: Array | None) -> Array:
-        """Advance a copy of the rows' states, in bounded pieces: a call that is interrupted leaves the bank as it was.
+        """Advance a copy of the rows' states, in several kernel calls: an interrupted step leaves the bank as it was.
 
-        The bank is in use while states are copied, and not between the pieces: others may step other rows meanwhile.
+        The bank is locked only while states are copied: other rows may be stepped meanwhile.
         """
         network, count = engine.network, len(rows)
         data, shape = self._checked(network, x, count), (count, network.output_size)
@@ -431,7 +431,7 @@ def check_at(value: ArrayLike) -> Array:
 
 
 def refuse_row(rows: Array, wrong: int) -> NoReturn:
-    """Raise ValueError for the row at position `wrong`, the first that the bank has not handed out, or that is repeated."""
+    """Raise ValueError for the row at position `wrong`, the first that is repeated or not handed out."""
     fault = "distinct rows" if rows[wrong] in rows[:wrong] else "rows that the bank has handed out"
     raise ValueError(f"at must hold {fault}, got {rows[wrong]} at position {wrong}")
 

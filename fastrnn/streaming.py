@@ -1,6 +1,6 @@
 """Streaming: run a model step by step as the input comes in.
 
-A stream keeps the state and its buffers from call to call. It gives the same bits as one call over the whole sequence.
+A stream stores the state and its buffers from call to call. It gives the same bits as one call over the whole sequence.
 
 >>> import numpy as np
 >>> import fastrnn
@@ -50,7 +50,7 @@ of a stream for each: requests of a server, characters in a game, sensors.
 >>> one, other, third = bank.add(), bank.add(), bank.add()  # integers; each starts from state0, zeros where it isn't given
 >>> bank.step(inputs[:2], at=[third, one]).shape            # (2, I) -> (2, O), in the order of at
 (2, 10)
->>> bank.drop(third)                                        # it may be handed out reset_mask
+>>> bank.drop(third)                                        # it may be handed out again
 >>> bank.step(inputs[:2]).shape                             # all that are handed out, in ascending order: one, other
 (2, 10)
 
@@ -77,8 +77,8 @@ of a stream for each: requests of a server, characters in a game, sensors.
 >>> len(answers), all(answers)
 (1000, True)
 
-Threads that step side by side need a stream or a bank each; they can share the model. Where two threads use one at the same time, one of
-them gets a RuntimeError. So does a signal's handler that uses a stream in the midst of a long call.
+Threads that step at the same time need a stream or a bank each; they can share the model. If two threads use one stream at the same time,
+one of them gets a RuntimeError. So does a signal handler that uses a stream in the middle of a long call.
 """
 
 from __future__ import annotations
@@ -114,13 +114,13 @@ from .native import machine_code
 
 
 def check_successor(present: Stateful, other: Any) -> None:
-    """Check that a model can take another one's place in a stream or a bank, without a change of what goes in and comes out."""
+    """Check that a model can replace another in a stream or a bank: input, output and state must have the same form."""
     check_causal("a stream or a bank", check_model(other).causal, other)
     check_swap(describe(present), describe(other))
 
 
 def describe(model: Stateful) -> dict[str, object]:
-    """Return what two models must have in common, by the words that an error names it by."""
+    """Return what two models must have in common. The keys are words for errors."""
     network = model.packed()
     sizes: Any = iter(network.states)
     return {
@@ -129,12 +129,12 @@ def describe(model: Stateful) -> dict[str, object]:
         "dtype": network.dtype,
         "input given as": "tokens" if network.tokens else "numbers",
         "states of sizes": model.state_form.join(sizes),
-        "kept states of sizes": network.states,  # such as the output of units that leak at the input
+        "kept states of sizes": network.states,  # of all arrays, those too that users never see
     }
 
 
 def as_read(x: ArrayLike, network: Network, out: object) -> Array | None:
-    """Return a small array as kernels read it. None where it is read as it is, is no array, or may share memory with out."""
+    """Return a small array as kernels read it. None if it needs no conversion, has no numbers, or may share memory with out."""
     if type(x) is not np.ndarray or x.dtype.kind not in ("iu" if network.tokens else REAL_KINDS):
         return None
     if isinstance(out, np.ndarray) and np.may_share_memory(out, x):
@@ -144,18 +144,18 @@ def as_read(x: ArrayLike, network: Network, out: object) -> Array | None:
 
 
 class Running(NamedTuple):
-    """A stream whose batch shape is fixed."""
+    """What a stream has as soon as its batch shape is fixed."""
 
     network: Network
     leading: tuple[int, ...]
-    flat: Array  # each array of the layers' states (N, H), one after the other
+    flat: Array  # the arrays of the layers' states (N, H), one after the other
     space: Array
-    rows: int  # of a layer in the workspace
-    prepared: PreparedCall | None  # a step, where one kernel call will do
+    rows: int  # rows of a layer in the workspace
+    prepared: PreparedCall | None  # a step, if one kernel call is enough for it
 
 
 def owning(call: functools.partial[Any], *owners: object) -> functools.partial[Any]:
-    """Return a call of machine code that keeps alive what its records have addresses of: another thread may swap the model meanwhile."""
+    """Return the call with references to the owners of memory that it uses: another thread may swap the model meanwhile."""
     vars(call)["owners"] = owners
     return call
 
@@ -196,11 +196,11 @@ class Stream(Frozen):
     _remedy = "swap takes another model, state= another state"
     _model: Stateful
     _network: Network
-    _first: tuple[Array, ...] | None  # each array of state0, where it is given
-    _in_use: Array  # the word that a call takes
+    _first: tuple[Array, ...] | None  # the arrays of state0, if it is given
+    _in_use: Array  # the lock: a word that a call sets while it runs
     _hold: Callable[..., Any]
     _running: Running | None
-    _quick: Callable[..., Array | None] | None  # makes a step by one kernel call; returns None where the arguments need all checks
+    _quick: Callable[..., Array | None] | None  # makes a step in one kernel call; returns None if the arguments need all checks
 
     def __init__(self, model: Stateful, state: State = None, state0: State = None) -> None:
         check_causal("a stream", model.causal, model)
@@ -296,7 +296,7 @@ class Stream(Frozen):
             self._run_on(network, running.leading, running.flat, _model=model, _network=network)
 
     def _started(self, leading: tuple[int, ...], named: Named) -> Array:
-        """Return a state's arrays, one after the other; state0's where an entry is None."""
+        """Return a state's arrays, one after the other. An entry that is None is replaced by state0's."""
         flat, views, _ = start_states(self._network, named, leading, given="a stream", shape=leading)
         for (_, value), view, first in zip(named, views, self._first or (), strict=False):
             if value is None:
@@ -307,7 +307,7 @@ class Stream(Frozen):
         self._run_on(self._network, leading, self._started(leading, named))
 
     def _run_on(self, network: Network, leading: tuple[int, ...], flat: Array, **attributes: object) -> None:
-        """Prepare a step, and have it used from now on."""
+        """Prepare a step, and use it from now on."""
         rows = max(FEWEST_ROWS, min(2 * math.prod(leading), 2 * TOGETHER, network.rows))
         space = empty_aligned(HEAD_BYTES + 2 * rows * network.widest * network.dtype.itemsize, np.uint8)
         prepared = prepare(network, leading, (), rows)
@@ -376,7 +376,7 @@ class Stream(Frozen):
         no_lengths(lengths)
         return self._hold(self._in_use, self._run, x, reset, out)
 
-    # What follows runs while the stream's word is taken.
+    # The methods below run while the stream's lock is held.
 
     def _step(self, x_t: ArrayLike, reset: ArrayLike | None, out: Array | None) -> Array:
         data = check_step("x_t", x_t, self._network.input_size, tokens=self._network.tokens)
@@ -401,7 +401,7 @@ class Stream(Frozen):
         return output
 
     def _fresh(self) -> Running:
-        """Return what runs, prepared for the number of threads that there are now."""
+        """Return `_running`, prepared again if the number of threads has changed."""
         running = self._running
         assert running is not None
         if running.prepared is not None and running.prepared.is_stale:
@@ -412,7 +412,7 @@ class Stream(Frozen):
     def _output(
         self, name: str, data: Array, shape: tuple[int, ...], reset: ArrayLike | None, out: Array | None
     ) -> tuple[Array, Array | None]:
-        """Check what is left to check. Return the output, and which sequences start anew."""
+        """Check the remaining arguments. Return the output array, and the mask of the sequences to reset."""
         leading = data.shape[:-2]
         if self._running is not None:
             check_batch(name, leading, self._running.leading)
@@ -426,13 +426,13 @@ class Stream(Frozen):
         return output, reset_mask
 
     def _restarted(self, running: Running, reset_mask: Array) -> Array:
-        """Copy the state, and start those sequences anew."""
+        """Return a copy of the state in which the masked sequences are reset."""
         flat = running.flat.copy()
         restart(views_of(running.network.states, flat, running.leading), reset_mask, self._first)
         return flat
 
     def _advance(self, running: Running, data: Array, reset_mask: Array | None, output: Array) -> None:
-        """Advance a copy of the state: a call that is interrupted leaves the stream where it was."""
+        """Advance a copy of the state, and then store it: an interrupted call leaves the stream where it was."""
         flat = running.flat.copy() if reset_mask is None else self._restarted(running, reset_mask)
         run_network(running.network, Task(data, flat, output))
         running.flat[...] = flat
