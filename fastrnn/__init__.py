@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .loading.onnx import from_onnx
     from .loading.pytorch import from_state_dict, from_torch
 
-if "numba" in sys.modules:  # else Numba registers them at its start
+if "numba" in sys.modules:  # otherwise Numba imports them when it starts, through an entry point
     from . import overloads  # noqa: F401
 
 Model._stream_class, Model._bank_class = Stream, Bank  # of its methods `stream` and `streams`
@@ -66,11 +66,11 @@ LOADERS = {
     "save": "files",
 }
 
-MODULES = {"dask": "dask", "jit": "numba", "sklearn": "sklearn"}  # each needs a package that `import fastrnn` doesn't wait for
+MODULES = {"dask": "dask", "jit": "numba", "sklearn": "sklearn"}  # each imports another package, which `import fastrnn` does not wait for
 
 
 def __getattr__(name: str) -> Any:
-    """Import a loader, or a module for another library, when it is asked for: they take a large part of the package's time to import."""
+    """Import a loader, or a module for another library, at its first use: all of them would take much of the package's import time."""
     if name in MODULES:
         return importlib.import_module(f".{name}", __name__)
     if name not in LOADERS:

@@ -27,19 +27,19 @@ PROMPT = "\n\nCall me Ishmael. I "
 LONGEST = 600  # characters
 ORIGINS = {"wheel": "from the wheel", "cache": "from the cache", "compiled now": "compiled now"}
 BAR = 40  # characters
-# The operations that the examples run, compiled together: one by one they would take twice the time. What threads share work with, and
-# what writing a paragraph takes besides, are apart
+# Operations that the examples run, by dtype. They are compiled together, for one by one takes twice the time. TO_SHARE is needed for more
+# than one thread, and TO_WRITE for the paragraph.
 OPERATIONS = {
     "": ["call", "checked_call", "pack_and_run", "run", "run_serial"],
     "float32": ["elman", "embed", "log_softmax", "pack", "product", "project", "score", "softmax", "tanh"],
 }
 TO_SHARE = ["barrier", "divide", "run_shared", "share", "work"]
 TO_WRITE = {"": ["leave"], "float32": ["sample"]}
-TEMPERATURE = 0.6  # from 0.7 on every third word is none, below 0.5 no sentence ends
+TEMPERATURE = 0.6  # from 0.7 on every third word is not English, below 0.5 no sentence ends
 
 
 def notebook(inputs: Array, U: Array, W: Array, V: Array, b: Array) -> Array:
-    """The cell that rnn_forward replaces."""
+    """Run the notebook's cell, the loop that rnn_forward replaces."""
     state_t = np.zeros(len(W), W.dtype)
     outputs = []
     for x_t in inputs:
@@ -49,7 +49,7 @@ def notebook(inputs: Array, U: Array, W: Array, V: Array, b: Array) -> Array:
 
 
 class Example(NamedTuple):
-    """A trained model and what it was trained for: to give each character's probabilities from those before it."""
+    """A trained model, which predicts each character from those before it; the same as a NumPy loop; and a text for both."""
 
     model: Sequential
     loop: reference.Sequential
@@ -80,7 +80,7 @@ def load_example() -> Example:
 
 
 def bits_per_character(probs: Array, characters: Array) -> float:
-    """Mean of -log2 p over every character but the first, which is given."""
+    """Return the mean of -log2 p over every character but the first, which is given."""
     given = probs[np.arange(len(characters) - 1), characters[1:]]
     return float(-np.log2(given.astype(np.float64)).mean())
 
@@ -92,7 +92,7 @@ def timed(call: Callable[[], Array]) -> tuple[float, Array]:
 
 
 def measure(fast: Callable[[], Array], loop: Callable[[], Array], rounds: int) -> tuple[float, float]:
-    """Median seconds of either, run in turns so that whatever slows the machine meets both."""
+    """Return the median seconds of both. They run in turns, so that whatever slows the machine slows both."""
     pairs = [(timed(fast)[0], timed(loop)[0]) for _ in range(rounds)]
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
 
@@ -113,7 +113,7 @@ def show_times(fast: float, loop: float, rounds: int, first: float) -> None:
 
 
 def show_difference(fast: Array, loop: Array) -> bool:
-    """Print how far the probabilities part, and return whether that is allowed; NaN is not."""
+    """Print the largest difference of the probabilities, and return whether it is allowed; NaN is not."""
     difference, allowed = float(np.abs(fast - loop).max()), TOLERANCES[str(fast.dtype)]
     good = difference <= allowed
     show("largest difference", f"{difference:.1e}", "", f"{'at most' if good else 'WRONG: more than'} {allowed:.0e}")
@@ -162,7 +162,7 @@ def run_paragraph(example: Example, seed: int) -> bool:
 def run_notebook() -> bool:
     """Run the notebook's cell in the notebook's shape, and return whether the results agree.
 
-    It is in float32, as the chapter is: for machine code in float64 a newcomer would wait a third longer.
+    It runs in float32, like the chapter: with float64, a newcomer would wait a third longer for machine code.
     """
     rng = np.random.default_rng(0)
     inputs, U, W, V, b = (rng.random(shape, np.float32) for shape in ((100, 32), (64, 32), (64, 64), (64, 64), (64,)))
@@ -189,7 +189,7 @@ def show_progress(done: int, count: int) -> None:
 
 
 def run_compile(progress: machine_code.Progress | None) -> int:
-    """Make all machine code that is missing; return 1 where later processes would not find it."""
+    """Make all machine code that is missing. Return 1 if later processes would not find it."""
     try:
         fastrnn_compile(progress)
     except RuntimeError as error:
@@ -200,7 +200,7 @@ def run_compile(progress: machine_code.Progress | None) -> int:
 
 
 def operations(seed: int | None) -> list[machine_code.Wanted]:
-    """List the operations that the examples run, and their dtypes."""
+    """Return the operations that the examples run, with their dtypes."""
     tables = [OPERATIONS, *([{"": TO_SHARE}] if get_num_threads() > 1 else []), *([] if seed is None else [TO_WRITE])]
     return [(name, dtype) for table in tables for dtype, names in table.items() for name in names]
 

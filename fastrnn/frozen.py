@@ -1,4 +1,4 @@
-"""Objects whose attributes are set once."""
+"""Objects whose attributes can't be set from outside."""
 
 from typing import NoReturn
 
@@ -6,7 +6,7 @@ from .arguments import frozen_error
 
 
 class Frozen:
-    """Refuse to set or delete an attribute, but for properties that can be set."""
+    """Refuse to set attributes, except properties with a setter, and to delete any."""
 
     _remedy = "make a new layer"
 
@@ -19,5 +19,5 @@ class Frozen:
         raise frozen_error(self, name, "deleted", self._remedy)
 
     def _set(self, **attributes: object) -> None:
-        """Set attributes all together: no signal's handler finds some of them old and some new."""
+        """Set attributes in one dictionary update: no signal handler sees some of them old and some new."""
         self.__dict__.update(attributes)

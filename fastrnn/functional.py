@@ -19,8 +19,8 @@ One call replaces it:
 >>> bool(np.allclose(probs, outputs, rtol=0, atol=1e-12))
 True
 
-It is called in the same way in functions that Numba compiles, cached ones too, in `prange` and on any thread. Weights are arrays of one
-dtype there, and the nonlinearity is the name of one without parameters:
+Functions that Numba compiles can call it in the same way, also cached ones, in `prange` and on any thread. There, all weights must be
+arrays of one dtype, and the nonlinearity the name of one without parameters:
 
 >>> import numba
 >>> @numba.njit
@@ -54,15 +54,15 @@ MOST_RECENT = 16
 
 
 class OneUse(NamedTuple):
-    """A kernel call for arrays of known shapes."""
+    """A kernel call for arrays of known shapes, which packs the weights and runs."""
 
     job: Array
-    parameters: Array  # whose addresses the job holds
+    parameters: Array  # of the nonlinearity; the job holds their address
     output: tuple[int, ...]
     state: tuple[int, ...]
 
 
-recent = Recent(MOST_RECENT)  # calls by the arguments' shapes, dtype and nonlinearity: arguments of these shapes are right
+recent = Recent(MOST_RECENT)  # calls by the arguments' shapes, dtype and nonlinearity; such arguments have passed the checks
 
 
 def rnn_forward(
@@ -144,32 +144,32 @@ def rnn_forward(
 
 
 def key_of(arrays: tuple[Any, ...], nonlinearity: Activation) -> Hashable:
-    """Give what a kernel call depends on; None where an array is not read in place."""
+    """Return what a kernel call depends on, as a key of `recent`. None if an array can't be read in place."""
     dtype = arrays[0].dtype if type(arrays[0]) is np.ndarray else None
     for array in arrays:
         if type(array) is not np.ndarray or dtype is None:
             return None
-        if not ((array.dtype is dtype and array.flags.carray) or is_readable_in_place(array, dtype)):  # the first is the sooner told
+        if not ((array.dtype is dtype and array.flags.carray) or is_readable_in_place(array, dtype)):  # the first test is faster
             return None
-    # a tuple's text: what equals a number and is refused, as True, is another key, and so is what has no hash
+    # a tuple is replaced by its text: True equals 1 but is refused, and its entries may have no hash
     function = nonlinearity if type(nonlinearity) is str else (repr(nonlinearity),)
     return (function, dtype, *[array.shape for array in arrays])
 
 
 def first_states(h0: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
-    """Copy the states before the first step, or make zeros; None for an h0 that must be looked at."""
+    """Return a copy of the states before the first step, or zeros. None if h0 needs all checks."""
     if h0 is None:
         return np.zeros(shape, dtype)
     return h0.copy() if type(h0) is np.ndarray and h0.dtype is dtype and h0.shape == shape else None
 
 
 def weights_of(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Order weights as a network packs them; a missing c, which is not read, is b."""
+    """Return the weights in the order in which a network packs them. For a missing c comes b, which is not read."""
     return (*arrays[1:], arrays[3]) if len(arrays) == 5 else arrays[1:]
 
 
 def run(x: Array, weights: list[Array], h0: Array | None, output: Array, nonlinearity: Activation) -> None:
-    """Run checked arguments, in one kernel call where that will do."""
+    """Run with checked arguments, in one kernel call if that is enough."""
     U, W, V, b, *rest = weights
     x = readable(x, U.dtype)
     arrays = x, U, W, b, V, *rest

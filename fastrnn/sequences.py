@@ -132,13 +132,13 @@ def pad(sequences: Sequence[ArrayLike]) -> tuple[Array, Array]:
     Returns
     -------
     x : ndarray of shape (N, T, I) or (N, T)
-        T is the longest sequence's; zero past a sequence's end. Of no sequence at all (0, 0), as of tokens.
+        T is the longest sequence's; zero past a sequence's end. If there is no sequence, the shape is (0, 0), as of tokens.
     lengths : ndarray of int of shape (N,)
 
     Raises
     ------
     TypeError
-        For what is no list, and sequences of other things than real numbers.
+        If `sequences` is no list, or a sequence holds anything but real numbers.
     ValueError
         For sequences whose steps have different sizes.
 
@@ -153,7 +153,7 @@ def pad(sequences: Sequence[ArrayLike]) -> tuple[Array, Array]:
     arrays = [as_array(f"sequences[{i}]", sequence) for i, sequence in enumerate(check_iterable(sequences))]
     own = check_padding(arrays)
     lengths = np.array([len(array) for array in arrays], np.int64)
-    kinds = [array.dtype for array in arrays if array.shape != (0,)]  # an empty list has a dtype by chance
+    kinds = [array.dtype for array in arrays if array.shape != (0,)]  # the dtype of an empty list says nothing
     dtype = np.result_type(*kinds) if own else np.int64
     x = np.zeros((len(arrays), max(map(len, arrays), default=0), *own), dtype)
     for row, array in zip(x, arrays, strict=True):
@@ -258,10 +258,10 @@ def log_likelihood(
 
 
 def exact_sum(terms: Array) -> float:
-    """Add terms that are not positive, and round once: the sum depends neither on the padding nor on the batch."""
+    """Return the sum of terms that are not positive, rounded once: it depends neither on the padding nor on the batch."""
     try:
         return math.fsum(terms)
-    except OverflowError:  # beyond any float64
+    except OverflowError:  # the sum is beyond float64
         return math.nan if any(map(math.isnan, terms)) else -math.inf
 
 
@@ -339,7 +339,7 @@ def generate(
     tokens = feedback != "output"
     data = np.zeros((*leading, steps + 1, first.shape[-1]), network.x_dtype)
     assign(data[..., 0, :], first)
-    limits = np.finfo(network.dtype)  # beyond which the kernel would see zero or infinity
+    limits = np.finfo(network.dtype)  # beyond them the kernel would see zero or infinity
     temperature = min(max(temperature, float(limits.tiny)), float(limits.max))
     uniforms = np.empty(0)
     if feedback == "sample":
@@ -363,7 +363,7 @@ def generate(
 
 
 def check_feeds_back(model: Model, feedback: Feedback) -> Network:
-    """Check that a model's output can be its next input so, and return the model as the engine runs it."""
+    """Check that this feedback makes a model's output its next input. Return the network."""
     check_causal("generate", check_model(model).causal, model)
     network = model.packed()
     check_choice("feedback", feedback, tuple(SINKS))
@@ -385,7 +385,7 @@ def check_iterable(sequences: Any) -> Iterable[Any]:
 
 
 def check_padding(arrays: Sequence[Array]) -> tuple[int, ...]:
-    """Check the sequences to be padded, and return the shape of one step."""
+    """Check sequences before they are padded, and return the shape of one step."""
     own: tuple[int, ...] | None = None
     for i, array in enumerate(arrays):
         if array.shape == (0,):
@@ -468,7 +468,7 @@ def check_rng(value: Any, count: int) -> list[Any]:
 
 
 def nothing_to_choose(nothing: Array) -> None:
-    """Raise ValueError if `nothing` is True anywhere: at a step that had no token to choose."""
+    """Raise ValueError if `nothing` is true for some step, which had no token to choose."""
     if np.logical_or.reduce(nothing, axis=None):
         position = tuple(map(int, np.unravel_index(np.argmax(nothing), nothing.shape)))
         raise ValueError(f"model must give finite outputs for a token to be chosen, got NaN or infinity at position {position}")
