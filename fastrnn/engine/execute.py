@@ -53,7 +53,7 @@ class Task(NamedTuple):
         return 1 if self.sink == "score" or self.out is None else int(self.out.shape[-1])
 
     def first_step(self, piece: Piece) -> Any:
-        """Return the step at which a piece begins; an array, one for each sequence, if it runs backwards and lengths differ."""
+        """Return the step at which a piece begins; an array, one for each sequence, if a task with lengths runs backwards."""
         if not self.backwards:
             return piece.start
         return self.steps - 1 - piece.start if piece.remaining is None else piece.remaining - 1
@@ -127,7 +127,7 @@ def jobs_of(network: Network, task: Task, plan: Plan, source: "Source", common: 
 
 
 def fill_table(table: Array, task: Task, piece: Piece, x_places: Array) -> None:
-    """If lengths differ, write where each sequence of a piece is in x, out and the states, and how many of the piece's steps it has."""
+    """If lengths are given, write where each sequence of a piece is in x, out and the states, and how many of the piece's steps it has."""
     which, left = piece.indices, piece.remaining
     if which is None or left is None:
         return

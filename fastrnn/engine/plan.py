@@ -40,8 +40,8 @@ class Piece(NamedTuple):
     start: int
     span: int
     block: int  # sequences that are stepped side by side, at most
-    indices: Array | None  # the sequences' numbers; None if all have the same length
-    remaining: Array | None  # steps of each sequence from `start` on; None likewise
+    indices: Array | None  # the sequences' numbers; None if no lengths are given
+    remaining: Array | None  # steps of each sequence from `start` on; None if no lengths are given
 
 
 class Plan(NamedTuple):
@@ -88,7 +88,7 @@ class Plan(NamedTuple):
 
 
 class Conversion(NamedTuple):
-    """The sizes of an x that kernels can't read in place, and that is converted piece by piece."""
+    """Sizes for an x that kernels can't read in place: it is converted piece by piece."""
 
     step: int  # bytes of a sequence in a piece of one step, when converted
     whole: int  # bytes of all of x, when converted
@@ -209,7 +209,7 @@ def cut(sequences: int, steps: int, work: int, most: int, together: int) -> tupl
 
 
 def side_by_side(count: int, rows: int, threads: int) -> int:
-    """Return the most sequences in a block: every thread gets the same number of blocks, and tiles are as full as possible."""
+    """Return the largest number of sequences in a block: every thread gets the same number of blocks, and tiles are as full as possible."""
     most, tile = min(rows // 2, TOGETHER), machine_code.shape().rows
     size = -(-count // (-(-count // (most * threads)) * threads))
     return min(most, size if size < tile else -(-size // tile) * tile)

@@ -69,7 +69,7 @@ from ..native.processor import processors
 
 VARIABLE = "FASTRNN_NUM_THREADS"
 OTHER_VARIABLES = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # joblib, Dask and batch systems set them for what they run
-MISSES = 16  # short calls that find no spinning worker, until one call wakes workers: too late for itself, but for the next
+MISSES = 16  # short calls without a spinning worker, until one wakes a worker: it comes too late for this call, but helps the next
 LOOKERS, BUSY = POOL.offsets["lookers"], POOL.offsets["busy"]
 
 
@@ -167,7 +167,7 @@ def immortal(words: int) -> Array:
 
 
 def start_thread(function: int, argument: int) -> bool:
-    """Start a system thread that calls the function at an address, and return whether it started. It gets no signals: Python's do."""
+    """Start a system thread that calls the function at an address. Return whether it started. Signals are blocked in it."""
     if HERE.is_windows:
         kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined, unused-ignore]
         kernel.CreateThread.restype = ctypes.c_void_p
@@ -263,7 +263,7 @@ def count_found() -> int:
 
 
 def forget() -> None:
-    """Forget the workers and the number of threads found, in a forked process."""
+    """Forget the workers, and the number of threads that was found: called in a forked process."""
     global found
     found = None
     pool.forget()
