@@ -77,8 +77,8 @@ of a stream for each: requests of a server, characters in a game, sensors.
 >>> len(answers), all(answers)
 (1000, True)
 
-Threads that step at the same time need a stream or a bank each; they can share the model. If two threads use one stream at the same time,
-one of them gets a RuntimeError. So does a signal handler that uses a stream in the middle of a long call.
+Threads that step at the same time need a stream or a bank each; they can share the model. If two threads use the same one at the same
+time, one of them gets a RuntimeError. So does a signal handler that uses a stream in the middle of a long call.
 """
 
 from __future__ import annotations

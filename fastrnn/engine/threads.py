@@ -31,11 +31,11 @@ are all states of the pool, of its teams and of its workers, and what changes th
     pool    empty    a call can use more workers than there are   -> staffed: it starts them; they live as long as the process
             staffed  the process forks                            -> empty in the child, staffed in the parent
     team    free     a call that can use workers takes the team   -> shut; if no team is free, the call gets no help
-            shut     its leader, who calls, has a piece of work   -> open
+            shut     the leader (the calling thread) has work     -> open
             open     no block is left, or all members are inside  -> shut; the leader waits until the workers inside have left
             shut     the call returns or fails                    -> free
     worker  looking  a team is open and wants more workers        -> inside
-            inside   the piece has nothing left to do             -> looking
+            inside   nothing is left to do                        -> looking
             looking  no team has been open for 1 ms               -> asleep
             asleep   a team opens                                 -> looking
 
