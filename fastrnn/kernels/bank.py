@@ -54,14 +54,15 @@ def move_rows(job, bank, states, reset_mask, rows, leaving):
             put_word(bank.handed, word(rows, i), word(bank.handed, word(rows, i)) + CHANGE)
 
 
-# rows (1 + 2 count)   which rows; then where a wrong one stands, -1 for nowhere; then their words, where a step takes several calls
+# rows (1 + 2 count)   the indices of the rows; then the position of the first wrong one, or -1; then the rows' words, where a step takes
+#                      several calls
 
 
 @operation(STEP_ROWS)
 def step_rows(call):
-    # plan     a job, and the bank
-    # states   receives the rows' states
-    # reset_mask    a word for each row
+    # job      the job, and the bank's record behind it
+    # states       receives the rows' states
+    # reset_mask   a word for each row, not 0 where it is reset
     # rows     is told where a row is wrong; then nothing else changes
     # team     of the workers that may help; not read where the job wants none
     mode = enter_usual_mode()

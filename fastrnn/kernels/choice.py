@@ -1,4 +1,4 @@
-"""What generation and scores make of the last layer's output: the next token, the next input, or the score of the token that comes."""
+"""Sinks, which take the last layer's output: they choose the next token, make the output the next input, or score the next token."""
 
 import numpy as np
 
@@ -98,7 +98,7 @@ def token_place(job, chunk, i):
 
 @function
 def has_ended(job, chunk, i):
-    """Tell whether a sequence has ended: its present token is the one to stop at, or none. A start ends nothing."""
+    """Return whether a sequence has ended: its present token is the one to stop at, or none could be chosen. The start never ends one."""
     token = word(job.x, token_place(job, chunk, i))
     return token == NOTHING or (job.begun + chunk.t > 0 and token == generation_at(job.generation).stop)
 

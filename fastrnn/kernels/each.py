@@ -1,4 +1,4 @@
-"""Jobs that have nothing to do with one another, such as the two directions of a layer: each is one thread's alone."""
+"""Independent jobs, such as the two directions of a layer: each is run by one thread."""
 
 from .layout import HEAD_BYTES, JOB_BYTES
 from .network import JOB_SIZE, next_block

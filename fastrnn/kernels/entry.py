@@ -55,7 +55,7 @@ TAKEN, OVERFLOW = LOCK.offsets["taken"], 8 * TOKEN.offsets["overflow"]
 
 
 def _c_function(name, count, *, answers=True):
-    """Make an intrinsic that calls a function of Python's with so many words: as many as Numba sees in the intrinsic's signature."""
+    """Return an intrinsic that calls a C function of Python with `count` words."""
 
     def emit(context, builder, signature, args):
         kind = ir.FunctionType(WORD if answers else ir.VoidType(), [WORD] * count)
@@ -89,7 +89,7 @@ call_python = _c_function("PyObject_Vectorcall", 4)
 
 @intrinsic
 def put_item(typing, whole, index, item):
-    """Put an object into a new tuple, which steals the reference. This can't fail there."""
+    """Put an object into a new tuple, which takes over the reference. In a new tuple this can't fail."""
 
     def emit(context, builder, signature, args):
         kind = ir.FunctionType(INT, [WORD] * 3)
@@ -101,7 +101,7 @@ def put_item(typing, whole, index, item):
 
 @intrinsic
 def refuse(typing, error, text, count):
-    """Raise an error whose text may tell how many arguments there were."""
+    """Raise an error. Its text may have a place for the number of arguments."""
 
     def emit(context, builder, signature, args):
         kind = ir.FunctionType(WORD, [WORD] * 2, var_arg=True)
@@ -112,7 +112,7 @@ def refuse(typing, error, text, count):
 
 @intrinsic
 def make_array(typing, function, kind, dtype, dimensions, sizes, data, flags):
-    """Have NumPy make an array, which steals the reference to the dtype. `data` is the address of its elements; 0 allocates."""
+    """Make a NumPy array, which takes over the reference to the dtype. `data` is the address of its elements; 0 allocates them."""
 
     def emit(context, builder, signature, args):
         address, kind, dtype, dimensions, sizes, data, flags = args
@@ -125,7 +125,7 @@ def make_array(typing, function, kind, dtype, dimensions, sizes, data, flags):
 
 @intrinsic
 def set_base(typing, function, array, base):
-    """Tell a new array which object owns its data. It steals the reference. This can't fail there."""
+    """Set the object that owns a new array's data; the array takes over the reference. For a new array this can't fail."""
 
     def emit(context, builder, signature, args):
         kind = ir.FunctionType(INT, [WORD, WORD])
@@ -154,7 +154,7 @@ def run_unlocked(arguments):
 
 @function
 def run_prepared(spec, handed):
-    """Run with Python's lock where that is brief, else without."""
+    """Run a prepared call: with Python's lock if it is brief, else without."""
     if spec.brief:
         run(handed)
     else:
@@ -181,7 +181,7 @@ def call(own, objects, count):
 
 @function
 def is_array(python, one, dtype, sizes, dimensions):
-    """Tell whether an object is an array of a dtype and of these sizes, to be read as it is."""
+    """Return whether an object is an array of a dtype and of these sizes that can be read in place."""
     array = array_at(one + python.type_at)
     if array.kind != python.array or array.dtype != dtype:
         return False
@@ -195,7 +195,7 @@ def is_array(python, one, dtype, sizes, dimensions):
 
 @function
 def is_input(python, spec, x):
-    """Return whether x can be read as it is. Tokens must be in the vocabulary."""
+    """Return whether x can be read in place. Tokens must be in the vocabulary."""
     if not is_array(python, x, spec.x_dtype, address_of(spec) + SIZES, spec.x_dimensions):
         return False
     if spec.vocabulary:
@@ -213,7 +213,7 @@ def item_of(spec, state, i):
 
 @function
 def is_state(python, spec, state, sizes, dimensions):
-    """Tell whether a state is None or as spec: an array, or a tuple of arrays where `spec.states` is more than 1."""
+    """Return whether a state is None, or what the call takes: an array, or a tuple of arrays where `spec.states` is more than 1."""
     if state == python.none:
         return True
     if spec.states > 1 and (array_at(state + python.type_at).kind != python.tuple or size_of_tuple(state) != spec.states):
@@ -278,7 +278,7 @@ def fill_states(python, spec, state, sizes, dimensions, flat):
 
 @function
 def split_states(python, spec, sizes, dimensions, flat):
-    """Give the states as Python gets them: one array, or a tuple of views. Steals the reference to `flat`."""
+    """Return the states as Python gets them: one array, or a tuple of views of `flat`, whose reference is taken over."""
     if spec.states == 1 or not flat:
         return flat
     whole, data = new_tuple(spec.states), data_of(python, flat)
@@ -301,7 +301,7 @@ def split_states(python, spec, sizes, dimensions, flat):
 
 @function
 def pair(first, second):
-    """Give a tuple of two objects, whose references it steals; 0 where one of them is 0 or there is no memory."""
+    """Return a tuple of two objects, whose references it takes over; 0 where one of them is 0 or there is no memory."""
     both = new_tuple(2) if first and second else 0
     if both:
         put_item(both, 0, first)
@@ -351,7 +351,7 @@ def give_back(lock):
 
 @function
 def input_address(python, spec, x, token):
-    """Return where the elements of x are, 0 where it isn't as spec. A single token may be an integer of Python's."""
+    """Return the address of x's elements, 0 where x isn't what the call takes. A single token may be a Python int."""
     if spec.vocabulary and spec.x_dimensions == 0 and array_at(x + python.type_at).kind == python.int:
         token.value = integer_of(x, address_of(token) + OVERFLOW)
         return address_of(token) if 0 <= token.value < spec.vocabulary else 0
@@ -385,7 +385,7 @@ def restart(python, spec, reset, sizes, states, first):
 
 @function
 def advance_states(python, spec, given):
-    """Make a step in place: return its output, None where an argument isn't as spec, 0 for an error."""
+    """Make a step in place. Return its output, None where an argument isn't what the call takes, 0 for an error."""
     states, out, reset = data_of(python, given.states), given.out, given.reset
     token, sizes = fresh_token(), address_of(spec) + SIZES + 8 * spec.x_dimensions
     data = input_address(python, spec, given.x, token)

@@ -1,4 +1,4 @@
-"""What feeds a layer: the projection of its input, or for tokens the choice of its weights' columns, or of a table's rows."""
+"""Feeds, which compute a layer's projected input: a product with the weights; for tokens, a column of the weights or a row of a table."""
 
 from .network import in_x
 from .options import FULL, HALF, ONE, inline, operation

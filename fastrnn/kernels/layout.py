@@ -57,7 +57,7 @@ LINE = 8  # words of a cache line: threads that write to one line wait for each 
 
 
 class Fields:
-    """The fields of a record of 64-bit words, in order; `spacing` words apart."""
+    """The fields of a record of 64-bit words, in order. From one field to the next it is `spacing` words."""
 
     def __init__(self, name: str, fields: str, *, spacing: int = 1) -> None:
         self.name, self.names, self.spacing = name, tuple(fields.split()), spacing
@@ -76,8 +76,8 @@ class Fields:
         return np.array(words, np.int64)
 
 
-# A layer. Addresses: of its operations (0 where it has none) and their parameters, of its packed weights (of a table of embeddings the
-# rows, as they are) and biases. Lengths and strides count elements.
+# A layer. It holds the addresses of its operations (0 where it has none), of their parameters, of its packed weights and of its bias. A
+# table of embeddings isn't packed: its rows are read where they are. Lengths and strides count elements.
 LAYER = Fields(
     "Layer",
     "feed enter recur finish product activation recurrent_activation "  # operations
@@ -85,7 +85,7 @@ LAYER = Fields(
     "input_size output_size "
     "hidden "  # units; as many as outputs, where no projection makes fewer of them
     "columns "  # of a gate's packed output: panels as wide as registers
-    "stride "  # elements from row to row in the workspace: the cell's parts, each `columns` wide
+    "stride "  # elements from row to row in the workspace: the cell's slots, each `columns` wide
     "gates state_arrays phases "  # as in Cell
     "shared_from "  # sequences side by side: from so many on, threads share each step's columns
     "projected "  # columns of the packed weight_hr
@@ -94,7 +94,8 @@ LAYER = Fields(
     "weight weight_hh weight_hr bias vector_hh",  # vector_hh: for each gate what the state has besides a matrix
 )
 MOST_PARAMETERS = 2  # of an activation
-# A piece of work, one kernel call: the layers, where its data is, and the operations that only some pieces need (0 where not needed).
+# A piece of work, which is one kernel call: the layers, and where the data is. Optional features are separate operations, called only if
+# their address in the job is not 0.
 JOB = Fields(
     "Job",
     "function run "  # the operations that Python calls, and that it calls to run the layers
@@ -113,7 +114,7 @@ JOB = Fields(
     "helpers room patience "
     "matrices packed",  # of `pack_and_run`: how many matrices follow the layers, and bytes of their panels
 )
-# What one thread works on at a time: some steps of some sequences side by side, in one layer after the other.
+# What one thread works on at a time: some steps of a block of sequences, which it takes through one layer after the other.
 CHUNK = Fields(
     "Chunk",
     "n together "  # the first sequence, and how many
@@ -124,8 +125,8 @@ CHUNK = Fields(
     "at steps left right phase phases "  # of a cell: from which step how many, which columns (of a feed, too), which phases
     "member members generation",  # of a team: which one this thread is, how many there are, and barriers so far
 )
-# What the built-ins know of Python and NumPy: the bytes from an object to its type; the addresses of None, of types, of functions, of
-# errors and of their texts.
+# Constants of this process that the built-ins need: the bytes from an object's start to its type; the addresses of None, of types, of
+# functions, of errors and of their texts.
 PYTHON = Fields(
     "Python",
     "type_at none true false tuple int array bool_dtype int64_dtype new_array set_base type_error runtime_error "
@@ -142,7 +143,7 @@ CALL_SPEC = Fields(
     "x_dimensions dimensions states brief sequences elements x_bytes out_bytes "
     "unit_bytes",  # of the states of one unit
 )
-# What a built-in hands to an operation: the addresses of its arrays' first elements, of 12 at most.
+# What a built-in passes to an operation: the addresses of its arrays' first elements, at most 12 of them.
 ARGUMENTS = Fields("Arguments", "job", spacing=12)
 RUN_SERIAL = Fields("RunSerial", "job space x out states")
 RUN_SHARED = Fields("RunShared", "job space x out states team")
@@ -150,13 +151,13 @@ PACK_AND_RUN = Fields("PackAndRun", "job space x out states first_matrix")
 PACK = Fields("Pack", "matrix weight panels")
 STEP_ROWS = Fields("StepRows", "job space x out states reset_mask rows team")
 MOVE_ROWS = Fields("MoveRows", "job states reset_mask rows")
-# The objects that Python hands to `advance` and `advance_rows`, in order.
+# The objects that Python passes to `advance` and `advance_rows`, in order.
 ADVANCE = Fields("Advance", "in_use spec space states first x out reset")
 ADVANCE_ROWS = Fields("AdvanceRows", "in_use spec space states rows x at out reset_mask team")
-# A word of a stream or a bank: 1 while a call has it, else 0. And a token of a call, where Python gives it as an integer.
+# The lock of a stream or a bank: `taken` is 1 while a call uses it, else 0. And a single token that came as a Python int.
 LOCK = Fields("Lock", "taken")
 TOKEN = Fields("Token", "value overflow")
-# One product of rows with packed weights.
+# The operands of one product of rows with packed weights.
 FACTORS = Fields("Factors", "x x_stride count size half weights columns start start_stride out out_stride")
 # A matrix to pack: gates of `outputs` rows each, zero from there to `columns`; its panels begin at `start`.
 MATRIX = Fields("Matrix", "function size row_stride outputs columns gates start")
@@ -164,36 +165,40 @@ MATRIX = Fields("Matrix", "function size row_stride outputs columns gates start"
 GENERATION = Fields("Generation", "temperature top_k stop uniforms per_sequence")
 # The states of a bank, each array of `capacity` rows; a word for each row; the state that rows start from.
 BANK = Fields("Bank", "states capacity handed start")
-# What the threads of a team share, each word on a cache line of its own. A job follows, and a line for each member.
+# What the threads of a team share: each word has a cache line of its own, so that writes to one don't slow reads of another. The job
+# follows, then a line for each member.
 TEAM = Fields("Team", "gate next members split_at number address pool workers space", spacing=LINE)
 TEAM_JOB = TEAM.words
 TEAM_MEMBERS = TEAM_JOB + -(-JOB.words // LINE) * LINE
 MOST_WORKERS = 127
 TEAM_BYTES = 8 * (TEAM_MEMBERS + (1 + MOST_WORKERS) * LINE)
-TEAMS = 32  # that can have help at the same time
-# What all workers share; mutex and condition are the system's, of 128 bytes at most. And what each has: `done` is a word for each team.
+TEAMS = 32  # as many calls can have workers at the same time
+# What all workers share; mutex and condition are the system's, of 128 bytes at most. And what each worker has: `done` has, for each team,
+# the number of the last piece that this worker has worked on.
 POOL = Fields("Pool", "opened lookers busy sleepers wakes teams mutex condition", spacing=2 * LINE)
 WORKER = Fields("Worker", "pool head done memory size")
 
-# What a bank says of each row, in the low bits of its word; a row is seen only while rows are checked. Then bits that count the row's
-# steps. The highest bits have the number of the `add` or `drop` that wrote the word: no other word of the row is the same.
+# A bank's word for each row. The low bits are the row's state: SEEN only while rows are checked. The next bits count the row's steps. The
+# highest bits are the number of the `add` or `drop` that wrote the word, so a row that was dropped and added again has another word.
 FREE, HANDED, SEEN, ROW_STATE = range(4)
 CHANGE = ROW_STATE + 1
 WRITTEN, MOST_WRITTEN = 1 << 34, 1 << 29
 
-# The rows of the table that places sequences: the elements from x and from out to a sequence's first step, its number in the states,
-# and its length.
+# The rows of a table with a column for each sequence: the elements from x and from out to its first step, its index in the states, and
+# its length.
 IN_X, IN_OUT, IN_STATES, LENGTH = range(TABLE_ROWS := 4)
 
-TOGETHER = 64  # sequences stepped side by side, so that weights are read once for them all
+TOGETHER = 64  # sequences that step together, so that weights are read once for all of them
 BLOCK = 32  # a softmax's row is summed in 32 interleaved partial sums, whatever the registers' width
-TWO_SUMS = 512  # bytes of a state that is summed in two halves; at most DEPTH elements, for a slice has no half. No gain above
+TWO_SUMS = 512  # bytes: products with a state of at most this size are summed in two halves. No gain above; DEPTH elements are the limit
+    512  # bytes: the products with a state of at most this size are summed in two halves. No gain above; DEPTH elements are the limit
+)
 DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFLOP/s against 139 at H 256
 NOTHING = -1  # no token can be chosen: a row holds NaN, or infinity where only finite logits make sense
-PATIENT_SPINS = 4000  # looks at a word before short sleeps between them: 40 to 160 us of x86 pauses
-BACKOFF_CALLS = 1000  # short calls that ask for no help, after one whose worker came late or not at all: others use the processors
-LATE_SPINS = PATIENT_SPINS + 20  # looks at a gate, with 1 ms of short sleeps, before a worker inside has lost its processor
-PROMPT_SPINS = 400  # looks at a gate before a leader goes on without a worker that was spinning
+PATIENT_SPINS = 4000  # reads of a word before a waiting thread sleeps between reads: 40 to 160 us of x86 pauses
+BACKOFF_CALLS = 1000  # short calls that ask for no workers after a worker came late or not at all: other programs use the processors
+LATE_SPINS = PATIENT_SPINS + 20  # reads of a gate, 1 ms of short sleeps among them: a worker still inside then is preempted
+PROMPT_SPINS = 400  # reads of a gate before a leader goes on without a worker that was spinning
 BARRIERS = 1 << 22  # barriers in a piece, more than WORK allows; a word has room for those of 2^41 pieces
 
 # Bytes at the front of a workspace: the thread's own job and chunk.
@@ -212,7 +217,7 @@ class Cell(NamedTuple):
        they hold whatever was there before, perhaps NaN.
     2. State: array k of the layer's state is copied to slot k of row 0, for each k below `state_arrays`. Array 0 is as long as the output,
        each other one as the units; zeros follow, up to the slot's end.
-    3. `enter`, in cells that have it: called once for all columns, to complete row 0, where the caller gives a part of the state only.
+    3. `enter`, in cells that have it: called once for all columns, to complete row 0, where the caller gives only some arrays of the state.
        (`leaky_enter` computes the output, slot 0, from the units' values, slot 1.)
     4. Steps: the kernel is called. A call takes the steps from `chunk.at` to at + steps, in the columns from `chunk.left` to right of
        every slot, through those phases p with `chunk.phase` <= p < `chunk.phases`. A step t, when all of its phases are done,
@@ -346,7 +351,7 @@ add_cells(OPERATIONS, CELLS)
 
 
 class Shape(NamedTuple):
-    """Bits of a register, rows and vectors of the tile that suits a register file, and whether fma is an instruction."""
+    """The bits of a register, the rows and vectors of a tile, and whether the processor has fused multiply-add."""
 
     bits: int
     rows: int
@@ -355,14 +360,14 @@ class Shape(NamedTuple):
 
     @property
     def panels(self) -> tuple[int, int, int]:
-        """Vectors of a full panel of packed weights, and of the two narrower ones that may end a matrix."""
+        """The vectors of a full panel of packed weights, and of the two narrower panels that may end a matrix."""
         return self.vectors, max(self.vectors // 2, 1), 1
 
     def lanes(self, itemsize: int) -> int:
         return self.bits // (8 * itemsize)
 
     def padded(self, size: int, itemsize: int) -> int:
-        """Columns of so many packed outputs."""
+        """Return the number of columns after padding `size` outputs to whole panels."""
         return padded(size, self.lanes(itemsize), self.vectors)
 
 
@@ -378,14 +383,14 @@ def shape_of(features: str, where: Platform = HERE) -> Shape:
 
 
 def padded(size: int, lanes: int, full: int) -> int:
-    """Pad outputs to full panels, then half a panel or one vector; three vectors of four make a full panel."""
+    """Return the number of columns after padding: full panels, then at most half a panel or one vector."""
     vectors = -(-size // lanes)
     rest = vectors % full
     return (vectors - rest + (full if rest > max(full // 2, 1) else rest)) * lanes
 
 
 def first_half(size: int, itemsize: int) -> int:
-    """Tell how many products of a state's row are summed first; the sum of the others is added to theirs, where there are any."""
+    """Return how many products of a state's row make the first sum. The others make a second one, which is added to it."""
     return (size + 1) // 2 if size * itemsize <= TWO_SUMS else size
 
 

@@ -1,4 +1,4 @@
-"""What merges one direction's output with the other's, which is in out already: their sum, mean or product."""
+"""Sinks that merge the output of one direction with the other direction's, which is already in out: sum, mean or product."""
 
 from .network import in_out
 from .options import inline, operation

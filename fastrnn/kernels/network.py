@@ -1,7 +1,7 @@
-"""The driver: takes a piece of work block by block and chunk by chunk through all layers, whose operations it calls by address.
+"""The driver: it takes a piece of work through all layers, block by block of sequences and chunk by chunk of steps.
 
-It is compiled once for all dtypes and cells. What only some pieces need (tokens, lengths, generation, scores, threads) is called where
-the job has its address.
+It calls the layers' operations by address, so it is compiled once for all dtypes and cells. Optional features (tokens, lengths,
+generation, scores, threads) are separate operations, called only if their address in the job is not 0.
 """
 
 from .float_mode import enter_usual_mode, restore_mode
@@ -28,19 +28,19 @@ LAYER_BYTES, JOB_SIZE = 8 * LAYER.fields.words, 8 * JOB.fields.words
 
 @function
 def in_x(job, i):
-    """Give the elements from the job's x to the first step of sequence i of the piece."""
+    """Return the number of elements from the job's x to the first step of sequence i of the piece."""
     return word(job.table, IN_X * job.count + i) if job.table else i * job.x_sequence
 
 
 @function
 def in_out(job, i):
-    """Give the elements from the job's out to the first step of sequence i."""
+    """Return the number of elements from the job's out to the first step of sequence i."""
     return word(job.table, IN_OUT * job.count + i) if job.table else (i + job.first) * job.out_sequence
 
 
 @function
 def in_states(job, i):
-    """Give the number of sequence i among all in the states."""
+    """Return the index of sequence i among all sequences of the states."""
     return word(job.table, IN_STATES * job.count + i) if job.table else i + job.first
 
 
@@ -60,7 +60,7 @@ def move_states(layer, job, chunk, i, leaving):
 
 @inline
 def share_steps(chunk):
-    """Choose the steps that this thread projects and stores: whole tiles of them, but at the end."""
+    """Choose the steps that this thread projects and stores: whole tiles of steps, except at the end."""
     grain = max(1, ROWS // chunk.together)
     share = (chunk.span + chunk.members * grain - 1) // (chunk.members * grain) * grain
     chunk.first_step = min(chunk.member * share, chunk.span)
@@ -69,7 +69,7 @@ def share_steps(chunk):
 
 @inline
 def feed(layer, job, chunk, index):
-    """Project the input: some of the steps, or some columns of them all, where they are too few for more than one thread."""
+    """Project the input. Threads share the steps, or the columns of all steps where the steps are too few to share."""
     step, replaced = chunk.together * layer.stride, index == 0 and job.feed
     before = step if layer.recur else 0  # the row before the first step holds the state
     share_steps(chunk)
@@ -83,7 +83,7 @@ def feed(layer, job, chunk, index):
 
 @inline
 def recur(layer, job, chunk):
-    """Take a recurrent layer through the chunk's steps: its rows are projected."""
+    """Take a recurrent layer through the chunk's steps. Its rows hold the projected input."""
     if chunk.member == 0:
         for i in range(chunk.together):
             move_states(layer, job, chunk, i, False)
@@ -188,7 +188,7 @@ def run(job):
 
 @function
 def take_job(plan, space, x, out, states):
-    """Copy a plan to the front of this thread's workspace, for other threads may use it, too; fill in where the data is."""
+    """Copy a job to the front of this thread's workspace, because other threads may use the original, too; fill in where the data is."""
     job, chunk = job_at(space), chunk_at(space + JOB_BYTES)
     copy_bytes(plan, space, JOB_SIZE)
     job.x, job.out, job.states, job.rows = job.x + x, job.out + out, job.states + states, space + HEAD_BYTES

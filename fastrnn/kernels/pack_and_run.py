@@ -16,7 +16,7 @@ def aligned(address):
 
 @operation(PACK_AND_RUN)
 def pack_and_run(call):
-    # plan    a job; its layers' records, whose addresses count from the panels' first byte; the matrices' records
+    # job     the job; its layers' records, whose addresses count from the panels' first byte; the matrices' records
     # space   receives the layers, the panels, and the rows
     mode = enter_usual_mode()
     job, _ = take_job(call.job, call.space, call.x, call.out, call.states)

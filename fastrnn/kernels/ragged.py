@@ -1,4 +1,4 @@
-"""Sequences of different lengths, the longest of a block first: which of them go on, and their rows side by side."""
+"""Ragged batches: the longest sequence of a block comes first. Ended sequences leave the chunk; the rows of the others are gathered."""
 
 from .layout import LENGTH
 from .network import in_x
@@ -8,7 +8,7 @@ from .records import CHUNK, JOB, LAYER, copy_bytes, invoke, word
 
 @function
 def length_of(job, i):
-    """Give how many of the piece's steps sequence i has."""
+    """Return how many of the piece's steps sequence i has."""
     return word(job.table, LENGTH * job.count + i)
 
 

@@ -84,7 +84,7 @@ layer_at, job_at, chunk_at, matrix_at, generation_at, pool_at, team_at = map(
 )
 bank_at, python_at, array_at, call_spec_at, lock_at = map(_at_address, (BANK, PYTHON, ARRAY, CALL_SPEC, LOCK))
 advance_at, advance_rows_at = map(_at_address, (ADVANCE, ADVANCE_ROWS))
-# On the stack of the function that asks: only one that is declared `inline` may return them.
+# Each makes a record on the caller's stack. Only functions that are declared `inline` may return one.
 fresh_factors, fresh_pack, fresh_run_serial, fresh_run_shared, fresh_step_rows, fresh_arguments, fresh_token = map(
     _fresh, (FACTORS, PACK, RUN_SERIAL, RUN_SHARED, STEP_ROWS, ARGUMENTS, TOKEN)
 )
@@ -92,13 +92,13 @@ fresh_factors, fresh_pack, fresh_run_serial, fresh_run_shared, fresh_step_rows, 
 
 @intrinsic
 def address_of(typing, pointer):
-    """A record's or a pointer's address as an integer."""
+    """Return the address of a record or a pointer as an integer."""
     return types.int64(pointer), lambda context, builder, signature, args: builder.ptrtoint(args[0], WORD)
 
 
 @intrinsic
 def word(typing, address, index):
-    """Read one of the words from an address on."""
+    """Read word `index` from an address on."""
 
     def emit(context, builder, signature, args):
         return builder.load(builder.gep(builder.inttoptr(args[0], WORD.as_pointer()), [args[1]], inbounds=True))
@@ -108,7 +108,7 @@ def word(typing, address, index):
 
 @intrinsic
 def put_word(typing, address, index, value):
-    """Write one of the words from an address on."""
+    """Write word `index` from an address on."""
 
     def emit(context, builder, signature, args):
         builder.store(args[2], builder.gep(builder.inttoptr(args[0], WORD.as_pointer()), [args[1]], inbounds=True))
@@ -119,7 +119,7 @@ def put_word(typing, address, index, value):
 
 @intrinsic
 def byte(typing, address, index):
-    """Read one of the bytes from an address on."""
+    """Read byte `index` from an address on."""
 
     def emit(context, builder, signature, args):
         place = builder.gep(builder.inttoptr(args[0], ir.IntType(8).as_pointer()), [args[1]], inbounds=True)
@@ -136,7 +136,7 @@ def as_double(typing, bits):
 
 @intrinsic
 def copy_bytes(typing, source, target, count):
-    """Copy so many bytes from one address to another."""
+    """Copy `count` bytes from one address to another."""
 
     def emit(context, builder, signature, args):
         start, end = (builder.inttoptr(address, ir.IntType(8).as_pointer()) for address in args[:2])
@@ -148,7 +148,7 @@ def copy_bytes(typing, source, target, count):
 
 @intrinsic
 def clear_bytes(typing, address, count):
-    """Make so many bytes from an address on zero."""
+    """Set `count` bytes from an address on to zero."""
 
     def emit(context, builder, signature, args):
         cgutils.memset(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()), args[1], 0)
@@ -163,22 +163,22 @@ def _emit_call(context, builder, signature, args):
     return context.get_dummy_value()
 
 
-# Operations are called by their addresses, so that nothing of them is compiled into the caller.
+# Operations are called by address, so that they are not compiled into their callers.
 
 
 @intrinsic
 def invoke(typing, address, layer, job, chunk):
-    """Call what works on a layer's chunk."""
+    """Call an operation that works on a chunk of a layer."""
     return types.void(types.int64, LAYER, JOB, CHUNK), _emit_call
 
 
 @intrinsic
 def invoke_one(typing, address, record):
-    """Call what takes one record."""
+    """Call an operation that takes one record."""
     return types.void(types.int64, record), _emit_call
 
 
 @intrinsic
 def invoke_activation(typing, address, values, count, parameters):
-    """Call an activation on so many elements from an address on."""
+    """Call an activation on `count` elements from an address on."""
     return types.void(types.int64, types.int64, types.int64, types.int64), _emit_call

@@ -11,7 +11,7 @@ from ..simd.tile import ahead, elementwise, fma, lanes_of, store
 from .recurrent import activate, add_gates, cell, factors_of, gate_at, multiply, part_at, row_at, vector
 
 RESET, UPDATE, CANDIDATE = range(3)  # the slots of a row; the new state takes the place of the reset gate
-ROOM = UPDATE  # a part of the rows before: step t no longer needs the update gate of step t - 1
+ROOM = UPDATE  # a slot of the row before: step t no longer needs the update gate of step t - 1
 
 
 def blended(h, z, n):
@@ -19,7 +19,7 @@ def blended(h, z, n):
 
 
 blend, add_scaled, times = elementwise(blended), elementwise(lambda r, u, n: fma(r, u, n)), elementwise(lambda r, h: r * h)
-# the same with the usual activations, in registers
+# the same with the default activations, in registers
 reset_usual = elementwise(lambda r, h: sigmoid_vector(r) * h)
 blend_usual = elementwise(lambda h, z, n: blended(h, sigmoid_vector(z), tanh_vector(n)))
 add_reset_usual = elementwise(lambda r, u, n: fma(sigmoid_vector(r), u, n))
@@ -42,7 +42,7 @@ def update(layer, job, chunk, t, like):
 
 @function
 def update_usual(layer, job, chunk, t, like):
-    """Do what follows the products, with the usual activations. In two loops, as an LSTM's."""
+    """Compute a step from its products, with the default activations. In two loops, as an LSTM's."""
     columns = layer.columns
     for n in range(chunk.together):
         row = row_at(layer, part_at(layer, job, chunk, t, 0), n, like)
@@ -57,7 +57,7 @@ def update_usual(layer, job, chunk, t, like):
 
 @function
 def reset_product(layer, job, chunk, t, like):
-    """Add the recurrent product of the candidate, times the reset gate, to its part."""
+    """Add the recurrent product of the candidate, times the reset gate, to the candidate's slot."""
     columns, r = layer.columns, part_at(layer, job, chunk, t, RESET)
     activate(layer, job, chunk, chunk.together, r, layer.recurrent_activation, layer.recurrent_parameters)
     for n in range(chunk.together):
@@ -79,7 +79,7 @@ def gru(layer, job, chunk, like):
         factors.x, backwards = part_at(layer, job, chunk, t - 1, 0), t % 2 == 1
         for i in range(3):
             gate = CANDIDATE - i if backwards else i  # every other step backwards: the panels read last are still in L1
-            alone = gate == CANDIDATE  # not added to its part, for the reset gate comes between
+            alone = gate == CANDIDATE  # not added to its slot, because the reset gate comes between
             factors.weights = gate_at(layer, job, chunk, gate)
             factors.out = left + (part_at(layer, job, chunk, t - 1, ROOM) if alone else part_at(layer, job, chunk, t, gate))
             factors.start, factors.start_stride = bias if alone else factors.out, 0 if alone else layer.stride

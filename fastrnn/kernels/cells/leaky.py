@@ -19,7 +19,7 @@ leaked = elementwise(lambda leak, old, new: choose(leak, "==", 1.0, new, fma(lea
 
 @function
 def leak(layer, job, chunk, t, part, like):
-    """Blend the output's part of step t with what another part was at the step before; that part receives it."""
+    """Blend the output slot of step t with slot `part` of the step before, and put the result into slot `part`."""
     leaks = at(layer.vector_hh, like)
     for n in range(chunk.together):
         row, before = row_at(layer, part_at(layer, job, chunk, t, 0), n, like), row_at(layer, part_at(layer, job, chunk, t - 1, 0), n, like)

@@ -23,7 +23,7 @@ times, add_scaled = elementwise(lambda a, b: a * b), elementwise(lambda p, c, ga
 
 @function
 def update_usual(layer, job, chunk, t, part, like):
-    """Do what follows the products, with the usual activations and no peephole. o tanh(c) becomes a part.
+    """Compute a step from its products, with the default activations and no peephole. o tanh(c) is put into slot `part`.
 
     In two loops: a processor has four vectors of each in flight, and two of one chain from the gates to o tanh(c), for which it would wait.
     """
@@ -41,7 +41,7 @@ def update_usual(layer, job, chunk, t, part, like):
 
 @function
 def peep(layer, job, chunk, t, gate, like):
-    """Let a gate see the cell's state: the output gate the new one, the others the old."""
+    """Add a peephole to a gate: the output gate sees the new cell state, the other gates the old one."""
     columns, weights = layer.columns, at(layer.vector_hh, like)
     for n in range(chunk.together):
         row = row_at(layer, part_at(layer, job, chunk, t, 0), n, like)
@@ -53,7 +53,7 @@ def peep(layer, job, chunk, t, gate, like):
 
 @function
 def update(layer, job, chunk, t, part, like):
-    """Do what follows the products. o tanh(c) becomes a part."""
+    """Compute a step from its products. o tanh(c) is put into slot `part`."""
     columns, size, count, first = layer.columns, job.itemsize * layer.columns, chunk.together, part_at(layer, job, chunk, t, 0)
     # 2. i and f
     for gate in (INPUT, FORGET):

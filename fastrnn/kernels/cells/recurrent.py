@@ -1,6 +1,6 @@
-"""What the steps of recurrent layers have in common: where a part of a row is, the product of a gate, and its activation.
+"""What the steps of recurrent layers have in common: the address of a slot, the product of a gate, and its activation.
 
-A step works on the columns left to right of every part, and on all sequences of the chunk; other threads may have the other columns.
+A step works on the columns left to right of every slot, and on all sequences of the chunk; other threads may have the other columns.
 """
 
 from ..layout import Cell, check_kernel
@@ -21,19 +21,19 @@ def cell(**row):
 
 @inline
 def part_at(layer, job, chunk, t, part):
-    """Give the address of a part of the rows after step t; before the first step there is the state."""
+    """Return the address of slot `part` in the rows of step t. Step -1 is the state before the first step."""
     return chunk.output_rows + job.itemsize * ((t + 1) * chunk.together * layer.stride + part * layer.columns)
 
 
 @inline
 def gate_at(layer, job, chunk, gate):
-    """Give the address of a gate's packed recurrent weights."""
+    """Return the address of a gate's packed recurrent weights."""
     return layer.weight_hh + job.itemsize * (gate * layer.columns + chunk.left) * layer.output_size
 
 
 @inline
 def factors_of(layer, chunk, count):
-    """Prepare products of the first `count` rows with a gate: what is missing is where weights, x, start and out are."""
+    """Fill in the sizes of a product of the first `count` rows with a gate. The caller adds the addresses."""
     factors = fresh_factors()
     factors.count, factors.size, factors.half, factors.columns = count, layer.output_size, layer.half, chunk.right - chunk.left
     factors.x_stride, factors.start_stride, factors.out_stride = layer.stride, layer.stride, layer.stride
@@ -45,7 +45,7 @@ def row_panel(x, start, out, size, half, weights, vectors):
     width, rest, tile = vectors * lanes_of(x), size - half, load(start, 0, 1, vectors)
     second, far = zeros_like(tile), ahead(weights, half * width)
     for k in range(rest):
-        # both halves at once: one chain of sums would wait for itself
+        # both halves side by side: in a single chain each sum would wait for the one before
         tile = add_product(tile, ahead(weights, k * width), ahead(x, k))
         second = add_product(second, ahead(far, k * width), ahead(x, half + k))
     tile = add_products(tile, weights, x, rest, half)
@@ -72,7 +72,7 @@ def row_product(x, start, out, size, half, weights, window):
 
 @inline
 def activate_here(layer, job, chunk, count, values, activation, parameters):
-    """Apply an activation, given with its parameters, to a part of the first `count` rows, which begin at an address."""
+    """Apply an activation, given with its parameters, to a slot of the first `count` rows, which begin at an address."""
     width = chunk.right - chunk.left
     if activation and width == layer.stride:
         invoke_activation(activation, values, count * width, parameters)
@@ -114,11 +114,11 @@ def add_gates(layer, job, chunk, t, gates, factors, like):
 
 @inline
 def row_at(layer, part, n, like):
-    """Give a pointer to sequence n's row, from a part's address."""
+    """Return a pointer to sequence n's row, from the address of a slot."""
     return ahead(at(part, like), n * layer.stride)
 
 
 @inline
 def vector(row, columns, part, i):
-    """Read a register of a row's part, from its column i on."""
+    """Read a register from column i on of a row's slot."""
     return load(ahead(row, part * columns + i), 0, 1, 1)

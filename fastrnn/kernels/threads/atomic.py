@@ -8,7 +8,7 @@ from numba.extending import intrinsic
 from ..layout import PATIENT_SPINS
 from ..options import PLATFORM
 
-BRIEFLY = 100  # looks at a word before pauses between them
+BRIEFLY = 100  # reads of a word before a waiting thread pauses between reads
 INT32 = ir.IntType(32)
 
 
@@ -18,13 +18,13 @@ def _word(builder, team, index):
 
 @intrinsic
 def peek(typing, team, word):
-    """Read a word. What its writer wrote before it is visible, too."""
+    """Read a word. Whatever its writer wrote before it is visible afterwards (acquire)."""
     return types.int64(team, types.intp), lambda context, builder, signature, args: builder.load_atomic(_word(builder, *args), "seq_cst", 8)
 
 
 @intrinsic
 def post(typing, team, word, value):
-    """Write a word. A thread that reads it sees what was written before it, too."""
+    """Write a word. A thread that reads it then sees whatever was written before it (release)."""
 
     def emit(context, builder, signature, args):
         builder.store_atomic(args[2], _word(builder, *args[:2]), "release", 8)
@@ -35,7 +35,7 @@ def post(typing, team, word, value):
 
 @intrinsic
 def add(typing, team, word, value):
-    """Add to a word, and give what it was."""
+    """Add to a word. Return its value before."""
 
     def emit(context, builder, signature, args):
         return builder.atomic_rmw("add", _word(builder, *args[:2]), args[2], "seq_cst")
@@ -45,7 +45,7 @@ def add(typing, team, word, value):
 
 @intrinsic
 def exchange(typing, team, word, expected, value):
-    """Write a word where it is as expected, and tell whether it was."""
+    """Write a word if it has the expected value. Return whether it had."""
 
     def emit(context, builder, signature, args):
         return builder.extract_value(builder.cmpxchg(_word(builder, *args[:2]), args[2], args[3], "seq_cst", "monotonic"), 1)

@@ -19,7 +19,7 @@ def _emit(builder, name, result, *arguments):
 
 
 def _of_pool(names, *words):
-    """Make an intrinsic that calls a function of the system with places in the pool; names for POSIX and Windows."""
+    """Return an intrinsic that calls a function of the system on fields of the pool. `names` are for POSIX and for Windows."""
 
     def emit(context, builder, signature, args):
         places = [builder.gep(args[0], [ir.Constant(WORD, word)]) for word in words]
@@ -49,7 +49,7 @@ def wake_all(pool):
 
 @intrinsic
 def allocate(typing, size):
-    """Get so many bytes from the system: an address, or 0."""
+    """Return the address of `size` bytes from the system, or 0."""
     return types.int64(types.int64), lambda context, builder, signature, args: _emit(builder, "malloc", WORD, args[0])
 
 

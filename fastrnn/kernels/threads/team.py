@@ -1,14 +1,20 @@
-"""Threads that share a piece of work. They wait for one another by spinning on words in memory: the system wakes a thread too late.
+"""Threads that share a piece of work. They wait by spinning on words in memory, because the system takes too long to wake a thread.
 
-The thread that calls is a team's leader. It opens a gate for each piece of work; workers come in while it is open. The leader never waits
-for a worker that is not inside, and a worker outside touches nothing of the caller's.
+The calling thread is the leader of a team. It opens a gate for each piece of work, and workers enter while the gate is open. The leader
+never waits for a worker that has not entered, and a worker outside the gate touches no memory of the caller's.
 
     a gate:    shut -> open, for piece n -> shut -> all have left -> open, for piece n + 1 -> ...
     a worker:  see workers.py
 
-In turn, every thread claims blocks of sequences and works on them alone. By steps, all threads share each step's columns and wait for
-one another at a barrier. Where the leader waits long at a barrier, another program has a worker's processor: they part, and after the next
-barrier the leader goes on alone.
+There are two ways to share. In turn: every thread claims blocks of sequences, and works on a block alone. By steps: all threads share the
+columns of each step, and wait for one another at a barrier after it.
+
+The barrier has no word of its own. Each member has a line with a generation counter: the number of the barrier that it has reached, which
+only grows, from piece to piece, too. A member writes its own counter, and then spins until no member's counter is lower. So nobody resets
+anything, and a thread that is late by one barrier can't take it for the next. All members reach the same barriers in the same order.
+
+A leader that waits long at a barrier takes it that a worker is preempted by another program. It writes into `split_at` the number of the
+next barrier. After that barrier every worker leaves, and the leader finishes the piece alone.
 """
 
 from ..float_mode import enter_usual_mode, restore_mode
@@ -27,7 +33,7 @@ OPEN, WORKER, NUMBER = 1, 2, 1 << 16
 
 @function
 def open_gate(team, job, chunk):
-    """Begin a piece. By steps, wait a little for workers, then shut the gate: the workers inside are the members."""
+    """Open the gate for a piece. By steps, wait a little for workers, then shut it: the workers inside are the members."""
     number, looks, pool = job.number, 0, pool_at(team.pool)
     if team.workers != job.helpers or team.space != job.room:  # what isn't written stays in the workers' caches
         team.workers, team.space = job.helpers, job.room
@@ -42,13 +48,13 @@ def open_gate(team, job, chunk):
             looks = look(looks)
         chunk.members = add(team, GATE, -OPEN) % NUMBER // WORKER + 1
         post(team, MEMBERS, number * NUMBER + chunk.members)
-        if chunk.members == 1 and peek(pool, LOOKERS):  # one that spins, but has lost its processor, or works for another leader
+        if chunk.members == 1 and peek(pool, LOOKERS):  # a worker spins, but is preempted, or works for another leader
             post(pool, BUSY, BACKOFF_CALLS)
 
 
 @function
 def wait_until_left(team, job):
-    """End a piece: shut the gate, and wait until all workers are outside."""
+    """End a piece: shut the gate, and wait until all workers have left."""
     looks = 0
     if not job.share:
         add(team, GATE, -OPEN)
@@ -60,7 +66,7 @@ def wait_until_left(team, job):
 
 @function
 def wait_at_barrier(job, chunk):
-    """Wait at the barrier. Afterwards `members` is how many wait at the next one; 0 tells a worker to leave."""
+    """Wait at the barrier. Afterwards `members` is the number of threads that go on to the next one; a worker that reads 0 leaves."""
     members, time = chunk.members, chunk.generation
     if members > 1:
         team, looks = team_at(job.team), 0
@@ -88,7 +94,7 @@ def claim(layer, job, chunk):
 
 @function
 def is_shared(layer, chunk):
-    """Tell whether all members share each step's columns; a layer that is too small is the leader's alone."""
+    """Return whether all members share each step's columns. The leader runs a layer alone that is too small for that."""
     return chunk.members > 1 and chunk.together >= layer.shared_from
 
 
@@ -136,7 +142,7 @@ def share(layer, job, chunk):
 
 @function
 def run_with_help(job, chunk, address):
-    """Do a piece of work with a team, given by its address."""
+    """Run a piece of work with the team at an address."""
     team = team_at(address)
     team.number += 1  # of pieces since this team was made: a worker that comes late never takes a piece for another
     job.team, job.number = address, team.number

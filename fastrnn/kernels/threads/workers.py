@@ -23,9 +23,9 @@ LINGERING = SPINNING + 20
 
 @function
 def come_in(team, done):
-    """Go through an open gate: give how many workers were inside, or -1 where it is shut or enough are inside.
+    """Enter through an open gate. Return how many workers were inside before, or -1 where it is shut or enough are inside.
 
-    A piece that this worker has been in has nothing left to do.
+    A worker enters each piece only once: when it leaves, nothing is left to do.
     """
     gate = peek(team, GATE)
     while gate % 2 == OPEN and gate // NUMBER != done and gate % NUMBER // ONE < team.workers:
@@ -37,7 +37,7 @@ def come_in(team, done):
 
 @function
 def has_room(worker, size):
-    """Have room for rows of so many bytes, and tell whether there is."""
+    """Allocate memory for rows of `size` bytes, if this worker has less. Return whether it has enough."""
     if worker.size < size:
         release(worker.memory)
         worker.memory, worker.size = allocate(size + 64), size
@@ -48,7 +48,7 @@ def has_room(worker, size):
 
 @function
 def take_part(team, worker, before):
-    """Work on a piece inside the gate. What the leader says of it doesn't change until this worker has left."""
+    """Work on a piece, inside the gate. The leader doesn't change the job until this worker has left."""
     looks = 0
     copy_bytes(team.address + 8 * TEAM_JOB, worker.head, JOB_SIZE)
     job, chunk = job_at(worker.head), chunk_at(worker.head + JOB_BYTES)
@@ -65,7 +65,7 @@ def take_part(team, worker, before):
 
 @function
 def look_around(pool, worker):
-    """Take part in every piece whose gate is open, and tell whether there was one."""
+    """Work on every piece whose gate is open. Return whether there was one."""
     found = False
     for i in range(TEAMS):
         team = team_at(pool.teams + i * TEAM_BYTES)
@@ -80,7 +80,11 @@ def look_around(pool, worker):
 
 @function
 def sleep(pool, worker):
-    """Sleep until a leader wakes all. A gate that opened before the leader could see this worker sleep is found by a last look."""
+    """Sleep until a leader wakes all workers.
+
+    A leader wakes only workers that it sees asleep. So this worker counts itself as a sleeper first, and then looks at all gates once more:
+    a gate that was opened in between is not missed.
+    """
     lock(pool)
     wakes = pool.wakes
     add(pool, SLEEPERS, 1)
