@@ -191,8 +191,6 @@ IN_X, IN_OUT, IN_STATES, LENGTH = range(TABLE_ROWS := 4)
 TOGETHER = 64  # sequences that step together, so that weights are read once for all of them
 BLOCK = 32  # a softmax's row is summed in 32 interleaved partial sums, whatever the registers' width
 TWO_SUMS = 512  # bytes: products with a state of at most this size are summed in two halves. No gain above; DEPTH elements are the limit
-    512  # bytes: the products with a state of at most this size are summed in two halves. No gain above; DEPTH elements are the limit
-)
 DEPTH = 128  # 4 vectors of a panel so deep are 32 KB: two thirds of L1; 154 GFLOP/s against 139 at H 256
 NOTHING = -1  # no token can be chosen: a row holds NaN, or infinity where only finite logits make sense
 PATIENT_SPINS = 4000  # reads of a word before a waiting thread sleeps between reads: 40 to 160 us of x86 pauses
