@@ -16,11 +16,11 @@ hypothesis.settings.load_profile("fastrnn")
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what isn't marked
 def pytest_collection_modifyitems(config, items):
-    """Take tests that draw often into the exhaustive run, too, with 200 examples in place of 40."""
+    """Take tests that draw often into the exhaustive run, too, with 100 examples in place of 40."""
     often = [item for item in items if hasattr(getattr(item, "obj", None), "draws_often")]
     if config.option.markexpr == "exhaustive":
         for function in {item.obj for item in often}:
-            hypothesis.settings(max_examples=200)(function)
+            hypothesis.settings(max_examples=100)(function)
         for item in often:
             item.add_marker("exhaustive")
 

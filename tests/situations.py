@@ -9,7 +9,7 @@ from .cases import CASES, DTYPES, READERS, Case, assert_close, run
 
 
 def often(test):
-    """Have the exhaustive run draw 200 examples for a test that @given makes: a situation has many sides."""
+    """Have the exhaustive run draw 100 examples for a test that @given makes: a situation has many sides."""
     test.draws_often = True
     return test
 

@@ -243,8 +243,9 @@ importlib.import_module(module)
 say("", "", [loaded.__file__ for name, loaded in sys.modules.items() if f"{name}.".startswith(f"{KERNELS}.")])
 for other, _ in OPERATIONS.values():  # as in a child that compiles several: what they register with Numba is there for all
     importlib.import_module(other)
-for operation, dtype in machine_code.everything():
-    if OPERATIONS[operation][0] == module:
+for operation, (its, typed) in OPERATIONS.items():  # in one dtype: the other has the same sources
+    dtype = "float32" if typed else ""
+    if its == module:
         pid = os.fork()  # what Numba has compiled for one operation it doesn't read again for the next
         if not pid:
             try:
